@@ -1,0 +1,328 @@
+"""Search spaces: named hyperparameters with ranges, mapped to and from the unit cube.
+
+A strategy proposes points of [0, 1]^D in float32. `Space` turns them into configs in the user's units and back.
+The mapping runs on the host in float64, and points are taken to the nearest multiple of 2**-24, so that
+`space.unit(space.config(u))` gives back exactly that point for continuous parameters, and the middle of the cell
+for integers and choices.
+
+    >>> space = Space(lr=LogUniform(1e-6, 1e-2), layers=IntUniform(1, 4), optimizer=Choice(["sgd", "adam"]))
+    >>> space.config([0.5, 0.1, 0.9])
+    {'lr': 0.0001, 'layers': 1, 'optimizer': 'adam'}
+    >>> space.unit({"lr": 1e-4, "layers": 1, "optimizer": "adam"}).tolist()
+    [0.5, 0.125, 0.75]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from jaxhp.types import Config
+
+_GRID = 2.0**24
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    return float(value)
+
+
+class Parameter:
+    """One hyperparameter. `when` maps the names of static choices to the value under which this one exists."""
+
+    static: bool = False
+    when: Mapping[str, Any] | None = None
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """What it is on the device, unless it is static."""
+        return np.float32
+
+    def value(self, u: float) -> Any:
+        """The value at u in [0, 1]."""
+        raise NotImplementedError
+
+    def unit(self, value: Any) -> float:
+        """The u at which `value` gives this value; the middle of the cell for integers and choices."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        entries = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}  # type: ignore[arg-type]
+        shown = {
+            k: f"{v:g}" if isinstance(v, float) else repr(list(v) if k == "values" else v) for k, v in entries.items()
+        }
+        named = [v if k in ("low", "high", "values") else f"{k}={v}" for k, v in shown.items()]
+        return f"{type(self).__name__}({', '.join(named)})"
+
+    def _check_range(self, low: float, high: float) -> None:
+        kind = type(self).__name__
+        low, high = _number(f"{kind} low", low), _number(f"{kind} high", high)
+        if low >= high:
+            raise ValueError(f"{kind}: expected low < high, got low={low:g}, high={high:g}")
+        if abs(high) > 3e38 or abs(low) > 3e38:
+            raise ValueError(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
+
+    def _check_inside(self, value: Any, low: float, high: float) -> float:
+        number = _number(str(self), value)
+        slack = 1e-6 * (high - low)
+        if not low - slack <= number <= high + slack:
+            raise ValueError(f"{self}: expected a value in [{low:g}, {high:g}], got {value!r}")
+        return min(max(number, low), high)
+
+
+@dataclass(frozen=True)
+class Uniform(Parameter):
+    """A float, uniform in [low, high]."""
+
+    low: float
+    high: float
+    when: Mapping[str, Any] | None = None
+
+    def __post_init__(self):
+        self._check_range(self.low, self.high)
+        if self.high - self.low < 1e-5 * max(abs(self.low), abs(self.high)):
+            raise ValueError(f"Uniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
+
+    def value(self, u: float) -> float:
+        return min(max(self.low + u * (self.high - self.low), self.low), self.high)
+
+    def unit(self, value: Any) -> float:
+        return (self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class LogUniform(Parameter):
+    """A float whose logarithm is uniform: every factor of ten in [low, high] is as likely as another."""
+
+    low: float
+    high: float
+    when: Mapping[str, Any] | None = None
+
+    def __post_init__(self):
+        self._check_range(self.low, self.high)
+        if self.low < 1.2e-38:
+            raise ValueError(f"LogUniform: expected low > 0 (and normal in float32), got low={self.low!r}")
+        if self.high / self.low < 1 + 1e-5:
+            raise ValueError(
+                f"LogUniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}"
+            )
+
+    def value(self, u: float) -> float:
+        return min(max(self.low * math.exp(u * math.log(self.high / self.low)), self.low), self.high)
+
+    def unit(self, value: Any) -> float:
+        inside = self._check_inside(value, self.low, self.high)
+        return math.log(inside / self.low) / math.log(self.high / self.low)
+
+
+@dataclass(frozen=True)
+class IntUniform(Parameter):
+    """An integer in low..high, both included; with `log=True` uniform on a log scale. Traced, as int32."""
+
+    low: int
+    high: int
+    log: bool = False
+    when: Mapping[str, Any] | None = None
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        return np.int32
+
+    def __post_init__(self):
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)):
+                raise TypeError(f"IntUniform {name}: expected an integer, got {bound!r}")
+        self._check_range(self.low, self.high)
+        if self.high - self.low > 2**20 or max(abs(self.low), abs(self.high)) >= 2**31:
+            raise ValueError(
+                f"IntUniform: expected int32 bounds at most 2**20 apart, got low={self.low}, high={self.high}"
+            )
+        if self.log and self.low < 1:
+            raise ValueError(f"IntUniform: expected low >= 1 with log=True, got low={self.low}")
+
+    def _edge(self, value: float) -> float:
+        """Where the cell boundary at `value` lies in the unit interval."""
+        low, high = self.low - 0.5, self.high + 0.5
+        return math.log(value / low) / math.log(high / low) if self.log else (value - low) / (high - low)
+
+    def value(self, u: float) -> int:
+        low, high = self.low - 0.5, self.high + 0.5
+        real = low * math.exp(u * math.log(high / low)) if self.log else low + u * (high - low)
+        return min(max(math.floor(real + 0.5), self.low), self.high)
+
+    def unit(self, value: Any) -> float:
+        inside = self._check_inside(value, self.low, self.high)
+        if inside != int(inside):
+            raise ValueError(f"{self}: expected an integer, got {value!r}")
+        return (self._edge(inside - 0.5) + self._edge(inside + 0.5)) / 2
+
+
+@dataclass(frozen=True)
+class Choice(Parameter):
+    """One of a few values. Static by default: trials are grouped by it, and each group is compiled once.
+
+    With `static=False` the values must be numbers, and stay data of one compiled program.
+    """
+
+    values: tuple[Any, ...]
+    static: bool = True
+    when: Mapping[str, Any] | None = None
+
+    def __post_init__(self):
+        if isinstance(self.values, str) or not isinstance(self.values, Sequence):
+            raise TypeError(f"Choice: expected a list of values, got {self.values!r}")
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("Choice: expected at least one value, got none")
+        for value in self.values:
+            if not isinstance(value, (str, bool, int, float)):
+                raise TypeError(f"Choice: expected strings, numbers or booleans, got {value!r}")
+            if not self.static:
+                _number("Choice(static=False) value", value)
+        if len({(type(value), value) for value in self.values}) < len(self.values):
+            raise ValueError(f"Choice: expected distinct values, got {list(self.values)!r}")
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        return np.int32 if all(isinstance(value, int) for value in self.values) else np.float32
+
+    def value(self, u: float) -> Any:
+        return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+
+    def unit(self, value: Any) -> float:
+        for index, known in enumerate(self.values):
+            if known == value and isinstance(known, bool) == isinstance(value, bool):
+                return (index + 0.5) / len(self.values)
+        raise ValueError(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
+
+
+_KINDS = {kind.__name__: kind for kind in (Uniform, LogUniform, IntUniform, Choice)}
+
+
+class Space:
+    """Named hyperparameters. A keyword whose value is a plain number, string or boolean is fixed.
+
+    Attributes:
+      parameters: the searched ones, by name; the order is the order of the unit cube's axes.
+      fixed: the fixed ones.
+    """
+
+    def __init__(self, /, **parameters: Any):
+        self.parameters: dict[str, Parameter] = {}
+        self.fixed: Config = {}
+        for name, parameter in parameters.items():
+            if isinstance(parameter, Parameter):
+                self.parameters[name] = parameter
+            elif isinstance(parameter, (str, bool, int, float)):
+                self.fixed[name] = parameter
+            else:
+                raise TypeError(
+                    f"Space {name}: expected Uniform, LogUniform, IntUniform, Choice or a fixed value, got {parameter!r}"
+                )
+        if not self.parameters:
+            raise ValueError("Space: expected at least one parameter to search, got none")
+        for name, parameter in self.parameters.items():
+            self._check_when(name, parameter)
+
+    def _check_when(self, name: str, parameter: Parameter) -> None:
+        for other, value in (parameter.when or {}).items():
+            owner = self.parameters.get(other)
+            if not (isinstance(owner, Choice) and owner.static):
+                raise ValueError(f"Space {name}: expected when= to name a static Choice, got {other!r}")
+            if owner.when is not None:
+                raise ValueError(f"Space {name}: expected {other!r} in when= to be unconditional itself")
+            owner.unit(value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.parameters)
+
+    @property
+    def dim(self) -> int:
+        """D, the axes of the unit cube."""
+        return len(self.parameters)
+
+    def _exists(self, name: str, config: Mapping[str, Any]) -> bool:
+        when = self.parameters[name].when or {}
+        return all(config[other] == value for other, value in when.items())
+
+    def config(self, unit: Sequence[float] | np.ndarray) -> Config:
+        """The config at a point f32[D] of the unit cube; conditional parameters that do not exist are absent."""
+        point = np.asarray(unit, np.float64)
+        if point.shape != (self.dim,):
+            raise ValueError(f"unit: expected shape ({self.dim},), got {point.shape}")
+        if not np.all((point >= 0) & (point <= 1)):
+            raise ValueError(f"unit: expected values in [0, 1], got {point.tolist()}")
+        snapped = np.rint(point * _GRID) / _GRID
+        values = {name: p.value(u) for (name, p), u in zip(self.parameters.items(), snapped.tolist(), strict=True)}
+        return self.fixed | {name: value for name, value in values.items() if self._exists(name, values)}
+
+    def configs(self, unit: np.ndarray) -> list[Config]:
+        """`config` of every row of f32[P, D]."""
+        return [self.config(row) for row in np.asarray(unit)]
+
+    def unit(self, config: Mapping[str, Any]) -> np.ndarray:
+        """f32[D], the point of a config; 0.5 on the axes of parameters that do not exist in it."""
+        missing = [n for n, p in self.parameters.items() if n not in config and not p.when]
+        unknown = [n for n in config if n not in self.parameters and n not in self.fixed]
+        if missing or unknown:
+            raise ValueError(f"config: expected the parameters {', '.join(self.names)}, got {', '.join(config)}")
+        for name, value in self.fixed.items():
+            if config.get(name, value) != value:
+                raise ValueError(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")
+        point = [
+            p.unit(config[name]) if name in config and self._exists(name, config) else 0.5
+            for name, p in self.parameters.items()
+        ]
+        return (np.rint(np.asarray(point) * _GRID) / _GRID).astype(np.float32)
+
+    def static(self, config: Mapping[str, Any]) -> Config:
+        """The part of a config that is compiled in: fixed values and static choices."""
+        chosen = {n: config[n] for n, p in self.parameters.items() if p.static and n in config}
+        return self.fixed | chosen
+
+    def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """The other part, as data: name to f32[P] or i32[P], for configs of one static group."""
+        rows = list(configs)
+        names = [n for n, p in self.parameters.items() if not p.static and rows and n in rows[0]]
+        return {n: np.asarray([row[n] for row in rows], self.parameters[n].dtype) for n in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes an equal space."""
+
+        def encode(parameter: Parameter) -> dict[str, Any]:
+            entries = {f.name: getattr(parameter, f.name) for f in fields(parameter)}
+            entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
+            return {"kind": type(parameter).__name__} | entries
+
+        return {"parameters": {n: encode(p) for n, p in self.parameters.items()}, "fixed": self.fixed}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Space:
+        """The inverse of `to_json`; raises ValueError for anything that it does not describe."""
+        try:
+            described = {name: dict(entry) for name, entry in record["parameters"].items()}
+            parameters = {name: _KINDS[entry.pop("kind")](**entry) for name, entry in described.items()}
+            return cls(**parameters, **record["fixed"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"space: expected the JSON of a Space, got {json.dumps(record)[:200]}") from error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_json()))
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={parameter}" for name, parameter in self.parameters.items()]
+        shown += [f"{name}={value!r}" for name, value in self.fixed.items()]
+        return f"Space({', '.join(shown)})"
