@@ -6,8 +6,8 @@ The mapping runs on the host in float64, and points are taken to the nearest mul
 for integers and choices.
 
     >>> space = Space(lr=LogUniform(1e-6, 1e-2), layers=IntUniform(1, 4), optimizer=Choice(["sgd", "adam"]))
-    >>> space.config([0.5, 0.1, 0.9])
-    {'lr': 0.0001, 'layers': 1, 'optimizer': 'adam'}
+    >>> space.config([0.0, 0.1, 0.9])
+    {'lr': 1e-06, 'layers': 1, 'optimizer': 'adam'}
     >>> space.unit({"lr": 1e-4, "layers": 1, "optimizer": "adam"}).tolist()
     [0.5, 0.125, 0.75]
 """
@@ -226,7 +226,8 @@ class Space:
                 self.fixed[name] = parameter
             else:
                 raise TypeError(
-                    f"Space {name}: expected Uniform, LogUniform, IntUniform, Choice or a fixed value, got {parameter!r}"
+                    f"Space {name}: expected Uniform, LogUniform, IntUniform, Choice or a fixed value, "
+                    f"got {parameter!r}"
                 )
         if not self.parameters:
             raise ValueError("Space: expected at least one parameter to search, got none")
