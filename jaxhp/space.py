@@ -55,7 +55,8 @@ class Parameter:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        entries = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}  # type: ignore[arg-type]
+        known = fields(self)  # type: ignore[arg-type]
+        entries = {f.name: getattr(self, f.name) for f in known if getattr(self, f.name) != f.default}
         shown = {
             k: f"{v:g}" if isinstance(v, float) else repr(list(v) if k == "values" else v) for k, v in entries.items()
         }
