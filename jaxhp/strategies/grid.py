@@ -1,0 +1,48 @@
+"""The full grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.strategies.history import History
+from jaxhp.strategies.sampler import Sampler, positive
+
+
+@dataclass(frozen=True, init=False)
+class Grid(Sampler):
+    """Every combination of evenly spaced values, ends included, the last dimension fastest.
+
+    `Grid(shape=(5, 3))` has 15 points for a space of two parameters; a dimension with one value stands at 0.5. As
+    many values as a `Choice` has choices give each of them once. `population` splits the grid into rounds; the last
+    takes what is left. Asking beyond the last point raises a ValueError.
+    """
+
+    shape: tuple[int, ...] = ()
+
+    def __init__(self, shape: tuple[int, ...], population: int | None = None):
+        if isinstance(shape, (int, np.integer)) or not len(tuple(shape)):
+            raise ValueError(f"Grid shape: expected the number of values of each dimension, got {shape!r}")
+        counts = tuple(positive(self, "shape", count) for count in shape)
+        total = math.prod(counts)
+        slots = total if population is None else positive(self, "population", population)
+        full, rest = divmod(total, slots)
+        object.__setattr__(self, "shape", counts)
+        object.__setattr__(self, "population", (slots,) * full + (rest,) * bool(rest))
+        object.__setattr__(self, "rounds", full + bool(rest))
+
+    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> History:
+        if dim != len(self.shape):
+            raise ValueError(f"Grid shape: expected one count for each of {dim} dimensions, got {self.shape}")
+        return super().init(key, dim, epochs)
+
+    def points(self, history: History, size: int) -> jax.Array:
+        if history.asked >= math.prod(self.shape):
+            raise ValueError(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")
+        steps = np.unravel_index(np.arange(history.asked, history.asked + size), self.shape)
+        axes = [np.linspace(0, 1, count) if count > 1 else np.array([0.5]) for count in self.shape]
+        return jnp.asarray(np.stack([axis[step] for axis, step in zip(axes, steps, strict=True)], 1), jnp.float32)

@@ -1,0 +1,117 @@
+"""Narrowing the range round by round to where the good values are.
+
+`shape="cem"` is the cross-entropy method in the unit cube (Rubinstein 1999, https://doi.org/10.1023/A:1010091220143)
+with CMA-ES's log-rank weights (https://arxiv.org/abs/1604.00772). `shape="box"` is the literal recipe of "Deep
+Learning from Scratch", section 6.5: sample uniformly in the bounding box of the best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.strategies.history import History, ranks, stream
+from jaxhp.strategies.sampler import Sampler
+from jaxhp.strategies.sobol import spread
+
+SHAPES = ("cem", "box")
+
+
+@dataclass(frozen=True)
+class Narrowing(Sampler):
+    """Sobol points first; then points near the elites, which are the best 10% of all trials so far.
+
+    Attributes:
+      shape: "cem", a normal distribution fitted to the elites; "box", the elites' bounding box.
+      elite: the fraction of the trials so far that are elites; at least D + 1 are.
+      floor: the least standard deviation of "cem", or half-width of "box", in units of the cube.
+      explore: the fraction of the points that stays spread over the whole cube ("cem" only).
+    """
+
+    rounds: int = 4
+    shape: str = "cem"
+    elite: float = 0.1
+    floor: float = 0.05
+    explore: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.shape not in SHAPES:
+            raise ValueError(f"Narrowing shape: expected 'cem' or 'box', got {self.shape!r}")
+        for name in ("elite", "floor", "explore"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
+
+    def points(self, history: History, size: int) -> jax.Array:
+        base = spread(history.key, history.asked, size, history.dim)
+        if history.told == 0:
+            return base
+        core = _normal if self.shape == "cem" else _box
+        settings = (self.elite, self.floor, self.explore)
+        return core(history.key, base, history.unit, history.score, history.told, history.round, *settings)
+
+    def edges(self, state: History) -> np.ndarray:
+        """`edges` of everything told so far."""
+        return edges(np.asarray(state.unit), np.asarray(state.score))
+
+
+def edges(unit: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """i32[D]: -1 or 1 where the best of f32[N, D] points lies at the lower or upper edge of its range, else 0.
+
+    "At the edge" means that the best point is within 5% of it, and the best tenth's mean within 20%: one lucky
+    point does not ask for another range.
+
+    >>> edges(np.array([[0.0, 0.5], [0.9, 0.5], [0.8, 0.1]]), np.array([0.9, 0.1, np.nan])).tolist()
+    [-1, 0]
+    """
+    healthy = np.flatnonzero(~np.isnan(score))
+    if not len(healthy):
+        return np.zeros(unit.shape[1], np.int32)
+    order = healthy[np.argsort(-score[healthy], kind="stable")]
+    best, mean = unit[order[0]], unit[order[: max(1, len(order) // 10)]].mean(axis=0)
+    low, high = (best <= 0.05) & (mean <= 0.2), (best >= 0.95) & (mean >= 0.8)
+    return high.astype(np.int32) - low.astype(np.int32)
+
+
+def elites(score: jax.Array, told: jax.Array, fraction: float, dim: int) -> tuple[jax.Array, jax.Array]:
+    """i32[C] ranks (ties share the better one) and how many of the best are elites."""
+    count = jnp.maximum(dim + 1, jnp.ceil(fraction * told.astype(jnp.float32)).astype(jnp.int32))
+    return ranks(score), count
+
+
+@jax.jit
+def _normal(seed, base, unit, score, told, round, fraction, floor, explore):
+    """f32[P, D]: the Sobol points `base`, mapped to a normal distribution around the elites."""
+    size, dim = base.shape
+    rank, count = elites(score, told, fraction, dim)
+    weight = jnp.maximum(jnp.log(count.astype(jnp.float32) + 0.5) - jnp.log(rank.astype(jnp.float32)), 0)
+    weight = jnp.where(jnp.isnan(score), 0, weight)  # [C]
+    total = jnp.sum(weight)
+    weight = weight / jnp.maximum(total, 1e-6)
+    mean = weight @ unit  # [D]
+    deviation = jnp.maximum(jnp.sqrt(weight @ jnp.square(unit - mean[None])), floor)  # [D]
+    normal = jax.scipy.special.ndtri(jnp.clip(base, 2.0**-24, 1 - 2.0**-24))
+    near = reflect(mean[None] + deviation[None] * normal)
+    wide = jax.random.uniform(stream(seed, round), (size, 1)) < explore
+    return jnp.where(wide | (total == 0), base, near)
+
+
+@partial(jax.jit)
+def _box(seed, base, unit, score, told, round, fraction, floor, explore):
+    """f32[P, D]: the Sobol points `base`, squeezed into the bounding box of the elites."""
+    del seed, round, explore
+    rank, count = elites(score, told, fraction, base.shape[1])
+    chosen = ((rank <= count) & ~jnp.isnan(score))[:, None]
+    low, high = jnp.min(unit, 0, where=chosen, initial=1.0), jnp.max(unit, 0, where=chosen, initial=0.0)
+    middle, half = (low + high) / 2, jnp.maximum((high - low) / 2, floor)
+    low, high = jnp.maximum(middle - half, 0), jnp.minimum(middle + half, 1)
+    return jnp.where(jnp.any(chosen), low[None] + (high - low)[None] * base, base)
+
+
+def reflect(unit: jax.Array) -> jax.Array:
+    """Points folded back into [0, 1] at its bounds."""
+    return 1 - jnp.abs(1 - jnp.mod(unit, 2.0))

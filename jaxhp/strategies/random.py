@@ -1,0 +1,36 @@
+"""Random search: Bergstra and Bengio, https://jmlr.org/papers/v13/bergstra12a.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jaxhp.strategies.history import History, stream
+from jaxhp.strategies.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Random(Sampler):
+    """Uniform points. Trial k of a search depends on the key and k alone, whatever the population.
+
+    >>> import jax
+    >>> key = jax.random.key(0)
+    >>> small, large = (Random(population=n) for n in (16, 64))
+    >>> a, b = (s.ask(s.init(key, 3))[0].unit for s in (small, large))
+    >>> bool((a == b[:16]).all())
+    True
+    """
+
+    def points(self, history: History, size: int) -> jax.Array:
+        return _uniform(history.key, history.asked, size, history.dim)
+
+
+@partial(jax.jit, static_argnames=("size", "dim"))
+def _uniform(seed: jax.Array, first: jax.Array, size: int, dim: int) -> jax.Array:
+    def draw(trial: jax.Array) -> jax.Array:
+        return jax.random.uniform(stream(seed, trial), (dim,))
+
+    return jax.lax.map(draw, first + jnp.arange(size), batch_size=size)

@@ -1,0 +1,34 @@
+"""Every strategy against the contract."""
+
+import pytest
+
+from jaxhp import testing
+from jaxhp.strategies import Grid, Narrowing, Random, Sobol
+
+STRATEGIES = {
+    "random": Random(population=12, rounds=2),
+    "random_one_point": Random(population=1, rounds=3),
+    "sobol": Sobol(population=12, rounds=2),
+    "narrowing": Narrowing(population=12, rounds=3),
+    "narrowing_one_point": Narrowing(population=1, rounds=3),
+    "narrowing_batch_larger_than_history": Narrowing(population=(2, 40)),
+    "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
+}
+
+
+@pytest.mark.parametrize("check", testing.CHECKS)
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_contract(strategy, check):
+    check(strategy, dim=2)
+
+
+@pytest.mark.parametrize("dim", [1, 20])
+@pytest.mark.parametrize("check", [testing.check_bounds, testing.check_diverged, testing.check_ties])
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_contract_in_few_and_many_dimensions(strategy, check, dim):
+    check(strategy, dim)
+
+
+def test_contract_of_a_grid():
+    testing.check_strategy(Grid(shape=(5, 3)), dims=(2,), keyed=False)
+    testing.check_strategy(Grid(shape=(1,)), dims=(1,), keyed=False)
