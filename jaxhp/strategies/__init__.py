@@ -2,10 +2,24 @@
 
 from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.grid import Grid
+from jaxhp.strategies.halving import Halving, Hyperband
 from jaxhp.strategies.history import History
 from jaxhp.strategies.narrowing import Narrowing, edges
+from jaxhp.strategies.pbt import PBT
 from jaxhp.strategies.random import Random
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import Sobol
 
-__all__ = ["Grid", "History", "Narrowing", "Random", "Sampler", "Sobol", "Strategy", "edges"]
+__all__ = [
+    "PBT",
+    "Grid",
+    "Halving",
+    "History",
+    "Hyperband",
+    "Narrowing",
+    "Random",
+    "Sampler",
+    "Sobol",
+    "Strategy",
+    "edges",
+]

@@ -45,4 +45,5 @@ class Grid(Sampler):
             raise ValueError(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")
         steps = np.unravel_index(np.arange(history.asked, history.asked + size), self.shape)
         axes = [np.linspace(0, 1, count) if count > 1 else np.array([0.5]) for count in self.shape]
-        return jnp.asarray(np.stack([axis[step] for axis, step in zip(axes, steps, strict=True)], 1), jnp.float32)
+        columns = [axis[step] for axis, step in zip(axes, steps, strict=True)]
+        return jnp.asarray(np.stack(columns, axis=1).astype(np.float32))

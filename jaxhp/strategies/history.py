@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -42,8 +43,8 @@ def empty(key: jax.Array, dim: int, epochs: int, capacity: int) -> History:
             raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
-    unit = jnp.full((capacity, dim), 0.5, jnp.float32)
-    return History(seed, unit, jnp.full((capacity,), jnp.nan, jnp.float32), epochs=int(epochs))
+    unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
+    return History(seed, jnp.asarray(unit), jnp.asarray(score), epochs=int(epochs))
 
 
 def stream(seed: jax.Array, number: jax.Array | int) -> jax.Array:
@@ -51,16 +52,16 @@ def stream(seed: jax.Array, number: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), number)
 
 
+@jax.jit
 def snap(unit: jax.Array) -> jax.Array:
     """f32 points taken to the nearest multiple of 2**-24 in [0, 1]."""
     return jnp.clip(jnp.round(unit.astype(jnp.float32) * GRID) / GRID, 0.0, 1.0)
 
 
-def checked(unit: Any, scores: Any, dim: int) -> tuple[jax.Array, jax.Array]:
-    """Told points f32[P, D] and scores f32[P], in which whatever is not finite became NaN.
+def check(unit: Any, scores: Any, dim: int) -> None:
+    """Raise a ValueError unless these are points f32[P, D] of the unit cube and their scores f32[P].
 
-    Raises:
-      ValueError: the shapes do not fit, or a point (if its value is known, outside jit) is not in the unit cube.
+    Values are looked at where they are known, which is outside jit.
     """
     if np.ndim(unit) != 2 or np.shape(unit)[1] != dim:
         raise ValueError(f"unit: expected points of shape (P, {dim}), got {np.shape(unit)}")
@@ -70,26 +71,37 @@ def checked(unit: Any, scores: Any, dim: int) -> tuple[jax.Array, jax.Array]:
         values = np.asarray(unit)
         if not np.all((values >= 0) & (values <= 1)):
             raise ValueError(f"unit: expected values in [0, 1], got {values.min()} to {values.max()}")
-    score = jnp.asarray(scores).astype(jnp.float32)
-    return snap(jnp.asarray(unit)), jnp.where(jnp.isfinite(score), score, jnp.nan)
 
 
 def append(history: History, unit: Any, scores: Any) -> History:
-    """The history with f32[P, D] points and their f32[P] scores added."""
-    points, score = checked(unit, scores, history.dim)
-    total = history.told + score.shape[0]
+    """The history with f32[P, D] points and their f32[P] scores added; a score that is not finite becomes NaN."""
+    check(unit, scores, history.dim)
+    total = history.told + np.shape(scores)[0]
     capacity = max(history.score.shape[0], 1)
     while capacity < total:
         capacity *= 2
-    grown = capacity - history.score.shape[0]
-    units = jnp.pad(history.unit, ((0, grown), (0, 0)), constant_values=0.5)
-    scored = jnp.pad(history.score, (0, grown), constant_values=jnp.nan)
-    return replace(
-        history,
-        unit=units.at[history.told : total].set(points),
-        score=scored.at[history.told : total].set(score),
-        told=total,
+    points, score = _put(history.unit, history.score, unit, scores, history.told, capacity)
+    return replace(history, unit=points, score=score, told=total)
+
+
+@partial(jax.jit, static_argnames="capacity")
+def _put(
+    unit: jax.Array, score: jax.Array, new_unit: jax.Array, new_score: jax.Array, told: jax.Array, capacity: int
+) -> tuple[jax.Array, jax.Array]:
+    """The new rows written from row `told` on, after padding to `capacity` rows."""
+    rows = ((0, capacity - score.shape[0]),)
+    unit = jnp.pad(unit, (*rows, (0, 0)), constant_values=0.5)
+    score = jnp.pad(score, rows, constant_values=jnp.nan)
+    return (
+        jax.lax.dynamic_update_slice(unit, snap(new_unit), (told, 0)),
+        jax.lax.dynamic_update_slice(score, finite(new_score), (told,)),
     )
+
+
+def finite(scores: jax.Array) -> jax.Array:
+    """f32 scores in which whatever is not finite became NaN, which is diverged."""
+    score = scores.astype(jnp.float32)
+    return jnp.where(jnp.isfinite(score), score, jnp.nan)
 
 
 def ranks(score: jax.Array) -> jax.Array:

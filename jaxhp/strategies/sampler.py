@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.strategies.history import History, append, empty, snap
@@ -20,6 +19,11 @@ def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{type(owner).__name__} {name}: expected at least {least}, got {value}")
     return int(value)
+
+
+def fresh(size: int) -> np.ndarray:
+    """i32[size], the parents of members that start fresh."""
+    return np.full(size, -1, np.int32)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Sampler:
         """The next round of fresh points."""
         size = self.sizes[min(state.round, self.rounds - 1)]
         unit = snap(self.points(state, size))
-        proposal = Proposal(unit, jnp.full((size,), -1, jnp.int32), state.epochs)
+        proposal = Proposal(unit, fresh(size), state.epochs)
         return proposal, replace(state, asked=state.asked + size, round=state.round + 1)
 
     def tell(self, state: History, proposal: Proposal, scores: jax.Array) -> History:

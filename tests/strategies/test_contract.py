@@ -3,7 +3,7 @@
 import pytest
 
 from jaxhp import testing
-from jaxhp.strategies import Grid, Narrowing, Random, Sobol
+from jaxhp.strategies import PBT, Grid, Halving, Hyperband, Narrowing, Random, Sobol
 
 STRATEGIES = {
     "random": Random(population=12, rounds=2),
@@ -13,6 +13,12 @@ STRATEGIES = {
     "narrowing_one_point": Narrowing(population=1, rounds=3),
     "narrowing_batch_larger_than_history": Narrowing(population=(2, 40)),
     "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
+    "halving": Halving(population=9, rounds=2),
+    "halving_refill_inner": Halving(population=9, rounds=2, refill=True, inner=Narrowing()),
+    "halving_one_point": Halving(population=1),
+    "hyperband": Hyperband(population=9),
+    "pbt": PBT(population=12, generations=4),
+    "pbt_one_point": PBT(population=1, generations=3),
 }
 
 

@@ -1,0 +1,130 @@
+"""Population based training: members that lag take over a winner's weights and a perturbed copy of its config.
+
+Jaderberg et al., https://arxiv.org/abs/1711.09846: truncation selection, and a perturbation of each hyperparameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.strategies.history import History, append, check, empty, finite, snap, stream
+from jaxhp.strategies.narrowing import reflect
+from jaxhp.strategies.sampler import Sampler, fresh, positive
+from jaxhp.strategies.sobol import Sobol, spread
+from jaxhp.types import Proposal, Rung
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PBTState:
+    """The last population, and an earlier search's points if any were recalled."""
+
+    seen: History
+    unit: jax.Array  # f32[P, D], the last population
+    score: jax.Array  # f32[P], its scores; NaN before they are told
+    round: int = field(default=0, metadata={"static": True})
+    told: int = field(default=0, metadata={"static": True})  # rounds told
+
+
+@dataclass(frozen=True)
+class PBT:
+    """All members train all the time; between generations the worst copy the best and explore from there.
+
+    A member that is not replaced keeps its point bit for bit. Diverged members are always replaced, by a copy of a
+    winner, or by a fresh point if all diverged.
+
+    Attributes:
+      population: members.
+      generations: stretches of training, of about equal length; at most one an epoch.
+      exploit: the fraction of members that is replaced, and the fraction that is copied.
+      step: how far a copy's parameters move, up or down, in units of the cube (0.1 at the middle of the cube is the
+        paper's factors of 0.8 and 1.2); reflected at the bounds.
+      resample: the probability with which a parameter of a copy is drawn anew instead.
+      inner: draws the first population; Sobol if None.
+    """
+
+    population: int = 32
+    generations: int = 8
+    exploit: float = 0.25
+    step: float = 0.1
+    resample: float = 0.1
+    inner: Sampler | None = None
+
+    def __post_init__(self):
+        for name in ("population", "generations"):
+            object.__setattr__(self, name, positive(self, name, getattr(self, name)))
+        for name, most in (("exploit", 0.5), ("step", 1), ("resample", 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"PBT {name}: expected a number from 0 to {most}, got {getattr(self, name)!r}")
+        if self.inner is not None and not isinstance(self.inner, Sampler):
+            raise TypeError(f"PBT inner: expected a strategy that samples points, got {self.inner!r}")
+
+    def schedule(self, epochs: int) -> tuple[Rung, ...]:
+        """One `Rung` a generation, each with the whole population."""
+        stretches = min(self.generations, epochs)
+        return tuple(Rung(self.population, round(epochs * i / stretches)) for i in range(1, stretches + 1))
+
+    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> PBTState:
+        """The state before the first ask."""
+        seen = empty(key, dim, epochs, 1)
+        return PBTState(seen, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32))
+
+    def ask(self, state: PBTState) -> tuple[Proposal, PBTState]:
+        """The next generation. After the schedule it goes on, in stretches as long as the last.
+
+        Raises:
+          ValueError: the last generation has not been told.
+        """
+        if state.told < state.round:
+            raise ValueError(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
+        schedule = self.schedule(state.seen.epochs)
+        beyond = max(0, state.round - len(schedule) + 1)
+        last, stretch = schedule[-1].epochs, schedule[-1].epochs - (schedule[-2].epochs if len(schedule) > 1 else 0)
+        budget = last + beyond * stretch if beyond else schedule[state.round].epochs
+        if state.round:
+            settings = (int(self.exploit * self.population), self.step, self.resample)
+            unit, parent = _evolve(state.seen.key, state.round, state.unit, state.score, *settings)
+        else:
+            unit = snap((self.inner or Sobol()).points(state.seen, self.population))
+            parent = fresh(self.population)
+        score = np.full(self.population, np.nan, np.float32)
+        return Proposal(unit, parent, budget), replace(state, unit=unit, score=score, round=state.round + 1)
+
+    def tell(self, state: PBTState, proposal: Proposal, scores: jax.Array) -> PBTState:
+        """Take in f32[P] scores of the last proposal: higher is better, NaN is diverged."""
+        check(proposal.unit, scores, state.seen.dim)
+        if not state.round or np.shape(scores) != state.score.shape:
+            raise ValueError(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
+        unit, score = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
+        return replace(state, unit=unit, score=score, told=state.round)
+
+    def recall(self, state: PBTState, unit: jax.Array, scores: jax.Array) -> PBTState:
+        """Warm start `inner`: take in f32[N, D] points and f32[N] scores of an earlier search."""
+        return replace(state, seen=append(state.seen, unit, scores))
+
+
+@jax.jit
+def _evolve(seed, round, unit, score, replaced, step, resample) -> tuple[jax.Array, jax.Array]:
+    """The next f32[P, D] points and i32[P] parents: `replaced` losers, and the diverged, copy and explore."""
+    size, dim = unit.shape
+    slots = jnp.arange(size, dtype=jnp.int32)
+    order = jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True).astype(jnp.int32)
+    place = jnp.zeros(size, jnp.int32).at[order].set(slots)  # [P], 0 is the best
+    healthy = jnp.sum(~jnp.isnan(score))
+    loses = (place >= size - replaced) | jnp.isnan(score)
+    winners = jnp.clip(replaced, 1, jnp.maximum(healthy, 1))
+    pick, move, again, draw = jax.random.split(stream(seed, round), 4)
+    winner = order[jax.random.randint(pick, (size,), 0, winners)]
+    sign = jax.random.rademacher(move, (size, dim), jnp.float32)
+    explored = reflect(unit[winner] + step * sign)
+    explored = jnp.where(
+        jax.random.bernoulli(again, resample, (size, dim)), jax.random.uniform(draw, (size, dim)), explored
+    )
+    lost = jnp.where(loses[:, None], explored, unit)
+    new = spread(seed, round * size, size, dim)
+    parent = jnp.where(loses, winner, slots)
+    return snap(jnp.where(healthy == 0, new, lost)), jnp.where(healthy == 0, -1, parent).astype(jnp.int32)
