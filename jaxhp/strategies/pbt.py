@@ -60,6 +60,7 @@ class PBT:
         for name, most in (("exploit", 0.5), ("step", 1), ("resample", 1)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"PBT {name}: expected a number from 0 to {most}, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.inner is not None and not isinstance(self.inner, Sampler):
             raise TypeError(f"PBT inner: expected a strategy that samples points, got {self.inner!r}")
 

@@ -1,5 +1,7 @@
 """Halving and Hyperband: their schedules as tables, and who goes on."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +57,7 @@ def rounds(strategy, objective, dim=2, epochs=9):
 def test_survivors_are_the_best_by_slot_with_the_same_bits(refill):
     strategy = Halving(27, refill=refill)
     steps = rounds(strategy, lambda unit, epochs: -np.abs(unit - 0.37).sum(axis=1))
-    for (before, scores), (after, _), kept in zip(steps, steps[1:], (9, 3), strict=True):
+    for ((before, scores), (after, _)), kept in zip(itertools.pairwise(steps), (9, 3), strict=True):
         expected = np.sort(np.argsort(-scores, kind="stable")[:kept])
         np.testing.assert_array_equal(after.parent[:kept], expected)
         np.testing.assert_array_equal(after.unit[:kept], np.asarray(before.unit)[expected])
