@@ -14,6 +14,7 @@ for integers and choices.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -291,6 +292,13 @@ class Space:
         """The part of a config that is compiled in: fixed values and static choices."""
         chosen = {n: config[n] for n, p in self.parameters.items() if p.static and n in config}
         return self.fixed | chosen
+
+    def groups(self) -> list[Config]:
+        """One config of every static group."""
+        parameters = self.parameters.values()
+        axes = [[p.unit(v) for v in p.values] if isinstance(p, Choice) and p.static else [0.5] for p in parameters]
+        configs = [self.config(point) for point in itertools.product(*axes)]
+        return list({json.dumps(self.static(config)): config for config in configs}.values())
 
     def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """The other part, as data: name to f32[P] or i32[P], for configs of one static group."""

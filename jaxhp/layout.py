@@ -1,0 +1,65 @@
+"""Where each member stands: trials and replicates placed into tiles of a fixed size.
+
+A tile holds members of one replicate and one start epoch, so that they share their minibatches. Tile t lies at
+[t // D, t % D] of arrays whose second axis is the D devices: the first k tiles are spread evenly over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tiles in order.
+
+    Attributes:
+      row: i32[tiles, T], the row of the proposal that each member trains, -1 for padding.
+      replicate: i32[tiles], the replicate all members of a tile belong to.
+      start: i32[tiles], the epochs they have been trained for already.
+      slots: i32[P, R], for each row and replicate the member's place in `row`, flattened.
+    """
+
+    row: np.ndarray
+    replicate: np.ndarray
+    start: np.ndarray
+    slots: np.ndarray
+
+    @property
+    def tiles(self) -> int:
+        return len(self.row)
+
+    @property
+    def members(self) -> int:
+        """Members without padding."""
+        return self.slots.size
+
+
+def arrange(start: Sequence[int] | np.ndarray, replicates: Sequence[int], tile: int) -> Layout:
+    """Places P rows, whose weights have been trained for `start` i32[P] epochs, times `replicates` into tiles.
+
+    >>> arrange([0, 0, 0], [0], tile=2).row.tolist()
+    [[0, 1], [2, -1]]
+    """
+    start = np.asarray(start, np.int32)
+    rows: list[np.ndarray] = []
+    facts: list[tuple[int, int]] = []
+    slots = np.full((len(start), len(replicates)), -1, np.int32)
+    for column, replicate in enumerate(replicates):
+        for epoch in np.unique(start):
+            chosen = np.flatnonzero(start == epoch).astype(np.int32)
+            slots[chosen, column] = len(rows) * tile + np.arange(len(chosen))
+            padded = np.full(-(-len(chosen) // tile) * tile, -1, np.int32)
+            padded[: len(chosen)] = chosen
+            rows.extend(padded.reshape(-1, tile))
+            facts.extend([(replicate, int(epoch))] * (len(padded) // tile))
+    known = np.asarray(facts, np.int32).reshape(-1, 2)
+    return Layout(np.asarray(rows, np.int32).reshape(-1, tile), known[:, 0], known[:, 1], slots)
+
+
+def tiles_needed(trials: int, replicates: int, tile: int) -> int:
+    """Tiles that hold `trials` fresh trials with `replicates` replicates each."""
+    return -(-trials // tile) * replicates

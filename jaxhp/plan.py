@@ -1,0 +1,200 @@
+"""What a search will need, worked out before anything runs: tile, waves, memory and floating-point operations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.layout import tiles_needed
+from jaxhp.task import Member, Shapes, Task, update
+from jaxhp.types import Rung
+
+_CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
+_ACCELERATOR_TILE = 256
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """One static group of a search: one population, compiled once.
+
+    Attributes:
+      static: the static part of its configs.
+      tile: members of a tile.
+      rows: trials that are trained at once, at most.
+      waves: how often the largest round is split so that it fits the memory.
+      state_bytes: weights, optimizer state and curves of the members that are trained at once.
+      peak_bytes: what a round needs at most, over all devices.
+      epoch_flops: floating-point operations of one member in one epoch, evaluation included.
+    """
+
+    static: dict[str, Any]
+    tile: int
+    rows: int
+    waves: int
+    state_bytes: int
+    peak_bytes: int
+    epoch_flops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The groups of a search, and the totals.
+
+    Attributes:
+      device: kind of the devices.
+      devices: how many.
+      rungs: (trials, epochs) of every ask.
+      replicates: members of a trial.
+      finals: (trials, replicates) of the finals, or None.
+      member_epochs: epochs of training in all, finals included, if no trial continues another.
+      flops: floating-point operations in all: `member_epochs` of the costliest group.
+    """
+
+    device: str
+    devices: int
+    rungs: list[tuple[int, int]]
+    replicates: int
+    finals: tuple[int, int] | None
+    member_epochs: int
+    flops: float
+    groups: list[GroupPlan]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rungs = ", ".join(f"{trials} trials x {epochs} epochs" for trials, epochs in self.rungs)
+        lines = [
+            f"device      {self.devices} x {self.device}",
+            f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
+            f"finals      {f'{self.finals[0]} trials x {self.finals[1]} replicates' if self.finals else 'none'}",
+            f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most",
+        ]
+        for group in self.groups:
+            name = ", ".join(f"{k}={v}" for k, v in group.static.items()) or "all trials"
+            lines.append(
+                f"group       {name}: tile {group.tile}, {group.rows} trials at once, {group.waves} wave(s), "
+                f"state {_size(group.state_bytes)}, peak {_size(group.peak_bytes)}, "
+                f"{group.epoch_flops / 1e6:.4g} MFLOP a member and epoch"
+            )
+        return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} GiB"
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of a pytree of arrays or shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def member_bytes(shapes: Shapes, epochs: int) -> int:
+    """Bytes of one member between steps: weights, optimizer state and curve."""
+    return tree_bytes(shapes.member) + (epochs * 2 * len(shapes.metrics) + 2) * 4
+
+
+def default_tile(shapes: Shapes, device: Any) -> int:
+    """Members of a tile: a function of the task, the optimizer and the kind of device alone.
+
+    On a CPU, the largest power of two up to 64 whose weights, gradients and optimizer state fit a core's share of
+    the cache; on an accelerator, enough to fill its matrix units.
+    """
+    if device.platform != "cpu":
+        return _ACCELERATOR_TILE
+    variables = getattr(shapes.member.variables, "params", shapes.member.variables)
+    bytes_ = tree_bytes(shapes.member) + tree_bytes(variables)
+    return 2 ** int(np.clip(np.log2(max(_CPU_TILE_BYTES / bytes_, 1)), 0, 6))
+
+
+def memory_limit(devices: list[Any]) -> int:
+    """Bytes that a search may fill: most of what the devices (or, for CPU devices, the host) have free."""
+    if devices[0].platform != "cpu":
+        stats = devices[0].memory_stats() or {}
+        return int(0.9 * (stats.get("bytes_limit", 8 * 2**30) - stats.get("bytes_in_use", 0)) * len(devices))
+    with open("/proc/meminfo") if os.path.exists("/proc/meminfo") else open(os.devnull) as file:
+        found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
+    return int(0.7 * found.get("MemAvailable", 8 * 2**30))
+
+
+def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
+    """Floating-point operations of one member in one epoch: its steps, and the evaluation of both parts."""
+
+    def rows(tree: Any, count: int) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), tree)
+
+    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+    static = {n: v for n, v in config.items() if n not in traced}
+
+    def count(function, *args: Any) -> float:
+        cost = jax.jit(function).lower(*args).cost_analysis()
+        return float((cost[0] if isinstance(cost, list) else cost or {}).get("flops", float("nan")))
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    member: Member = shapes.member
+    step = count(
+        lambda m, b, k, c: update(task, m, b, k, static | c), member, rows(task.train, task.batch_size), key, traced
+    )
+    seen = count(lambda m, b, c: task.evaluate(m.variables, b, static | c), member, rows(task.valid, 100), traced)
+    return step * -(-task.n_train // task.batch_size) + seen / 100 * (
+        (task.train_examples or task.n_train) + task.n_valid
+    )
+
+
+def plan_group(
+    task: Task,
+    shapes: Shapes,
+    config: Mapping[str, Any],
+    *,
+    static: dict[str, Any],
+    tile: int | None,
+    rungs: tuple[Rung, ...],
+    replicates: int,
+    finals: tuple[int, int] | None,
+    epochs: int,
+    devices: list[Any],
+    memory: int | None,
+) -> GroupPlan:
+    """Chooses tile and waves for one static group; raises MemoryError where even one tile does not fit."""
+    tile = tile or default_tile(shapes, devices[0])
+    trials = max(rung.trials for rung in rungs)
+    widths = [replicates] + ([finals[1]] if finals else [])
+    counts = [trials] + ([finals[0]] if finals else [])
+    needed = max(tiles_needed(c, w, tile) for c, w in zip(counts, widths, strict=True))
+    tile_bytes = tile * member_bytes(shapes, epochs)
+    data_bytes = tree_bytes((task.train, task.valid))
+    largest_leaf = max((tree_bytes(leaf) for leaf in jax.tree.leaves(shapes.member)), default=0) / max(
+        member_bytes(shapes, epochs), 1
+    )
+    # Per device: the data, and a tile being worked on with its gradients; while members move, one leaf exists twice.
+    fixed = len(devices) * (data_bytes + 3 * tile_bytes)
+    limit = memory if memory is not None else memory_limit(devices)
+    fit = int((limit - fixed) / (tile_bytes * (1 + largest_leaf)))
+    narrowest = max(widths)
+    if fit < narrowest:
+        raise MemoryError(
+            f"plan: one tile of {tile} members with {narrowest} replicates needs "
+            f"{_size(fixed + narrowest * tile_bytes)}, but only {_size(limit)} of memory are free; "
+            "use a smaller tile, fewer replicates or a smaller network"
+        )
+    tiles = min(needed, fit)
+    rows = min(trials, tiles // replicates * tile)
+    return GroupPlan(
+        static=static,
+        tile=tile,
+        rows=rows,
+        waves=-(-trials // rows),
+        state_bytes=tiles * tile_bytes,
+        peak_bytes=int(fixed + tiles * tile_bytes * (1 + largest_leaf)),
+        epoch_flops=epoch_flops(task, shapes, config),
+    )

@@ -1,0 +1,1 @@
+"""Tables and pictures of what a ledger holds; nothing here touches training."""

@@ -1,0 +1,52 @@
+"""The picture of a search: the learning curves of its best trials, validation solid and training dashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxhp.report.table import show_value
+from jaxhp.types import Trial
+
+
+def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:
+    """Draws a grid Best-1, Best-2, ... of the trials given, best first, into a PNG file.
+
+    Args:
+      trials: in ranked order; the first columns * rows of those that have a curve are drawn.
+      metric: drawn over epochs; the axes are shared, so the panels can be compared.
+    """
+    shown = [t for t in trials if len(t.curve.get(f"valid_{metric}", ()))][: columns * rows]
+    columns = min(columns, max(len(shown), 1))
+    rows = max(1, -(-len(shown) // columns))
+    figure = Figure(figsize=(2.5 * columns, 2.1 * rows + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, panel in enumerate(axes.flat):
+        if place >= len(shown):
+            panel.set_axis_off()
+            continue
+        trial = shown[place]
+        valid, train = (np.asarray(trial.curve[f"{part}_{metric}"]) for part in ("valid", "train"))
+        epochs = np.arange(1, len(valid) + 1)
+        marker = "o" if len(valid) == 1 else None
+        panel.plot(epochs, train, "--", color="tab:orange", lw=1.2, marker=marker, label="training")
+        panel.plot(epochs, valid, "-", color="tab:blue", lw=1.5, marker=marker, label="validation")
+        panel.set_title(f"Best-{place + 1}  {trial.score:.3f}", fontsize=10)
+        settings = "\n".join(f"{name} {show_value(value)}" for name, value in list(trial.config.items())[:3])
+        panel.text(0.97, 0.05, settings, transform=panel.transAxes, ha="right", va="bottom", fontsize=7, color="0.35")
+        panel.grid(alpha=0.25)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    if metric == "accuracy":
+        axes[0, 0].set_ylim(0, 1.02)
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel(metric, fontsize=10)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+    figure.savefig(Path(path), dpi=110)
+    return Path(path)

@@ -1,0 +1,57 @@
+"""Where members wait whose population does not fit the devices at once: weights and optimizer state on the host."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxhp.layout import Layout
+from jaxhp.plan import memory_limit, tree_bytes
+from jaxhp.population import Population, State
+
+
+class Shelf:
+    """Rows times replicates of one population, in memory, or in a temporary file where memory is too small.
+
+    Args:
+      population: whose members wait.
+      rows, replicates: how many.
+    """
+
+    def __init__(self, population: Population, rows: int, replicates: int):
+        self.population = population
+        per_member = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[3:], s.dtype), population.abstract_state())
+        wanted = rows * replicates * tree_bytes(per_member)
+        self._files: list[Any] = []
+        in_memory = wanted < 0.3 * memory_limit(jax.local_devices(backend="cpu"))
+
+        def place(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+            whole = (rows, replicates, *shape.shape)
+            if in_memory:
+                return np.empty(whole, shape.dtype)
+            self._files.append(tempfile.TemporaryFile())
+            return np.memmap(self._files[-1], shape.dtype, "w+", shape=whole)
+
+        self.leaves, self.structure = jax.tree.flatten(jax.tree.map(place, per_member))
+
+    def put(self, rows: np.ndarray, layout: Layout, state: State) -> None:
+        """Keeps the members of `layout`, whose rows are `rows` of the shelf."""
+        for kept, leaf in zip(self.leaves, jax.tree.leaves(state), strict=True):
+            flat = np.asarray(leaf).reshape(-1, *leaf.shape[3:])
+            kept[rows] = flat[layout.slots]
+
+    def get(self, origin: np.ndarray, layout: Layout, state: State) -> State:
+        """`state` with the members of `layout` taken from rows `origin` of the shelf; -1 stays undefined."""
+        there = np.flatnonzero(origin >= 0)
+        leaves, structure = jax.tree.flatten(state)
+        del state
+        for i, kept in enumerate(self.leaves):
+            sharding, shape = leaves[i].sharding, leaves[i].shape
+            leaves[i] = None  # the host copy takes its place
+            flat = np.zeros((np.prod(shape[:3]), *shape[3:]), kept.dtype)
+            flat[layout.slots[there]] = kept[origin[there]]
+            leaves[i] = jax.device_put(flat.reshape(shape), sharding)
+        return jax.tree.unflatten(structure, leaves)

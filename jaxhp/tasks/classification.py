@@ -1,0 +1,108 @@
+"""The common part of the ready-made tasks: images and labels, softmax cross-entropy, and the usual optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxhp.data import Dataset, split
+from jaxhp.task import Task
+from jaxhp.types import Config
+
+OPTIMIZERS = ("sgd", "momentum", "adamw")
+
+
+def classification(
+    data: Dataset,
+    init: Callable[..., Any],
+    logits: Callable[..., jax.Array],
+    *,
+    optimizer: str,
+    valid: float | int,
+    split_seed: int,
+    batch_size: int,
+    train_examples: int | None,
+) -> Task:
+    """A task from a network: `init(key, config, input_shape, classes)` and `logits(params, x, dropout)`.
+
+    `logits` gets `x` as f32[B, ...] and returns f32[B, classes]; `dropout(h, layer)` is to be applied to hidden
+    activations. The data and the hyperparameters read are those of `hp.tasks.mlp`.
+    """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data: expected a Dataset (see jaxhp.data), got {type(data).__name__}")
+    if set(data.train) != {"image", "label"}:
+        raise ValueError(f"data: expected the arrays image and label, got {', '.join(data.train)}")
+    classes = _count_classes(data.train["label"])
+    shape = data.train["image"].shape[1:]
+    train_part, valid_part = split(data, valid, split_seed)
+
+    def inputs(batch: Any) -> jax.Array:
+        image = batch["image"]
+        return image.astype(jnp.float32) * (1 / 255) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
+
+    def loss(params: Any, batch: Any, key: jax.Array, config: Config) -> jax.Array:
+        def dropout(h: jax.Array, layer: int) -> jax.Array:
+            if "dropout" not in config:
+                return h
+            keep = 1 - config["dropout"]
+            return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, layer), keep, h.shape), h / keep, 0.0)
+
+        log_p = jax.nn.log_softmax(logits(params, inputs(batch), dropout))
+        target = jax.nn.one_hot(batch["label"], classes)
+        if "label_smoothing" in config:
+            target = target + config["label_smoothing"] * (1 / classes - target)
+        return -jnp.mean(jnp.sum(target * log_p, axis=-1))
+
+    def evaluate(params: Any, batch: Any, config: Config) -> dict[str, jax.Array]:
+        scores = logits(params, inputs(batch), lambda h, layer: h)
+        target = jax.nn.one_hot(batch["label"], classes)
+        correct = jnp.argmax(scores, axis=-1) == batch["label"]
+        return {
+            "accuracy": correct.astype(jnp.float32),
+            "loss": -jnp.sum(target * jax.nn.log_softmax(scores), axis=-1),
+        }
+
+    return Task(
+        lambda key, config: init(key, config, shape, classes),
+        loss,
+        evaluate,
+        lambda config: _optimizer(optimizer, config),
+        train=train_part,
+        valid=valid_part,
+        test=data.test,
+        batch_size=batch_size,
+        train_examples=train_examples,
+    )
+
+
+def _optimizer(kind: str, config: Config) -> optax.GradientTransformation:
+    rate = config["lr"]
+    if "warmup" in config:
+        peak, steps = config["lr"], config["warmup"]
+        rate = lambda count: peak * jnp.minimum(1.0, (count + 1) / (steps + 1))  # noqa: E731
+    if kind == "adamw":
+        return optax.adamw(rate, weight_decay=config["weight_decay"], mask=_weights)
+    momentum = config.get("momentum", 0.9) if kind == "momentum" else None
+    return optax.chain(optax.add_decayed_weights(config["weight_decay"], mask=_weights), optax.sgd(rate, momentum))
+
+
+def _weights(params: Any) -> Any:
+    """Weight decay is for matrices and kernels, not for biases."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _count_classes(label: np.ndarray) -> int:
+    if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
+        raise TypeError(f"data label: expected integers of shape [N], got {label.dtype}{list(label.shape)}")
+    if label.min() < 0 or label.max() > 100_000:
+        raise ValueError(f"data label: expected classes numbered from 0, got values {label.min()} to {label.max()}")
+    if label.max() == 0:
+        raise ValueError("data label: expected at least two classes, got only class 0")
+    return int(label.max()) + 1

@@ -1,0 +1,73 @@
+"""A multi-layer perceptron for classification, as in Deep Learning from Scratch, section 6.5.
+
+ReLU, He initialisation, softmax cross-entropy, mini-batch SGD with L2 weight decay on the weights (not the biases).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxhp.data import Dataset
+from jaxhp.task import Task
+from jaxhp.tasks.classification import classification
+from jaxhp.types import Config
+
+
+def mlp(
+    data: Dataset,
+    hidden: Sequence[int] = (100,) * 6,
+    *,
+    optimizer: str = "sgd",
+    valid: float | int = 0.2,
+    split_seed: int = 0,
+    batch_size: int = 100,
+    train_examples: int | None = None,
+) -> Task:
+    """The book's network on labelled images or feature vectors.
+
+    Args:
+      data: its train part has `"image"` ([N, ...], uint8 is scaled to [0, 1] on the device) and `"label"` (integers
+        from 0). A part of it is split off for validation.
+      hidden: widths of the hidden layers.
+      optimizer: `"sgd"`, `"momentum"` or `"adamw"`.
+      valid: share (or number) of the training examples held out for validation.
+      split_seed: seed of the shuffle before that split.
+      batch_size, train_examples: see `Task`.
+
+    The task reads `lr` and `weight_decay` (L2, added to the gradient, for sgd and momentum; decoupled for adamw).
+    Where the space has them it also reads `momentum` (default 0.9, for `"momentum"`), `dropout` (rate in [0, 1) on
+    hidden layers), `label_smoothing` in [0, 1) and `warmup` (steps of linear warm-up).
+    """
+    widths = tuple(hidden)
+    if not all(isinstance(width, int) and width >= 1 for width in widths):
+        raise ValueError(f"mlp hidden: expected positive integers, got {hidden!r}")
+
+    def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> Any:
+        sizes = (math.prod(inputs), *widths, classes)
+        keys = jax.random.split(key, len(sizes) - 1)
+        return [
+            {"w": jax.random.normal(k, (fan_in, fan_out)) * math.sqrt(2 / fan_in), "b": jnp.zeros(fan_out)}
+            for k, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        ]
+
+    def logits(params: Any, x: jax.Array, dropout: Any) -> jax.Array:
+        h = x.reshape(len(x), -1)
+        for depth, layer in enumerate(params[:-1]):
+            h = dropout(jax.nn.relu(h @ layer["w"] + layer["b"]), depth)
+        return h @ params[-1]["w"] + params[-1]["b"]
+
+    return classification(
+        data,
+        init,
+        logits,
+        optimizer=optimizer,
+        valid=valid,
+        split_seed=split_seed,
+        batch_size=batch_size,
+        train_examples=train_examples,
+    )
