@@ -207,7 +207,7 @@ class Search:
                 "jax": jax.__version__,
                 "jaxlib": version("jaxlib"),
                 "jaxhp": version("jaxhp"),
-                "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+                "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
                 "argv": sys.argv,
             },
         }

@@ -2,7 +2,9 @@
 
 from jaxhp.data.dataset import Dataset, Sealed, arrays
 from jaxhp.data.fingerprints import fingerprint
+from jaxhp.data.idx_files import idx
 from jaxhp.data.sample import mnist_sample
 from jaxhp.data.splitting import split
+from jaxhp.data.tfds_source import tfds
 
-__all__ = ["Dataset", "Sealed", "arrays", "fingerprint", "mnist_sample", "split"]
+__all__ = ["Dataset", "Sealed", "arrays", "fingerprint", "idx", "mnist_sample", "split", "tfds"]
