@@ -26,7 +26,7 @@ def encode(images: np.ndarray) -> list[bytes]:
 
 
 def _filter(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The filter of each line, [N, 28], and the filtered lines, uint8[N, 28, 28]: least sum of magnitudes, first wins."""
+    """The filter of each line, [N, 28], and the lines so filtered, uint8[N, 28, 28]: least sum of magnitudes wins."""
     padded = np.pad(x, ((0, 0), (1, 0), (1, 0)))
     left, up, corner = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
     to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)

@@ -2,19 +2,22 @@
 
 TFDS reads prepared data without TensorFlow, but the stock builders of MNIST, Fashion-MNIST and KMNIST need it to unpack
 .gz files, to open them and to encode PNG. `without_tensorflow` replaces those three steps and nothing else: checksums,
-features, shuffling and writing stay TFDS's own, and the records come out the same byte for byte.
+features, shuffling and writing stay TFDS's own, and the files come out the same byte for byte.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from requests.exceptions import ConnectionError as Unreachable
 from tensorflow_datasets import core, download
-from tensorflow_datasets.image_classification import mnist
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.registered import skip_registration
+from tensorflow_datasets.image_classification.mnist import MNIST
 
 from jaxhp.data import png
 from jaxhp.data.idx_files import read_idx
@@ -22,29 +25,52 @@ from jaxhp.data.idx_files import read_idx
 _CHUNK = 1000  # images encoded at once: bounds memory
 
 
-def has_tensorflow() -> bool:
-    return importlib.util.find_spec("tensorflow") is not None
-
-
 def prepare(builder: core.DatasetBuilder, manual_dir: Path | None) -> None:
-    """Downloads what `manual_dir` does not hold and writes the records where `builder` will read them."""
-    if isinstance(builder, mnist.MNIST) and not has_tensorflow():
-        builder = without_tensorflow(type(builder))(data_dir=builder._data_dir_root, file_format="array_record")
-    builder.download_and_prepare(download_config=download.DownloadConfig(manual_dir=manual_dir))
+    """Takes the original files from `manual_dir`, or downloads them, and writes the records `builder` will read.
+
+    Raises:
+      ValueError, ModuleNotFoundError, ConnectionError: see `jaxhp.data.tfds`.
+    """
+    name, tensorflow = builder.name, importlib.util.find_spec("tensorflow") is not None
+    if isinstance(builder, MNIST) and not tensorflow:
+        root = Path(builder.data_dir).parents[1]  # of root/name/version
+        builder = without_tensorflow(type(builder))(data_dir=root, file_format="array_record")
+    try:
+        builder.download_and_prepare(download_config=download.DownloadConfig(manual_dir=manual_dir))
+    except NonMatchingChecksumError as error:
+        file = str(error).partition(", downloaded to ")[2].partition(", has wrong checksum")[0]
+        raise ValueError(
+            f"{name}: expected the file that TFDS registers, got {file} with another checksum; "
+            "jaxhp.data.idx reads IDX files whatever their checksum"
+        ) from error
+    except Unreachable as error:
+        files = sorted(info.filename for info in (builder.url_infos or {}).values() if info.filename)
+        raise ConnectionError(
+            f"{name}: not prepared in {builder.data_dir} and cannot be downloaded; pass as manual_dir a folder with "
+            f"its original files: {', '.join(files[:8])}"
+        ) from error
+    except Exception as error:
+        if tensorflow or "No module named 'tensorflow'" not in str(error):
+            raise
+        raise ModuleNotFoundError(
+            f"{name}: preparing it needs TensorFlow (reading it does not): pip install 'jaxhp[tfds]'"
+        ) from error
 
 
-def without_tensorflow(stock: type[mnist.MNIST]) -> type[mnist.MNIST]:
+def without_tensorflow(stock: type[MNIST]) -> type[MNIST]:
     """A builder that writes what `stock` writes, and needs no TensorFlow."""
-    with core.registered.skip_registration():
+    with skip_registration():
 
         class Builder(stock):
+            __module__ = stock.__module__
             name = stock.name
-            url_infos = stock.url_infos  # the checksums, else looked for beside this file
+            url_infos = stock.url_infos
 
             def _split_generators(self, dl_manager: Any) -> Any:
-                return super()._split_generators(SimpleNamespace(download_and_extract=dl_manager.download))
+                packed: Any = SimpleNamespace(download_and_extract=dl_manager.download)
+                return super()._split_generators(packed)
 
-            def _generate_examples(self, num_examples: int, data_path: Any, label_path: Any) -> Iterator[Any]:
+            def _generate_examples(self, num_examples: int, data_path: Any, label_path: Any) -> Generator[Any]:
                 images, labels = read_idx(Path(data_path), 3), read_idx(Path(label_path), 1)
                 if not len(images) == len(labels) == num_examples:
                     raise ValueError(
