@@ -18,6 +18,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxhp.folds import joined
+from jaxhp.axes import from_axes, member_axes, to_axes
 from jaxhp.layout import Layout
 from jaxhp.task import Member, Shapes, Task, create, update
 
@@ -48,7 +50,7 @@ class Examples(NamedTuple):
     """The data that all members share, on every device, with the rows that each fold trains and validates on."""
 
     train: Any  # leaves [examples, ...]
-    valid: Any
+    valid: Any  # None with folds: then the rows of both parts are rows of `train`
     train_rows: Any  # i32[F, n], padded to the largest fold
     valid_rows: Any  # i32[F, n]
     train_count: Any  # i32[F]
@@ -87,7 +89,8 @@ class Population:
       capacity: shapes of the compiled step.
       seed: root of all random numbers.
       paired: whether the trials of a replicate share initial weights' key, minibatch order and noise.
-      folds: i32[n] numbering the validation fold of each training example, or None to use `task.valid`.
+      folds: i32[n_train + n_valid], the fold that each example of train and valid together is validated in; a
+        member of replicate r trains on all folds but r % F. None: all train on `task.train`.
       devices: defaults to all local devices.
     """
 
@@ -114,6 +117,14 @@ class Population:
         self._sharded = NamedSharding(self.mesh, PartitionSpec(None, "device"))
         self.root = jax.device_put(jax.random.key(seed), self._replicated)
         self.examples = jax.device_put(examples_of(task, folds), self._replicated)
+        self.axes = member_axes(
+            lambda v, b, k, c: task.loss(v, b, k, static | c),
+            shapes.member.variables,
+            jax.tree.map(lambda a: jax.ShapeDtypeStruct((task.batch_size, *a.shape[1:]), a.dtype), self.examples.train),
+            self.root,
+            {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in self.traced.items()},
+            shapes.member.opt_state,
+        )
         self.compilations = 0
         self.compile_s = 0.0
         self._compiled = self._compile()
@@ -229,7 +240,7 @@ class Population:
 
 
 def examples_of(task: Task, folds: np.ndarray | None = None) -> Examples:
-    """The shared data of a task; with folds, `train` serves both parts and every fold has its own rows."""
+    """The shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
 
     def stack(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         width = max(len(r) for r in rows)
@@ -238,15 +249,16 @@ def examples_of(task: Task, folds: np.ndarray | None = None) -> Examples:
             np.asarray([len(r) for r in rows], np.int32),
         )
 
+    train, valid = task.train, task.valid
     if folds is None:
         train_rows, valid_rows = [np.arange(task.n_train)], [np.arange(task.n_valid)]
     else:
+        train, valid = joined(task.train, task.valid), None
         numbers = range(int(folds.max()) + 1)
         train_rows = [np.flatnonzero(folds != f) for f in numbers]
         valid_rows = [np.flatnonzero(folds == f) for f in numbers]
     (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
-    valid = task.valid if folds is None else task.train
-    return Examples(task.train, valid, train_rows, valid_rows, train_count, valid_count)
+    return Examples(train, valid, train_rows, valid_rows, train_count, valid_count)
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:
@@ -276,6 +288,7 @@ def _train_tile(population: Population, tile: State, config, place: Places, exam
     task, paired = population.task, population.paired
     fold = place.replicate % len(examples.train_count)
     count = examples.train_count[fold]
+    held_out = examples.train if examples.valid is None else examples.valid
     steps = -(-examples.train_rows.shape[1] // task.batch_size)
     shared = None if paired else 0  # the mapped axis of keys and batches
 
@@ -300,9 +313,15 @@ def _train_tile(population: Population, tile: State, config, place: Places, exam
         )
 
     tile = lax.cond(place.start == 0, fresh, lambda: tile)
+    axes = population.axes if paired else jax.tree.map(lambda _: 0, population.axes)
+    tile = tile._replace(member=to_axes(tile.member, axes))
     order_key, noise_key = key(ORDER), key(NOISE)
-    advance = jax.vmap(lambda m, b, k, c: update(task, m, b, k, full(c)), in_axes=(0, shared, shared, 0))
-    evaluate = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(0, None, 0))
+    advance = jax.vmap(
+        lambda m, b, k, c: update(task, m, b, k, full(c)),
+        in_axes=(axes, shared, shared, 0),
+        out_axes=(axes, 0),
+    )
+    evaluate = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(axes, None, 0))
 
     def shuffle(key: jax.Array) -> jax.Array:
         """A permutation of the fold's examples: a stable sort of random numbers, with padding at the end."""
@@ -328,7 +347,7 @@ def _train_tile(population: Population, tile: State, config, place: Places, exam
             evaluate, member, config, examples.train, examples.train_rows[fold][:n_train], jnp.minimum(count, n_train)
         )
         valid, spread = _measure(
-            evaluate, member, config, examples.valid, examples.valid_rows[fold], examples.valid_count[fold]
+            evaluate, member, config, held_out, examples.valid_rows[fold], examples.valid_count[fold]
         )
         healthy = jnp.isfinite(train).all(-1) & jnp.isfinite(valid).all(-1) & (tile.diverged_at == 0)
         row = jnp.where(healthy[:, None, None], jnp.stack([train, valid], 1), jnp.nan)
@@ -336,7 +355,8 @@ def _train_tile(population: Population, tile: State, config, place: Places, exam
         curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
         return State(member, curve, spread[:, population.metric], diverged_at)
 
-    return lax.fori_loop(place.start, place.stop, epoch, tile)
+    tile = lax.fori_loop(place.start, place.stop, epoch, tile)
+    return tile._replace(member=from_axes(tile.member, axes))
 
 
 def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count: jax.Array):
