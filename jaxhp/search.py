@@ -13,6 +13,8 @@ import jax
 import numpy as np
 
 from jaxhp.data import fingerprint
+from jaxhp.files import read_json, write_json
+from jaxhp.folds import check_folds, cross_validation
 from jaxhp.layout import tiles_needed
 from jaxhp.loop import Run
 from jaxhp.plan import GroupPlan, Plan, default_tile, plan_group
@@ -113,6 +115,8 @@ class Search:
                 raise TypeError(f"task: expected a Task or a function that returns one, got {type(task).__name__}")
             traced = {n: v.dtype for n, v in self.space.traced([config]).items()}
             abstract = static | {n: jax.ShapeDtypeStruct((), dtype) for n, dtype in traced.items()}
+            if self.folds:
+                check_folds(task, self.folds)
             self._members[key] = (task, check(task, abstract), abstract)
         return self._members[key]
 
@@ -177,6 +181,7 @@ class Search:
             capacity,
             seed=self.seed,
             paired=self.paired,
+            folds=cross_validation(task, self.folds, self.seed) if self.folds else None,
             devices=self.devices,
         )
         return Group(population, planned.rows, static)
