@@ -2,7 +2,8 @@
 
 TFDS reads prepared data without TensorFlow, but the stock builders of MNIST, Fashion-MNIST and KMNIST need it to unpack
 .gz files, to open them and to encode PNG. `without_tensorflow` replaces those three steps and nothing else: checksums,
-features, shuffling and writing stay TFDS's own, and the files come out the same byte for byte.
+features, shuffling and writing stay TFDS's own. The records come out in the same order with the same bytes, but for the
+order of an example's two features, which protobuf leaves open and which varies with the stock builder too.
 """
 
 from __future__ import annotations
