@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.display import Display
+from jaxhp.files import write_json
 from jaxhp.ranking import higher_is_better, rank
 from jaxhp.result import Result, table_rows
 from jaxhp.select import Finals, survivors
-from jaxhp.store import Ledger, write_json
+from jaxhp.store import Ledger, Round
 from jaxhp.training import Outcome, Progress, Rows, Trainer
 from jaxhp.types import Proposal, Status, Trial
 
@@ -48,11 +49,11 @@ class Run:
             for number, rung in enumerate(search.rungs):
                 proposal, state = search.strategy.ask(state)
                 unit, ids = self._identify(proposal, previous, units)
-                told = self.ledger.told(number)
-                if told is None:
+                recorded = self.ledger.round(number)
+                if recorded is None or recorded.scores is None:
                     scores = self._round(number, rung.epochs, unit, ids, np.asarray(proposal.parent), previous)
                 else:
-                    scores = told[1]
+                    scores = recorded.scores
                     self.display.skip(rung.trials * rung.epochs * search.width)
                 signed = higher_is_better(scores, search.task.mode)
                 state = search.strategy.tell(state, proposal._replace(unit=unit), jnp.asarray(signed))
@@ -103,7 +104,7 @@ class Run:
             self.trials.get(int(i)) or Trial(int(i), config, number, parent=None if ancestor == i else ancestor)
             for i, config, ancestor in zip(ids, configs, lineage, strict=True)
         ]
-        self.ledger.begin(drafts)
+        self.ledger.begin(Round(number, epochs, unit, parent.astype(np.int32), ids), drafts)
         began = time.perf_counter()
         top = rank(self.trials.values(), search.task.mode)[:5]
 
@@ -122,7 +123,7 @@ class Run:
             progress=progress,
         )
         finished = [self._finished(draft, outcome, row, epochs) for row, draft in enumerate(drafts)]
-        self.ledger.finish(number, "search", epochs, finished, outcome.score, time.perf_counter() - began)
+        self.ledger.finish(number, finished, outcome.score, time.perf_counter() - began)
         self.trials |= {trial.trial_id: trial for trial in finished}
         return outcome.score
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from jaxhp.files import read_json
 from jaxhp.ranking import rank
 from jaxhp.report.table import trials_table
 from jaxhp.select import Estimate, choose, estimate
-from jaxhp.store import Ledger, read_json
+from jaxhp.store import Ledger
 from jaxhp.types import Trial
 
 

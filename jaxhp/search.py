@@ -22,7 +22,7 @@ from jaxhp.population import Capacity, Population
 from jaxhp.result import Result
 from jaxhp.select import Finals, default_finals
 from jaxhp.space import Space
-from jaxhp.store import Ledger, read_json, write_json
+from jaxhp.store import Ledger
 from jaxhp.strategies import Strategy
 from jaxhp.task import Shapes, Task, check
 from jaxhp.training import Group, Rows, Trainer

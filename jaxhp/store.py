@@ -1,8 +1,10 @@
 """The ledger: a durable SQLite record of every trial, from which everything else can be read again.
 
-A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module), and
-`summary.json` (what it cost). A round is recorded in one transaction, so a kill at any moment loses at most the
-round in progress; what is read from a directory is data, and never executed.
+A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module),
+`checkpoints/` (members in training), `best.safetensors` (the chosen network) and `summary.json` (what it cost).
+A round is recorded in one transaction, so a kill at any moment loses at most the round in progress, and of that
+only what came after its last checkpoint. Trials are kept as columns with checksums (see `columns.py`). What is read
+from a directory is data, and never executed.
 """
 
 from __future__ import annotations
@@ -13,25 +15,49 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp import columns
+from jaxhp.files import crash_point, sync
 from jaxhp.types import Status, Trial
 
 SCHEMA = 1
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE rounds (round INTEGER PRIMARY KEY, kind TEXT NOT NULL, epochs INTEGER NOT NULL,
-  trials BLOB NOT NULL, scores BLOB NOT NULL, wall_s REAL NOT NULL);
-CREATE TABLE trials (trial_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, config TEXT NOT NULL, status TEXT NOT NULL,
-  epochs INTEGER NOT NULL, score REAL, stderr REAL, replicates BLOB NOT NULL, curve BLOB NOT NULL,
-  diverged_at INTEGER NOT NULL, parent INTEGER);
-CREATE TABLE finals (trial_id INTEGER PRIMARY KEY, scores BLOB NOT NULL);
+CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL);
+CREATE TABLE columns (round INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
+  data BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (round, name));
 CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, round INTEGER NOT NULL, complete INTEGER NOT NULL,
+  name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL);
 """
+_FINALS = -1  # the number under which the finals' columns stand
+
+
+class Round(NamedTuple):
+    """A proposal as it was recorded, before it was trained, and the scores once they are known."""
+
+    number: int
+    epochs: int
+    unit: np.ndarray  # f32[P, D], the points as they are trained
+    parent: np.ndarray  # i32[P], slots of the round before, or -1
+    trials: np.ndarray  # i32[P], trial ids
+    scores: np.ndarray | None = None  # f32[P], None until the round is finished
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is known to be on disk."""
+
+    seq: int
+    round: int
+    complete: bool  # of a finished round, not of one under way
+    name: str
+    sha256: str
 
 
 class Ledger:
@@ -40,52 +66,78 @@ class Ledger:
     Args:
       directory: the run directory, or None to keep the record in memory.
       write: whether to take the writer's lock, and create what is missing.
+
+    Raises:
+      FileNotFoundError: there is no ledger to read.
+      OSError: the directory cannot be written.
+      RuntimeError: another process writes it.
+      ValueError: the ledger is damaged, or not one of this version.
     """
 
     def __init__(self, directory: str | Path | None, *, write: bool = False):
         self.directory = Path(directory) if directory is not None else None
         self._lock: int | None = None
-        if self.directory is None:
-            self._db = sqlite3.connect(":memory:")
-        else:
-            self._db = self._open(self.directory, write)
-        self._db.isolation_level = None
-        if write and not self._db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone():
-            with _transaction(self._db):
-                for statement in _TABLES.split(";"):
-                    self._db.execute(statement)
-                self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-        found = self.meta("schema")
-        if found != str(SCHEMA):
-            raise ValueError(f"{self.directory}: expected a ledger of schema {SCHEMA}, got schema {found}")
-
-    def _open(self, directory: Path, write: bool) -> sqlite3.Connection:
-        path = directory / "ledger.sqlite"
-        if write:
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-                self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-            except OSError as error:
-                raise OSError(f"dir: expected a writable directory, got {directory} ({error.strerror})") from error
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._lock)
-                raise RuntimeError(f"{directory}: another process is running this search") from None
-        elif not path.exists():
-            raise FileNotFoundError(f"{directory}: expected a run directory, found no ledger.sqlite in it")
         try:
-            db = sqlite3.connect(path if write else f"file:{path}?mode=ro", uri=not write, timeout=30)
-            if write:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-            db.execute("SELECT name FROM sqlite_master").fetchone()
+            if self.directory is None:
+                self._db = sqlite3.connect(":memory:", isolation_level=None)
+            else:
+                self._db = self._open_to_write(self.directory) if write else _open_to_read(self.directory)
+            if write and not self._rows("SELECT name FROM sqlite_master"):
+                self._create()
+            found = self.meta("schema")
+            if found != str(SCHEMA):
+                raise ValueError(f"{self._path}: expected a ledger of schema {SCHEMA}, got schema {found}")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _path(self) -> str:
+        return str(self.directory / "ledger.sqlite") if self.directory else "ledger"
+
+    def _open_to_write(self, directory: Path) -> sqlite3.Connection:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"dir: expected a writable directory, got {directory}: {error.strerror}"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 20, 0).decode(errors="replace").strip() or "unknown"
+            raise RuntimeError(f"{directory}: another process (pid {holder}) is running this search") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            db = sqlite3.connect(directory / "ledger.sqlite", timeout=30, isolation_level=None)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise OSError(f"dir: expected a writable directory, got {directory}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{path}: expected a readable SQLite ledger, got: {error}") from error
+            raise ValueError(f"{self._path}: the ledger is damaged: {error}") from error
+        if damage != "ok":
+            raise ValueError(f"{self._path}: the ledger is damaged: {damage}")
         return db
 
+    def _create(self) -> None:
+        if self.directory is not None and (self.directory / "manifest.json").exists():
+            raise ValueError(f"{self._path}: the ledger is missing or empty, but there is a manifest.json of a search")
+        with self._transaction():
+            for statement in _TABLES.split(";"):
+                self._db.execute(statement)
+            self.set_meta("schema", str(SCHEMA))
+        if self.directory is not None:
+            sync(self.directory)
+            sync(self.directory.parent)
+        crash_point("ledger created")
+
     def close(self) -> None:
-        self._db.close()
+        if hasattr(self, "_db"):
+            self._db.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -96,161 +148,229 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def meta(self, name: str) -> str | None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing; a full disk leaves what was there before."""
         try:
-            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(
+                    f"{self._path}: cannot be written: {error}; everything recorded before is kept"
+                ) from error
+            raise
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple]:
+        try:
+            return self._db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.directory}: expected a jaxhp ledger, got: {error}") from error
-        return row[0] if row else None
+            raise ValueError(f"{self._path}: expected a readable jaxhp ledger, got: {error}") from error
+
+    def meta(self, name: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
 
     def set_meta(self, name: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
-    def begin(self, trials: Iterable[Trial]) -> None:
-        """Shows the trials of a round that starts; until `finish` they do not count."""
-        with _transaction(self._db):
-            self._put(trial for trial in trials if not self._known(trial.trial_id))
+    def begin(self, asked: Round, trials: Sequence[Trial]) -> None:
+        """Records a proposal and shows its trials as running; until `finish` they do not count."""
+        with self._transaction():
+            if not self._rows("SELECT 1 FROM rounds WHERE round = ?", (asked.number,)):
+                self._db.execute("INSERT INTO rounds VALUES (?, ?, NULL)", (asked.number, asked.epochs))
+                proposal = {"unit": np.asarray(asked.unit, "<f4"), "parent": np.asarray(asked.parent, "<i4")}
+                self._put(asked.number, proposal | columns.asked(trials))
+        crash_point("round begun")
 
-    def _known(self, trial_id: int) -> bool:
-        return self._db.execute("SELECT 1 FROM trials WHERE trial_id = ?", (trial_id,)).fetchone() is not None
+    def finish(self, number: int, trials: Sequence[Trial], scores: np.ndarray, wall_s: float) -> None:
+        """Records a round that has begun: its trials, slot by slot, and the f32[P] scores that the strategy is told."""
+        diverged = {t.trial_id: t.diverged_at for t in trials if t.diverged_at}
+        with self._transaction():
+            self._put(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
+            self._db.execute("UPDATE rounds SET wall_s = ? WHERE round = ?", (wall_s, number))
+            if diverged:
+                self.event("diverged", round=number, epoch_by_trial=diverged)
+        crash_point("round finished")
 
-    def finish(self, number: int, kind: str, epochs: int, trials: list[Trial], scores: np.ndarray, wall_s: float):
-        """Records a round at once: its trials, in the order of the proposal, and what the strategy is told."""
-        ids = np.asarray([trial.trial_id for trial in trials], "<i8").tobytes()
-        with _transaction(self._db):
-            self._put(trials)
-            told = np.asarray(scores, "<f4").tobytes()
-            self._db.execute("INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?)", (number, kind, epochs, ids, told, wall_s))
+    def _put(self, number: int, record: Mapping[str, Any]) -> None:
+        rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
+        self._db.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def _put(self, trials: Iterable[Trial]) -> None:
-        names = None
-        for trial in trials:
-            names = names or sorted(trial.curve)
-            curve = np.stack([trial.curve[n] for n in names]) if trial.curve else np.zeros((0, 0))
-            self._db.execute(
-                "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    trial.trial_id,
-                    trial.round,
-                    json.dumps(trial.config, sort_keys=True),
-                    str(trial.status),
-                    trial.epochs,
-                    _or_null(trial.score),
-                    _or_null(trial.stderr),
-                    np.asarray(trial.replicate_scores, "<f4").tobytes(),
-                    curve.astype("<f4").tobytes(),
-                    trial.diverged_at,
-                    trial.parent,
-                ),
-            )
-        if names and self.meta("curves") is None:
-            self.set_meta("curves", json.dumps(names))
+    def _get(self, number: int, names: str = "*") -> dict[str, Any]:
+        """The columns of a round whose names fit a pattern."""
+        query = "SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND name GLOB ?"
+        return {
+            row[0]: self._decode(f"{row[0]} of round {number}", _unpack, row)
+            for row in self._rows(query, (number, names))
+        }
 
-    def told(self, number: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """(trial ids i64[P], scores f32[P]) of a finished round, or None."""
-        row = self._db.execute("SELECT trials, scores FROM rounds WHERE round = ?", (number,)).fetchone()
-        return (np.frombuffer(row[0], "<i8"), np.frombuffer(row[1], "<f4")) if row else None
+    def _decode(self, what: str, decode: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return decode(*args)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{self._path}: {what} is damaged: {error}") from error
 
-    def trials(self) -> list[Trial]:
-        """Every trial, by trial_id."""
-        names = json.loads(self.meta("curves") or "[]")
-        rows = self._db.execute("SELECT * FROM trials ORDER BY trial_id")
-        return [_trial(row, names) for row in rows]
+    def _numbers(self, *, finished: bool) -> list[int]:
+        condition = "wall_s IS NOT NULL" if finished else "1"
+        return [row[0] for row in self._rows(f"SELECT round FROM rounds WHERE {condition} ORDER BY round")]
+
+    def round(self, number: int) -> Round | None:
+        """What was asked in a round, and told if it is finished; None if it has not begun."""
+        rows = self._rows("SELECT epochs, wall_s FROM rounds WHERE round = ?", (number,))
+        if not rows:
+            return None
+        found = {name: self._get(number, name).get(name) for name in ("unit", "parent", "trial_id", "told")}
+        return self._decode(f"round {number}", _round, number, *rows[0], found)
+
+    def trials(self, *, curves: bool = True) -> list[Trial]:
+        """Every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
+        latest: dict[int, Trial] = {}
+        for number in self._numbers(finished=False):
+            record = self._get(number) if curves else self._get(number, "[^c]*") | self._get(number, "config.*")
+            for trial in self._decode(f"round {number}", columns.trials_of, _facts(record)):
+                if trial.status is not Status.RUNNING or trial.trial_id not in latest:
+                    latest[trial.trial_id] = trial
+        return [latest[trial_id] for trial_id in sorted(latest)]
+
+    def best(self, mode: str, top: int) -> list[Trial]:
+        """The first `top` finished trials in the order of `ranking.rank`, without their curves."""
+        numbers = self._numbers(finished=True)
+        found = [(self._get(n, "trial_id"), self._get(n, "score")) for n in numbers]
+        if not found:
+            return []
+
+        def order() -> list[tuple[int, int]]:
+            """(round, slot) of the best trials, each as last measured."""
+            ids = np.concatenate([f[0]["trial_id"] for f in found])
+            scores = np.concatenate([f[1]["score"] for f in found])
+            where = [(n, slot) for n, f in zip(numbers, found, strict=True) for slot in range(len(f[0]["trial_id"]))]
+            last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
+            signed = -scores[last] if mode == "max" else scores[last]
+            return [where[i] for i in last[np.lexsort((ids[last], signed, np.isnan(signed)))][:top]]
+
+        places = self._decode("the ranking", order)
+        by_place: dict[tuple[int, int], Trial] = {}
+        for number in {n for n, _ in places}:
+            slots = [slot for n, slot in places if n == number]
+            record = _facts(self._get(number, "[^c]*") | self._get(number, "config.*"))
+            trials = self._decode(f"round {number}", columns.trials_of, record, slots)
+            by_place |= {(number, slot): trial for slot, trial in zip(slots, trials, strict=True)}
+        return [by_place[place] for place in places]
 
     def record_finals(self, scores: Mapping[int, np.ndarray]) -> None:
         """Trial id to f32[R], the scores of finalists on fresh replicates."""
-        with _transaction(self._db):
-            for trial_id, values in scores.items():
-                self._db.execute(
-                    "INSERT OR REPLACE INTO finals VALUES (?, ?)", (trial_id, np.asarray(values, "<f4").tobytes())
-                )
+        ids, values = np.array(sorted(scores), "<i4"), np.array([scores[i] for i in sorted(scores)], "<f4")
+        with self._transaction():
+            self._put(_FINALS, {"trial_id": ids, "scores": values})
+        crash_point("finals recorded")
 
     def finals(self) -> dict[int, np.ndarray]:
-        rows = self._db.execute("SELECT trial_id, scores FROM finals ORDER BY trial_id")
-        return {trial_id: np.frombuffer(scores, "<f4") for trial_id, scores in rows}
+        """What `record_finals` was given, or nothing."""
+        record = self._get(_FINALS)
+
+        def pair() -> dict[int, np.ndarray]:
+            return dict(zip(record["trial_id"].tolist(), record["scores"], strict=True))
+
+        return self._decode("the finals", pair) if record else {}
 
     def event(self, kind: str, **detail: Any) -> None:
-        """Notes something that happened: a resume, a warning, test data opened."""
+        """Notes something that happened: a divergence, a resume, a warning, test data opened."""
         self._db.execute(
             "INSERT INTO events (time, kind, detail) VALUES (?, ?, ?)", (time.time(), kind, json.dumps(detail))
         )
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        rows = self._db.execute("SELECT time, kind, detail FROM events ORDER BY seq").fetchall()
-        return [{"time": t, "kind": k} | json.loads(d) for t, k, d in rows if kind in (None, k)]
+        rows = self._rows("SELECT time, kind, detail FROM events ORDER BY seq")
+
+        def decode(row: tuple) -> dict[str, Any]:
+            return {"time": row[0], "kind": row[1]} | dict(json.loads(row[2]))
+
+        return [self._decode("an event", decode, row) for row in rows if kind in (None, row[1])]
+
+    def name_checkpoint(self, saved: Saved) -> None:
+        """Says that a checkpoint is on disk: from now on a resume may start there."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?)", saved._replace(complete=int(saved.complete))
+            )
+        crash_point("checkpoint named")
+
+    def forget_checkpoint(self, saved: Saved) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM checkpoints WHERE seq = ?", (saved.seq,))
+        crash_point("checkpoint forgotten")
+
+    def checkpoints(self) -> list[Saved]:
+        """Those on disk, the newest first."""
+        rows = self._rows("SELECT * FROM checkpoints ORDER BY seq DESC")
+        return [Saved(row[0], row[1], bool(row[2]), *row[3:]) for row in rows]
 
     def digest(self) -> str:
-        """SHA-256 of the canonical content: what was tried and what was measured, in the order of trial ids.
+        """SHA-256 of the canonical content: what was tried and what was measured.
 
-        Floats enter as their bits; times, rounds and events do not enter, so that a search has the same digest
-        however it was cut into step calls, devices and interruptions.
+        For every finished trial in the order of trial ids: the JSON list `[trial_id, config, status, epochs,
+        diverged_at, parent]` with floats of the config as hexadecimal, keys sorted; then, as little-endian float32
+        with one pattern for NaN, the score, the score of each replicate, and each curve after its name. Then for each
+        finalist `final<trial_id>` and its scores. Times, rounds, events and trials still running do not enter, so
+        that a search has the same digest however it was cut into step calls, devices and interruptions.
         """
         total = hashlib.sha256()
         for trial in self.trials():
-            config = {n: v.hex() if isinstance(v, float) else v for n, v in sorted(trial.config.items())}
+            if trial.status is Status.RUNNING:
+                continue
+            config = {n: v.hex() if isinstance(v, float) else v for n, v in trial.config.items()}
             facts = [trial.trial_id, config, str(trial.status), trial.epochs, trial.diverged_at, trial.parent]
-            total.update(json.dumps(facts).encode())
-            total.update(np.asarray([trial.score, *trial.replicate_scores], "<f4").tobytes())
+            total.update(json.dumps(facts, sort_keys=True).encode())
+            total.update(_canonical([trial.score, *trial.replicate_scores]))
             for name in sorted(trial.curve):
-                total.update(name.encode() + np.asarray(trial.curve[name], "<f4").tobytes())
+                total.update(name.encode() + _canonical(trial.curve[name]))
         for trial_id, scores in self.finals().items():
-            total.update(b"final" + str(trial_id).encode() + scores.tobytes())
+            total.update(b"final" + str(trial_id).encode() + _canonical(scores))
         return total.hexdigest()
 
 
-class _transaction:
-    def __init__(self, db: sqlite3.Connection):
-        self.db = db
-
-    def __enter__(self) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _or_null(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _trial(row: tuple, names: list[str]) -> Trial:
-    trial_id, round_, config, status, epochs, score, stderr, replicates, curve, diverged_at, parent = row
-    values = np.frombuffer(curve, "<f4").reshape(len(names), -1) if curve else np.zeros((len(names), 0), "f4")
-    nan = float("nan")
-    return Trial(
-        trial_id=trial_id,
-        config=json.loads(config),
-        round=round_,
-        status=Status(status),
-        epochs=epochs,
-        score=nan if score is None else score,
-        stderr=nan if stderr is None else stderr,
-        curve=dict(zip(names, values, strict=True)),
-        replicate_scores=tuple(np.frombuffer(replicates, "<f4").tolist()),
-        diverged_at=diverged_at,
-        parent=parent,
-    )
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Replaces a file as a whole: a reader sees the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        json.dump(record, file, indent=2, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run directory."""
+def _open_to_read(directory: Path) -> sqlite3.Connection:
+    path = directory.absolute() / "ledger.sqlite"
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory}: expected a run directory, found no ledger.sqlite in it")
     try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path.parent}: expected a run directory, found no {path.name} in it") from None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: expected a JSON object, got: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(record).__name__}")
-    return record
+        db = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=30, isolation_level=None)
+        try:
+            db.execute("SELECT name FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:  # a directory without write permission; nobody writes where there is no log
+            if path.with_name("ledger.sqlite-wal").exists():
+                raise
+            db.close()
+            db = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+            db.execute("SELECT name FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
+    return db
+
+
+def _canonical(values: Any) -> bytes:
+    array = np.array(values, "<f4")
+    array[np.isnan(array)] = np.nan
+    return array.tobytes()
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that describe trials."""
+    return {name: column for name, column in record.items() if name not in ("unit", "parent", "told")}
+
+
+def _unpack(row: tuple) -> Any:
+    return columns.unpack(columns.Packed(*row))
+
+
+def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]) -> Round:
+    unit, parent, ids, told = (found[name] for name in ("unit", "parent", "trial_id", "told"))
+    if wall_s is not None and told is None:
+        raise ValueError("its scores are missing")
+    if not unit.ndim == 2 or not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
+        raise ValueError("its columns differ in length")
+    return Round(number, epochs, unit, parent, ids, told)

@@ -1,0 +1,83 @@
+"""Files of a run directory: replaced as a whole and on disk before anything leans on them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CRASH_POINTS = (
+    "ledger created",
+    "manifest written",
+    "round begun",
+    "step done",
+    "checkpoint written",
+    "checkpoint named",
+    "checkpoint forgotten",
+    "checkpoint removed",
+    "round finished",
+    "finals recorded",
+    "parameters written",
+    "search finished",
+    "summary written",
+)
+_crash = os.environ.get("JAXHP_CRASH", "").partition(":")  # NAME or NAME:N, for tests: die at the Nth passing
+_passed = 0
+
+
+def crash_point(name: str) -> None:
+    """Ends the process at once, as a kill would, where a test asks for it. Lies between two durable operations."""
+    global _passed
+    if name == _crash[0]:
+        _passed += 1
+        if _passed == int(_crash[2] or 1):
+            os._exit(86)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a directory's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file as a whole: a reader sees the old one or the new one, also after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"{path}: cannot be written: {error.strerror}") from error
+    sync(path.parent)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Replaces a JSON file as a whole."""
+    write_bytes(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run directory.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is not a JSON object.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path.parent}: expected a run directory, found no {path.name} in it") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON object, got: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(record).__name__}")
+    return record
