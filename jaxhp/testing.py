@@ -115,7 +115,7 @@ def check_diverged(strategy: Strategy, dim: int) -> None:
     for proposal, scores in _bounds(_run(strategy, dim, _half_diverged)):
         parent = np.asarray(proposal.parent)
         if last is not None and not np.isnan(last).all():
-            _require(not np.isnan(last[parent[parent >= 0]]).any(), "a diverged member was continued")
+            _require(not bool(np.isnan(last[parent[parent >= 0]]).any()), "a diverged member was continued")
         last = scores
 
 
@@ -135,7 +135,7 @@ def check_improves(strategy: Strategy, dim: int) -> None:
     first, *rest = (scores for _, scores in _run(strategy, dim, _bowl))
     if len(first) >= 8 and rest:
         before, after = float(np.mean(first)), float(np.mean(np.concatenate(rest)))
-        _require(after > before - np.std(first), f"the mean score fell from {before:.3f} to {after:.3f}")
+        _require(after > before - float(np.std(first)), f"the mean score fell from {before:.3f} to {after:.3f}")
 
 
 def check_ties(strategy: Strategy, dim: int) -> None:
@@ -223,15 +223,16 @@ def _run(
     for _ in range(len(strategy.schedule(EPOCHS)) + extra):
         proposal, state = strategy.ask(state)
         scores = objective(np.asarray(proposal.unit)).astype(np.float32)
-        state = strategy.tell(state, proposal, jnp.asarray(scores))
         yield proposal, scores
+        state = strategy.tell(state, proposal, jnp.asarray(scores))
 
 
 def _bounds(steps: Iterable[tuple[Proposal, np.ndarray]]) -> list[tuple[Proposal, np.ndarray]]:
     """The steps, each found to be a valid proposal."""
-    seen = list(steps)
+    seen = []
     last = 0
-    for proposal, _ in seen:
+    for proposal, scores in steps:
+        seen.append((proposal, scores))
         unit, parent = np.asarray(proposal.unit), np.asarray(proposal.parent)
         _require(unit.dtype == np.float32, f"unit: expected float32, got {unit.dtype}")
         inside = np.isfinite(unit) & (unit >= 0) & (unit <= 1)

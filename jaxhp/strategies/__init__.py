@@ -1,6 +1,8 @@
 """Strategies: what to train next."""
 
+from jaxhp.strategies.auto import Auto
 from jaxhp.strategies.base import Strategy
+from jaxhp.strategies.gp import GP
 from jaxhp.strategies.grid import Grid
 from jaxhp.strategies.halving import Halving, Hyperband
 from jaxhp.strategies.history import History
@@ -9,9 +11,13 @@ from jaxhp.strategies.pbt import PBT
 from jaxhp.strategies.random import Random
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import Sobol
+from jaxhp.strategies.tpe import TPE
 
 __all__ = [
+    "GP",
     "PBT",
+    "TPE",
+    "Auto",
     "Grid",
     "Halving",
     "History",

@@ -3,21 +3,31 @@
 import pytest
 
 from jaxhp import testing
-from jaxhp.strategies import PBT, Grid, Halving, Hyperband, Narrowing, Random, Sobol
+from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol
 
 STRATEGIES = {
     "random": Random(population=12, rounds=2),
-    "random_one_point": Random(population=1, rounds=3),
     "sobol": Sobol(population=12, rounds=2),
     "narrowing": Narrowing(population=12, rounds=3),
-    "narrowing_one_point": Narrowing(population=1, rounds=3),
-    "narrowing_batch_larger_than_history": Narrowing(population=(2, 40)),
     "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
     "halving": Halving(population=9, rounds=2),
     "halving_refill_inner": Halving(population=9, rounds=2, refill=True, inner=Narrowing()),
-    "halving_one_point": Halving(population=1),
     "hyperband": Hyperband(population=9),
+    "tpe": TPE(population=12, rounds=3),
+    "gp": GP(population=12, rounds=3),
+    "auto": Auto(population=12, rounds=3),
     "pbt": PBT(population=12, generations=4),
+}
+
+
+SMALL_AND_LARGE = {
+    "narrowing_one_point": Narrowing(population=1, rounds=3),
+    "tpe_one_point": TPE(population=1, rounds=3),
+    "gp_one_point": GP(population=1, rounds=3),
+    "narrowing_batch_larger_than_history": Narrowing(population=(2, 40)),
+    "tpe_batch_larger_than_history": TPE(population=(2, 40)),
+    "gp_batch_larger_than_history": GP(population=(2, 40)),
+    "halving_one_point": Halving(population=1),
     "pbt_one_point": PBT(population=1, generations=3),
 }
 
@@ -28,11 +38,24 @@ def test_contract(strategy, check):
     check(strategy, dim=2)
 
 
+@pytest.mark.parametrize("check", [testing.check_diverged, testing.check_ties])
+@pytest.mark.parametrize("strategy", SMALL_AND_LARGE.values(), ids=SMALL_AND_LARGE.keys())
+def test_contract_at_extreme_sizes(strategy, check):
+    check(strategy, dim=2)
+
+
 @pytest.mark.parametrize("dim", [1, 20])
-@pytest.mark.parametrize("check", [testing.check_bounds, testing.check_diverged, testing.check_ties])
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
-def test_contract_in_few_and_many_dimensions(strategy, check, dim):
-    check(strategy, dim)
+def test_contract_in_few_and_many_dimensions(strategy, dim):
+    testing.check_diverged(strategy, dim)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", testing.CHECKS)
+@pytest.mark.parametrize("strategy", (STRATEGIES | SMALL_AND_LARGE).values(), ids=(STRATEGIES | SMALL_AND_LARGE).keys())
+def test_contract_everywhere(strategy, check):
+    for dim in (1, 5, 20):
+        check(strategy, dim)
 
 
 def test_contract_of_a_grid():

