@@ -16,9 +16,9 @@ import numpy as np
 
 from jaxhp.display import Display
 from jaxhp.files import write_json
+from jaxhp.finals import run_finals
 from jaxhp.ranking import higher_is_better, rank
 from jaxhp.result import Result, table_rows
-from jaxhp.select import Finals, survivors
 from jaxhp.store import Ledger, Round
 from jaxhp.training import Outcome, Progress, Rows, Trainer
 from jaxhp.types import Proposal, Status, Trial
@@ -58,8 +58,8 @@ class Run:
                 signed = higher_is_better(scores, search.task.mode)
                 state = search.strategy.tell(state, proposal._replace(unit=unit), jnp.asarray(signed))
                 previous = ids
-            if search.finals and not self.ledger.finals():
-                self._finals(search.finals)
+            if search.finals and self.ledger.meta("choice") is None:
+                run_finals(search, search.finals, list(self.trials.values()), self.trainer, self.ledger, self.display)
         result = Result(self.ledger, search.task.metric, search.task.mode)
         if self.ledger.directory is not None:
             write_json(self.ledger.directory / "summary.json", self._summary(result, time.perf_counter() - began))
@@ -149,22 +149,6 @@ class Run:
             diverged_at=diverged_at,
             parent=draft.parent,
         )
-
-    def _finals(self, finals: Finals) -> None:
-        search = self.search
-        chosen = survivors(rank(self.trials.values(), search.task.mode), finals.top)
-        if not chosen:
-            self.ledger.event("warning", text="no finals: every trial diverged")
-            return
-
-        def progress(p: Progress) -> None:
-            self.display.update("finals", p.epoch, search.epochs, p.member_epochs, p.seconds, chosen[:5])
-
-        fresh = np.zeros(len(chosen), np.int32)
-        rows = Rows([t.config for t in chosen], np.asarray([t.trial_id for t in chosen], np.int32), fresh - 1, fresh)
-        replicates = range(search.width, search.width + finals.replicates)
-        outcome = self.trainer.train(rows, replicates, search.epochs, progress=progress)
-        self.ledger.record_finals({t.trial_id: outcome.replicate_scores[row] for row, t in enumerate(chosen)})
 
     def _summary(self, result: Result, wall_s: float) -> dict[str, Any]:
         populations = [group.population for group in self.trainer.groups.values()]

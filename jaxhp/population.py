@@ -18,8 +18,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxhp.folds import joined
 from jaxhp.axes import from_axes, member_axes, to_axes
+from jaxhp.folds import joined
 from jaxhp.layout import Layout
 from jaxhp.task import Member, Shapes, Task, create, update
 
@@ -129,6 +129,7 @@ class Population:
         self.compile_s = 0.0
         self._compiled = self._compile()
         self._gather = jax.jit(_gather, donate_argnums=0, out_shardings=self._sharded)
+        self._outcomes = jax.jit(partial(_outcomes, self))
 
     def init(self) -> State:
         """An empty population: every member's weights are made by the step when its tile starts at epoch 0."""
@@ -167,6 +168,48 @@ class Population:
         places, config = self._place(configs, trials, layout, start, stop)
         return self._compiled(state, config, places, self.examples, self.root)
 
+    def outcomes(self, state: State, configs: dict[str, np.ndarray], layout: Layout, data: Any = None) -> np.ndarray:
+        """The task's metric of every member on every example, as the members are now.
+
+        Args:
+          state: not donated.
+          configs, layout: as in the last `step`.
+          data: a pytree like `task.valid`; None: the validation data.
+
+        Returns:
+          f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds of train and valid together; NaN
+          where an example is not in the replicate's fold, and for members that diverged.
+        """
+        held_out, rows, counts = self.examples.valid, self.examples.valid_rows, self.examples.valid_count
+        if data is not None:
+            n = len(jax.tree.leaves(data)[0])
+            held_out, rows, counts = jax.device_put(data, self._replicated), np.arange(n)[None], np.asarray([n])
+        rows, counts = np.asarray(rows), np.asarray(counts)
+        places, config = self._place(configs, np.zeros(len(layout.slots)), layout, 0, 0)
+        size = -(-rows.shape[1] // -(-rows.shape[1] // 1024))
+        padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
+        deep, devices = self.shape
+        by_member = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
+        for i in range(-(-layout.tiles // devices)):
+            here = padded[places.replicate[i] % len(rows)]  # [D, n]
+            for at in range(0, here.shape[1], size):
+                part = self._outcomes(
+                    i,
+                    state.member,
+                    config,
+                    self.examples.train if held_out is None else held_out,
+                    here[:, at : at + size],
+                )
+                by_member[i, :, :, at : at + size] = part
+        by_member = by_member.reshape(-1, padded.shape[1])
+        diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
+        found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
+        replicate = layout.replicate[layout.slots[0] // self.capacity.tile]  # of each column
+        for column, fold in enumerate(replicate % len(rows)):
+            values = by_member[layout.slots[:, column], : counts[fold]]
+            found[:, column, rows[fold, : counts[fold]]] = np.where(diverged[:, [column]], np.nan, values)
+        return found
+
     def _place(self, configs, trials, layout, start, stop) -> tuple[Places, dict[str, np.ndarray]]:
         n, d = self.shape
         if layout.tiles > n * d:
@@ -195,6 +238,11 @@ class Population:
         """Trials with so many replicates that fit at once."""
         tiles = self.shape[0] * self.shape[1]
         return min(tiles // replicates * self.capacity.tile, self.capacity.trials)
+
+    @property
+    def replicates_at_most(self) -> int:
+        """Replicates of a tile of trials that fit at once."""
+        return min(self.shape[0] * self.shape[1], self.capacity.replicates)
 
     def abstract_state(self) -> State:
         """Shapes of a state."""
@@ -377,6 +425,26 @@ def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count
     total, squares = lax.fori_loop(0, chunks, chunk, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
     mean = total / count
     return mean, jnp.maximum(squares / count - mean * mean, 0.0)
+
+
+def _outcomes(population: Population, i, member: Member, config, data: Any, rows) -> jax.Array:
+    """f32[D, T, B], the metric of the i-th tile of every device on rows i32[D, B] of `data`."""
+    task, static = population.task, population.static
+
+    def one(member: Member, batch: Any, config) -> jax.Array:
+        return task.evaluate(member.variables, batch, static | config)[task.metric].astype(jnp.float32)
+
+    def mine(i, member, config, data, rows):
+        pick = lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0]  # noqa: E731
+        batch = jax.tree.map(lambda a: a[rows[0]], data)
+        return jax.vmap(one, (0, None, 0))(jax.tree.map(pick, member), batch, jax.tree.map(pick, config))[None]
+
+    split, whole = PartitionSpec(None, "device"), PartitionSpec()
+    specs = (whole, split, split, whole, PartitionSpec("device"))
+    mapped = jax.shard_map(
+        mine, mesh=population.mesh, in_specs=specs, out_specs=PartitionSpec("device"), check_vma=False
+    )
+    return mapped(i, member, config, data, rows)
 
 
 def _rank(population: Population, state: State, places: Places) -> Ranked:

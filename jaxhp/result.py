@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from rich.console import Console
 from jaxhp.files import read_json
 from jaxhp.ranking import rank
 from jaxhp.report.table import trials_table
-from jaxhp.select import Estimate, choose, estimate
+from jaxhp.select import Choice, Estimate, Finalist
 from jaxhp.store import Ledger
 from jaxhp.types import Trial
 
@@ -21,9 +22,11 @@ class Result:
 
     Attributes:
       trials: every trial, best first.
-      best: the chosen one: the finalist with the best mean on fresh replicates, or `raw_best` without finals.
+      best: the one that the finals chose (see `Finalist`), or `raw_best` without finals.
       raw_best: the trial with the best score seen. Its score is biased upward by the choice.
-      estimate: mean and 95% interval of `best` on fresh replicates, and how many trials were tried; None without finals.
+      estimate: mean and 95% interval of `best` on replicates that the choice has not seen, and how many trials were
+        tried; None without finals.
+      finalists: what the finals found of each finalist.
       finals: trial_id to f32[R], the finalists' scores on fresh replicates.
       metric, mode: what the trials are ranked by.
     """
@@ -35,12 +38,13 @@ class Result:
         if not self.trials:
             raise ValueError(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         self.raw_best = self.trials[0]
-        self.finals = ledger.finals()
-        by_id = {trial.trial_id: trial for trial in self.trials}
-        self.best = by_id[choose(self.finals, mode)] if self.finals else self.raw_best
-        self.estimate: Estimate | None = (
-            estimate(self.finals[self.best.trial_id], len(self.trials)) if self.finals else None
-        )
+        choice = ledger.meta("choice")
+        chosen = Choice.from_json(json.loads(choice)) if choice else Choice(self.raw_best.trial_id, None, ())
+        self.best = next(trial for trial in self.trials if trial.trial_id == chosen.trial_id)
+        self.estimate: Estimate | None = chosen.estimate
+        self.finalists: tuple[Finalist, ...] = chosen.finalists
+        scores = ledger.finals()
+        self.finals = {f.trial_id: scores[f.trial_id][: f.replicates] for f in self.finalists}
         self.digest = ledger.digest()
 
     @classmethod

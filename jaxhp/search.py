@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.data import fingerprint
+from jaxhp.data import fingerprint, split
 from jaxhp.files import read_json, write_json
 from jaxhp.folds import check_folds, cross_validation
 from jaxhp.layout import tiles_needed
@@ -86,14 +87,26 @@ class Search:
         self.replicates, self.folds, self.paired, self.tile, self.memory = replicates, folds, paired, tile, memory
         self.devices = devices or jax.local_devices()
         self.rungs = tuple(strategy.schedule(epochs))
-        if finals is _DEFAULT:
-            total = sum(rung.trials * rung.epochs for rung in self.rungs) * self.width
-            finals = default_finals(max(rung.trials for rung in self.rungs), total, epochs)
         self.finals = finals
         self._task = task
         self._members: dict[str, tuple[Task, Shapes, dict[str, Any]]] = {}
+        self._holdouts: dict[str, Any] = {}  # validation examples that the search does not use
         for config in space.groups():
             self._member(config)
+        if finals is _DEFAULT:
+            self.finals = self._default_finals()
+
+    def _default_finals(self) -> Finals | None:
+        shapes = [shapes for _, shapes, _ in self._members.values()]
+        tile = self.tile or max(default_tile(s, self.devices[0]) for s in shapes)
+        return default_finals(
+            self._trained(1) * self.width,
+            self._trained(tile) * self.width,
+            max(rung.trials for rung in self.rungs),
+            tile,
+            self.epochs,
+            self.folds or 1,
+        )
 
     @property
     def width(self) -> int:
@@ -105,14 +118,25 @@ class Search:
         """The task of the first static group."""
         return next(iter(self._members.values()))[0]
 
+    @property
+    def fold(self) -> np.ndarray | None:
+        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds."""
+        return cross_validation(self.task, self.folds, self.seed) if self.folds else None
+
+    @staticmethod
+    def _key(static: Config) -> str:
+        return repr(sorted(static.items()))
+
     def _member(self, config: Config) -> tuple[Task, Shapes, dict[str, Any]]:
         """Task, shapes and abstract config of a config's static group."""
         static = self.space.static(config)
-        key = repr(sorted(static.items()))
+        key = self._key(static)
         if key not in self._members:
             task = self._task if isinstance(self._task, Task) else self._task(static)
             if not isinstance(task, Task):
                 raise TypeError(f"task: expected a Task or a function that returns one, got {type(task).__name__}")
+            if self.finals and self.finals.holdout is not None:
+                task, self._holdouts[key] = _without(task, self.finals.holdout, self.seed)
             traced = {n: v.dtype for n, v in self.space.traced([config]).items()}
             abstract = static | {n: jax.ShapeDtypeStruct((), dtype) for n, dtype in traced.items()}
             if self.folds:
@@ -123,13 +147,8 @@ class Search:
     def plan(self) -> Plan:
         """What the search will need. Trains nothing."""
         groups = [self._plan_group(config) for config in self.space.groups()]
-        finals = (self.finals.top, self.finals.replicates) if self.finals else None
-        trained, reached = 0, 0
-        for rung in self.rungs:
-            fresh = rung.epochs <= reached
-            trained += rung.trials * (rung.epochs if fresh else rung.epochs - reached)
-            reached = rung.epochs
-        total = trained * self.width + (finals[0] * finals[1] * self.epochs if finals else 0)
+        finals = (self.finals.top, self.finals.members(self.folds or 1)) if self.finals else None
+        total = self._trained(1) * self.width + (finals[0] * finals[1] * self.epochs if finals else 0)
         return Plan(
             device=self.devices[0].device_kind,
             devices=len(self.devices),
@@ -141,6 +160,15 @@ class Search:
             groups=groups,
         )
 
+    def _trained(self, tile: int) -> int:
+        """Epochs that the rungs train, times tiles of so many trials."""
+        trained, reached = 0, 0
+        for rung in self.rungs:
+            fresh = rung.epochs <= reached
+            trained += tiles_needed(rung.trials, 1, tile) * (rung.epochs if fresh else rung.epochs - reached)
+            reached = rung.epochs
+        return trained
+
     def _plan_group(self, config: Config) -> GroupPlan:
         task, shapes, abstract = self._member(config)
         return plan_group(
@@ -151,7 +179,7 @@ class Search:
             tile=self.tile,
             rungs=self.rungs,
             replicates=self.width,
-            finals=(self.finals.top, self.finals.replicates) if self.finals else None,
+            finals=None,  # they are trained in the tiles of the search
             epochs=self.epochs,
             devices=self.devices,
             memory=self.memory,
@@ -162,15 +190,11 @@ class Search:
         config = next(c for c in self.space.groups() if self.space.static(c) == static)
         task, shapes, abstract = self._member(config)
         planned = self._plan_group(config)
-        widest = max(self.width, self.finals.replicates if self.finals else 1)
-        tiles = tiles_needed(planned.rows, self.width, planned.tile)
-        if self.finals:
-            tiles = max(tiles, min(tiles_needed(self.finals.top, self.finals.replicates, planned.tile), widest))
         capacity = Capacity(
             tile=planned.tile,
-            tiles=tiles,
-            trials=max(planned.rows, self.finals.top if self.finals else 1),
-            replicates=widest,
+            tiles=tiles_needed(planned.rows, self.width, planned.tile),
+            trials=planned.rows,
+            replicates=max(self.width, self.finals.members(self.folds or 1) if self.finals else 1),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
         population = Population(
@@ -184,7 +208,7 @@ class Search:
             folds=cross_validation(task, self.folds, self.seed) if self.folds else None,
             devices=self.devices,
         )
-        return Group(population, planned.rows, static)
+        return Group(population, planned.rows, static, self._holdouts.get(self._key(static)))
 
     def manifest(self) -> dict[str, Any]:
         """What identifies this search, and what it runs on."""
@@ -293,6 +317,15 @@ def score(
 def search(task: Any, space: Space, strategy: Strategy, *, dir: str | Path | None = None, **options: Any) -> Result:
     """`Search(task, space, strategy, **options).run(dir)`."""
     return Search(task, space, strategy, **options).run(dir)
+
+
+def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, Any]:
+    """The task without a part of its validation data, and that part."""
+    try:
+        valid, held_out = split(task.valid, holdout, seed)
+    except ValueError as error:
+        raise ValueError(f"Finals holdout: {error}") from error
+    return replace(task, valid=valid), held_out
 
 
 def _check_int(name: str, value: Any, least: int) -> None:

@@ -1,13 +1,24 @@
-"""Choosing one trial: the best of many noisy scores is too good, so finalists run again on fresh replicates."""
+"""Choosing one trial: the best of many noisy scores is too good, so finalists run again on fresh replicates.
+
+The choice and the number that is reported share no replicate: finalists compete on the first half of their fresh
+replicates, and the chosen one's mean is taken on the second half (and, where a holdout was allotted, on validation
+examples that nothing was chosen by). So the estimate knows nothing of what made the choice look good, and needs no
+correction. All comparisons are of paired differences: replicate r is the same seed for every trial.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.intervals import Mean, crossed_mean, probability_best
 from jaxhp.types import Trial
+
+_SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
+_DROP = 0.01  # a finalist is given up where a difference like its own has at most this probability
 
 
 @dataclass(frozen=True)
@@ -16,49 +27,237 @@ class Finals:
 
     Attributes:
       top: how many of the best trials run again.
-      replicates: fresh replicates of each.
+      replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
+        rounded up to whole rounds of the folds, three at least.
+      holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
+        estimate alone; None: the estimate is taken on the validation examples that the search has used.
     """
 
     top: int = 8
     replicates: int = 16
+    holdout: float | int | None = None
 
     def __post_init__(self):
-        for name, least in (("top", 1), ("replicates", 2)):
+        for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+        part = self.holdout
+        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
+            raise ValueError(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
+
+    def blocks(self, folds: int) -> tuple[list[int], int]:
+        """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
+        seeds = max(-(-self.replicates // folds), 3 if folds > 1 else 4)
+        choosing = seeds // 2
+        rounds = [choosing // 2, choosing - choosing // 2] if choosing >= 4 else [choosing]
+        return [count * folds for count in rounds], (seeds - choosing) * folds
+
+    def members(self, folds: int) -> int:
+        """Replicates of a finalist that takes part to the end."""
+        rounds, estimating = self.blocks(folds)
+        return sum(rounds) + estimating
 
 
 class Estimate(NamedTuple):
-    """The chosen trial's metric on fresh replicates, which the choice among all trials has not seen."""
+    """The chosen trial's metric on fresh replicates, which the choice has not seen."""
 
     mean: float
-    low: float  # 95% interval
+    low: float  # 95% interval over seeds and examples
     high: float
-    n_tried: int
+    n_tried: int  # trials of the search
 
 
-def choose(finalists: dict[int, np.ndarray], mode: str) -> int:
-    """The trial_id of the finalist with the best mean; ties go to the smaller id."""
-    sign = 1 if mode == "max" else -1
-    means = {trial: sign * float(np.mean(scores, dtype=np.float64)) for trial, scores in finalists.items()}
-    return min(means, key=lambda trial: (np.isnan(means[trial]), -means[trial], trial))
+class Finalist(NamedTuple):
+    """What the finals found of one trial.
+
+    Attributes:
+      trial_id: which one.
+      replicates: fresh replicates it was run with; those of the estimate only if it was a candidate.
+      mean: its metric on those of the choice; NaN if one of them diverged.
+      difference: paired, from the best of them; negative is worse in either mode.
+      stderr: of `difference`, over seeds and examples; 0 for the best itself.
+      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen.
+      candidate: whether it is within one `stderr` of the best.
+      p_best: the probability that it is the best finalist, by bootstrap over seeds and examples.
+    """
+
+    trial_id: int
+    replicates: int
+    mean: float
+    difference: float
+    stderr: float
+    neighbourhood: float
+    candidate: bool
+    p_best: float
 
 
-def estimate(scores: np.ndarray, n_tried: int) -> Estimate:
-    """Mean and normal 95% interval of f32[R] scores."""
+class Choice(NamedTuple):
+    """The outcome of the finals; `estimate` is None where every candidate diverged on a fresh replicate."""
+
+    trial_id: int
+    estimate: Estimate | None
+    finalists: tuple[Finalist, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "trial_id": self.trial_id,
+            "estimate": self.estimate and self.estimate._asdict(),
+            "finalists": [finalist._asdict() for finalist in self.finalists],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Choice:
+        estimate = record["estimate"] and Estimate(**record["estimate"])
+        return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
+
+
+class Played(NamedTuple):
+    """Per-example outcomes of P finalists with R replicates; a replicate that diverged is NaN."""
+
+    valid: np.ndarray  # f32[P, R, n], NaN also where an example is not in the replicate's fold
+    held_out: np.ndarray | None  # f32[P, R, h]
+
+
+Play = Callable[[Sequence[int], range], Played]
+"""Trains finalists (positions in the order given) with the replicates of a range, counted from the first fresh one."""
+
+
+def contest(
+    trials: Sequence[Trial],
+    neighbourhood: Mapping[int, float],
+    finals: Finals,
+    play: Play,
+    *,
+    mode: str,
+    n_tried: int,
+    fold: np.ndarray | None = None,
+) -> Choice:
+    """Runs the finals.
+
+    Args:
+      trials: the finalists, best first.
+      neighbourhood: see `Finalist`, for each trial id.
+      play: see `Play`.
+      fold: i32[n], see `crossed_mean`; None without folds.
+    """
+    sign = 1.0 if mode == "max" else -1.0
+    folds = 1 if fold is None else int(fold.max()) + 1
+    rounds, estimating = finals.blocks(folds)
+    seen: list[list[np.ndarray]] = [[] for _ in trials]  # [S, n] blocks of each finalist
+    held_out: list[list[np.ndarray]] = [[] for _ in trials]  # [R, h]
+
+    def run(who: list[int], replicates: range) -> None:
+        played = play(who, replicates)
+        for position, valid in zip(who, played.valid, strict=True):
+            seen[position].append(_by_seed(valid, fold))
+        if played.held_out is not None:
+            for position, outcomes in zip(who, played.held_out, strict=True):
+                held_out[position].append(outcomes)
+
+    alive, done = list(range(len(trials))), 0
+    means: dict[int, float] = {}
+    paired: dict[int, Mean] = {}  # differences from the best, higher is better in either mode
+    for count in rounds:
+        run(alive, range(done, done + count))
+        done += count
+        alive = [p for p in alive if np.isfinite(seen[p][-1]).all()]
+        if not alive:
+            break
+        rows = {p: np.concatenate(seen[p]).astype(np.float64) for p in alive}
+        means |= {p: float(rows[p].mean()) for p in alive}
+        best = max(alive, key=lambda p: (sign * means[p], -p))
+        paired |= {p: crossed_mean(sign * (rows[p] - rows[best]), fold) for p in alive}
+        alive = [p for p in alive if paired[p].below(0.0) > _DROP]
+    candidates = [p for p in alive if paired[p].mean >= -paired[p].stderr]
+    candidates.sort(key=lambda p: (-sign * neighbourhood[trials[p].trial_id], -paired[p].mean, p))
+    if candidates:
+        run(candidates, range(done, done + estimating))
+    healthy = [p for p in candidates if np.isfinite(seen[p][-1]).all()]
+    chosen = (healthy or candidates or [0])[0]
+
+    estimate = None
+    if healthy:
+        measured, by_fold = (held_out, None) if held_out[chosen] else (seen, fold)
+        found = crossed_mean(measured[chosen][-1], by_fold, more=[np.concatenate(measured[chosen][:-1])])
+        estimate = Estimate(found.mean, *found.interval(), n_tried)
+    whole = [p for p in means if all(np.isfinite(block).all() for block in seen[p])]
+    compared = sorted(whole, key=lambda p: p != chosen) if healthy else []
+    p_best = dict(zip(compared, probability_best([sign * np.concatenate(seen[p]) for p in compared]), strict=True))
+    nowhere = Mean(float("nan"), float("nan"), 1.0)
+    finalists = [
+        Finalist(
+            trial.trial_id,
+            replicates=sum(map(len, seen[p])) * folds,
+            mean=means[p] if p in whole else float("nan"),
+            difference=paired.get(p, nowhere).mean,
+            stderr=paired.get(p, nowhere).stderr,
+            neighbourhood=neighbourhood[trial.trial_id],
+            candidate=p in candidates,
+            p_best=float(p_best.get(p, 0.0)),
+        )
+        for p, trial in enumerate(trials)
+    ]
+    return Choice(trials[chosen].trial_id, estimate, tuple(finalists))
+
+
+def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mode: str) -> np.ndarray:
+    """f64[P], for each of P rows the mean score of the 2 D + 2 nearest other trials in the unit cube.
+
+    A high one says that the surroundings are good too: the choice of this trial does not hang on its exact values.
+
+    Args:
+      unit: f32[N, D], the points of all trials.
+      scores: f32[N]; NaN (diverged) counts as the worst finite score.
+      rows: which trials.
+    """
     values = np.asarray(scores, np.float64)
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half), n_tried)
+    finite = values[np.isfinite(values)]
+    worst = (finite.min() if mode == "max" else finite.max()) if len(finite) else 0.0
+    values = np.where(np.isfinite(values), values, worst)
+    count = min(2 * unit.shape[1] + 2, len(unit) - 1)
+    if count == 0:
+        return values[list(rows)]
+    found = []
+    for row in rows:
+        distance = ((unit - unit[row]) ** 2).sum(1)
+        distance[row] = np.inf
+        found.append(values[np.argsort(distance, kind="stable")[:count]].mean())
+    return np.asarray(found)
 
 
-def default_finals(trials: int, epochs_total: int, epochs: int) -> Finals | None:
-    """Finals that cost at most a fifth of the search, or none where that leaves fewer than 2 x 4 members."""
-    members = int(0.2 * epochs_total / epochs)
-    top = min(8, trials, members // 4)
-    return Finals(top, min(16, members // top)) if top >= 2 else None
-
-
-def survivors(ranked: list[Trial], top: int) -> list[Trial]:
+def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:
     """The first `top` trials that did not diverge."""
     return [trial for trial in ranked if np.isfinite(trial.score)][:top]
+
+
+def default_finals(
+    member_epochs: int, tile_epochs: int, trials: int, tile: int, epochs: int, folds: int
+) -> Finals | None:
+    """Finals that take at most a fifth of the whole run, or None where that is less than the smallest there are.
+
+    Cost is counted in tiles, since a tile that is half empty takes as long as a full one. Where that buys nothing,
+    because the search itself fills few tiles, members are counted instead.
+
+    Args:
+      member_epochs, tile_epochs: what the search takes: members times epochs, and tiles times epochs.
+      trials: of its largest round.
+      tile: members of a tile.
+      epochs: the full budget of a trial.
+      folds: 1 without folds.
+    """
+    least = 3 * folds if folds > 1 else 4
+    for top in (16, 8, 4):
+        replicates = int(_SHARE * tile_epochs / (-(-top // tile) * epochs))
+        if replicates >= least and top <= trials and (top <= 8 or tile >= top):
+            return Finals(top, min(max(16, least), replicates // folds * folds))
+    top = min(8, trials, int(_SHARE * member_epochs / epochs) // least)
+    return Finals(top, least) if top >= 2 else None
+
+
+def _by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
+    """[R, n] outcomes as [S, n]: with K folds, the K networks of a seed together cover every example once."""
+    if fold is None:
+        return outcomes
+    folds = int(fold.max()) + 1
+    return np.stack([outcomes[s : s + folds][fold, np.arange(len(fold))] for s in range(0, len(outcomes), folds)])

@@ -35,6 +35,8 @@ class Outcome(NamedTuple):
     replicate_scores: np.ndarray  # f32[P, R]
     curve: np.ndarray  # f32[P, E, 2, M]
     diverged_at: np.ndarray  # i32[P]
+    valid: np.ndarray | None = None  # f32[P, R, n], per-example outcomes where they were asked for
+    held_out: np.ndarray | None = None  # f32[P, R, h], likewise on the group's holdout, if it has one
 
 
 class Progress(NamedTuple):
@@ -54,6 +56,7 @@ class Group:
     population: Population
     rows_at_once: int
     static: Config
+    holdout: Any = None  # validation examples that the search does not use
     state: State | None = None
     layout: Layout | None = None
     place: dict[int, int] = field(default_factory=dict)  # row of the last call to row of `layout`, or of `shelf`
@@ -94,6 +97,7 @@ class Trainer:
         stop: int,
         *,
         keep: bool = False,
+        outcomes: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> Outcome:
         """Trains every row up to epoch `stop`.
@@ -101,13 +105,17 @@ class Trainer:
         Args:
           replicates: ids of the replicates of each row.
           keep: whether a later call may continue these rows.
+          outcomes: whether to return per-example outcomes too.
         """
         by_group: dict[int, tuple[Group, list[int]]] = {}
         for row, config in enumerate(rows.configs):
             group = self.group(config)
             by_group.setdefault(id(group), (group, []))[1].append(row)
         parts = [
-            (np.asarray(chosen), self._train_group(group, rows, np.asarray(chosen), replicates, stop, keep, progress))
+            (
+                np.asarray(chosen),
+                self._train_group(group, rows, np.asarray(chosen), replicates, stop, keep, outcomes, progress),
+            )
             for group, chosen in by_group.values()
         ]
         for group in self.groups.values():
@@ -115,7 +123,7 @@ class Trainer:
                 group.place = {}
         return _merge(len(rows.configs), parts)
 
-    def _train_group(self, group, rows, chosen, replicates, stop, keep, progress) -> Outcome:
+    def _train_group(self, group, rows, chosen, replicates, stop, keep, outcomes, progress) -> Outcome:
         at_once = max(1, min(group.rows_at_once, group.population.rows_for(len(replicates))))
         waves = [chosen[i : i + at_once] for i in range(0, len(chosen), at_once)]
         held, previous, place = group.shelf, group.layout, group.place
@@ -130,6 +138,8 @@ class Trainer:
             state = self._bring(group, rows, wave, layout, held, previous, place)
             group.state = None
             state, outcome = self._advance(group, state, rows, wave, layout, replicates, stop, progress)
+            if outcomes:
+                outcome = self._with_outcomes(group, state, outcome, rows, wave, layout)
             if shelf is not None:
                 shelf.put(np.searchsorted(chosen, wave), layout, state)
             group.state = state
@@ -137,6 +147,14 @@ class Trainer:
         group.shelf, group.layout = shelf, layout if len(waves) == 1 else None
         group.place = {int(row): position for position, row in enumerate(chosen)} if keep else {}
         return _merge(len(chosen), parts)
+
+    def _with_outcomes(self, group, state, outcome: Outcome, rows, wave, layout: Layout) -> Outcome:
+        configs = self._traced([rows.configs[row] for row in wave])
+        valid = group.population.outcomes(state, configs, layout)
+        held_out = None
+        if group.holdout is not None:
+            held_out = group.population.outcomes(state, configs, layout, group.holdout)
+        return outcome._replace(valid=valid, held_out=held_out)
 
     def _shelve(self, group: Group, replicates: int) -> Shelf:
         """The members of the last call, off the devices."""

@@ -1,0 +1,82 @@
+"""The finals of a search: the finalists are trained on fresh replicates, and the choice is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxhp.display import Display
+from jaxhp.ranking import rank
+from jaxhp.select import Finals, Played, contest, neighbourhoods, survivors
+from jaxhp.store import Ledger
+from jaxhp.training import Outcome, Progress, Rows, Trainer
+from jaxhp.types import Trial
+
+if TYPE_CHECKING:
+    from jaxhp.search import Search
+
+
+def run_finals(
+    search: Search, finals: Finals, trials: Sequence[Trial], trainer: Trainer, ledger: Ledger, display: Display
+) -> None:
+    """Chooses one of the trials (see `contest`) and records how in the ledger.
+
+    Fresh replicates have the ids that follow those of the search. Their number is a whole multiple of the folds, so
+    that replicate r stays in fold r % K.
+    """
+    mode = search.task.mode
+    ranked = rank(trials, mode)
+    finalists = survivors(ranked, finals.top)
+    if not finalists:
+        ledger.event("warning", text="no finals: every trial diverged")
+        return
+    unit = np.stack([search.space.unit(t.config) for t in ranked])
+    near = neighbourhoods(unit, np.asarray([t.score for t in ranked]), range(len(finalists)), mode)
+    fresh: dict[int, list[np.ndarray]] = {t.trial_id: [] for t in finalists}
+
+    def play(who: Sequence[int], replicates: range) -> Played:
+        playing = [finalists[p] for p in who]
+        ids = range(search.width + replicates.start, search.width + replicates.stop)
+        parts = _train(search, playing, ids, trainer, display)
+        for row, trial in enumerate(playing):
+            fresh[trial.trial_id] += [part.replicate_scores[row] for part in parts]
+        valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
+        held_out = [part.held_out for part in parts if part.held_out is not None]
+        return Played(valid, np.concatenate(held_out, 1) if held_out else None)
+
+    choice = contest(
+        finalists,
+        {t.trial_id: float(value) for t, value in zip(finalists, near, strict=True)},
+        finals,
+        play,
+        mode=mode,
+        n_tried=len(trials),
+        fold=search.fold,
+    )
+    most = finals.members(search.folds or 1)
+    ledger.record_finals({trial: _padded(np.concatenate(scores), most) for trial, scores in fresh.items()})
+    ledger.set_meta("choice", json.dumps(choice.to_json()))
+
+
+def _train(search: Search, trials: list[Trial], replicates: range, trainer: Trainer, display: Display) -> list[Outcome]:
+    """Trains finalists in the populations of the search, with as many replicates at a time as these hold."""
+
+    def progress(p: Progress) -> None:
+        display.update("finals", p.epoch, search.epochs, p.member_epochs, p.seconds, trials[:5])
+
+    start = np.zeros(len(trials), np.int32)
+    ids = np.asarray([t.trial_id for t in trials], np.int32)
+    rows = Rows([t.config for t in trials], ids, start - 1, start)
+    at_once = min(trainer.group(t.config).population.replicates_at_most for t in trials)
+    return [
+        trainer.train(rows, replicates[i : i + at_once], search.epochs, outcomes=True, progress=progress)
+        for i in range(0, len(replicates), at_once)
+    ]
+
+
+def _padded(scores: np.ndarray, length: int) -> np.ndarray:
+    """With NaN for the replicates that a finalist did not take part in."""
+    return np.pad(scores, (0, length - len(scores)), constant_values=np.nan)
