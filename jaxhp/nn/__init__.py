@@ -1,0 +1,6 @@
+"""Layers that stay fast when a population of them is stacked."""
+
+from jaxhp.nn.conv import conv_general_dilated
+from jaxhp.nn.pool import avg_pool, max_pool
+
+__all__ = ["avg_pool", "conv_general_dilated", "max_pool"]

@@ -1,0 +1,213 @@
+"""`jaxhp.nn.conv_general_dilated` against `lax.conv_general_dilated`."""
+
+import flax.linen
+import flax.nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxhp.nn import conv, conv_general_dilated
+
+ORDERS = {
+    1: [None, ("NWC", "WIO", "NWC"), ("CWN", "WIO", "CWN"), ("NCW", "OIW", "NWC")],
+    2: [None, ("NHWC", "HWIO", "NHWC"), ("CHWN", "HWIO", "CHWN"), ("HWNC", "IHWO", "CHNW")],
+    3: [None, ("NDHWC", "DHWIO", "NDHWC")],
+}
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def forward_and_gradients(function, lhs, rhs, **options):
+    @jax.jit
+    def run(lhs, rhs, cotangent):
+        out, pullback = jax.vjp(lambda lhs, rhs: function(lhs, rhs, **options), lhs, rhs)
+        return out, *pullback(cotangent.astype(out.dtype))
+
+    shape = jax.eval_shape(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **options), lhs, rhs).shape
+    return run(lhs, rhs, normal(2, *shape))
+
+
+def assert_equals_lax(lhs, rhs, tolerance=1e-5, **options):
+    ours = forward_and_gradients(conv_general_dilated, lhs, rhs, **options)
+    theirs = forward_and_gradients(lax.conv_general_dilated, lhs, rhs, **options)
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert mine.dtype == reference.dtype
+        mine, reference = np.asarray(mine, np.float32), np.asarray(reference, np.float32)
+        scale = np.abs(reference).max(initial=1.0)
+        np.testing.assert_allclose(mine / scale, reference / scale, rtol=0, atol=tolerance)
+
+
+@st.composite
+def convolutions(draw):
+    rank = draw(st.integers(1, 2))
+    each = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * rank))  # noqa: E731
+    groups = draw(st.integers(1, 3))
+    size, window, inputs, outputs = each(1, 9), each(1, 4), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    strides, lhs_dilation, rhs_dilation = each(1, 3), each(1, 2), each(1, 2)
+    explicit = st.tuples(*[st.tuples(st.integers(-1, 3), st.integers(-1, 3))] * rank)
+    padding = draw(explicit if max(lhs_dilation) > 1 else explicit | st.sampled_from(["SAME", "VALID"]))
+    lhs, rhs = (draw(st.integers(1, 3)), groups * inputs, *size), (groups * outputs, inputs, *window)
+    order = draw(st.sampled_from(ORDERS[rank]))
+    numbers = lax.conv_dimension_numbers(lhs, rhs, order)
+    place = lambda shape, spec: tuple(shape[spec.index(axis)] for axis in range(rank + 2))  # noqa: E731
+    return (
+        normal(0, *place(lhs, numbers.lhs_spec)),
+        normal(1, *place(rhs, numbers.rhs_spec)),
+        {
+            "window_strides": strides,
+            "padding": padding,
+            "lhs_dilation": lhs_dilation,
+            "rhs_dilation": rhs_dilation,
+            "dimension_numbers": order,
+            "feature_group_count": groups,
+        },
+    )
+
+
+def check_any(case, cache_bytes):
+    lhs, rhs, options = case
+    try:
+        out = jax.eval_shape(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **options), lhs, rhs)
+    except (TypeError, ValueError):
+        assume(False)
+    assume(out.size > 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv, "CACHE_BYTES", cache_bytes)
+        assert_equals_lax(lhs, rhs, **options)
+
+
+@settings(max_examples=10, deadline=None)
+@given(convolutions(), st.sampled_from([1, 300, 1 << 20]))
+def test_any_convolution_equals_lax_forward_and_backward(case, cache_bytes):
+    check_any(case, cache_bytes)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(convolutions(), st.sampled_from([1, 300, 1 << 20]))
+def test_many_convolutions_equal_lax_forward_and_backward(case, cache_bytes):
+    check_any(case, cache_bytes)
+
+
+def test_three_spatial_axes():
+    options = {"window_strides": (2, 1, 1), "padding": "SAME", "dimension_numbers": ORDERS[3][1]}
+    assert_equals_lax(normal(0, 2, 5, 4, 3, 2), normal(1, 3, 2, 2, 2, 4), **options)
+
+
+@pytest.mark.parametrize("cache_bytes", [1, 1 << 20])
+def test_rows_in_parts_and_all_at_once(monkeypatch, cache_bytes):
+    monkeypatch.setattr(conv, "CACHE_BYTES", cache_bytes)
+    assert_equals_lax(normal(0, 3, 2, 12, 9), normal(1, 4, 2, 5, 3), window_strides=(1, 1), padding="VALID")
+
+
+def test_bfloat16_with_a_float32_result():
+    lhs, rhs = jnp.asarray(normal(0, 4, 3, 6, 6), jnp.bfloat16), jnp.asarray(normal(1, 5, 3, 3, 3), jnp.bfloat16)
+    for preferred in (None, jnp.float32):
+        options = {"window_strides": (1, 1), "padding": "SAME", "preferred_element_type": preferred}
+        assert_equals_lax(lhs, rhs, tolerance=2e-2, precision=lax.Precision.HIGHEST, **options)
+
+
+def test_the_lowered_program_is_matrix_products_of_the_asked_precision():
+    lhs, rhs = normal(0, 4, 3, 6, 6), normal(1, 5, 3, 3, 3)
+
+    def loss(lhs, rhs):
+        return conv_general_dilated(lhs, rhs, (1, 1), "SAME", precision="highest").sum()
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(lhs, rhs).as_text()
+    assert "dot_general" in text
+    assert "HIGHEST" in text
+    assert "DEFAULT" not in text
+    assert "convolution" not in text
+    assert "scatter" not in text
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_stacked_members_equal_members_one_by_one(shared):
+    lhs, rhs = normal(0, 3, 2, 4, 6, 6), normal(1, 3, 5, 2, 3, 3)
+    inputs = lhs[0] if shared else lhs
+
+    def gradients(lhs, rhs):
+        return jax.grad(lambda a, b: jnp.sum(conv_general_dilated(a, b, (1, 1), "SAME") ** 2), (0, 1))(
+            lhs.swapaxes(0, 1), rhs
+        )
+
+    stacked = jax.jit(jax.vmap(gradients, (None if shared else 0, 0)))(inputs, rhs)
+    for member in range(3):
+        alone = jax.jit(gradients)(inputs if shared else inputs[member], rhs[member])
+        for mine, reference in zip(stacked, alone, strict=True):
+            np.testing.assert_allclose(mine[member], reference, rtol=1e-5, atol=1e-4)
+
+
+def test_stacked_kernels_on_a_shared_input_are_one_product():
+    lhs, rhs = normal(0, 2, 4, 6, 6), normal(1, 3, 5, 4, 3, 3)
+    text = str(jax.make_jaxpr(jax.vmap(lambda k: conv_general_dilated(lhs, k, (1, 1), "SAME")))(rhs))
+    assert text.count("dot_general[") == 1
+
+
+def test_batch_groups_go_to_lax():
+    assert_equals_lax(
+        normal(0, 4, 2, 5, 5), normal(1, 6, 2, 3, 3), window_strides=(1, 1), padding="SAME", batch_group_count=2
+    )
+
+
+def test_errors_are_those_of_lax():
+    lhs, rhs = normal(0, 1, 3, 5, 5), normal(1, 2, 4, 3, 3)
+    for options in (
+        {"window_strides": (1, 1), "padding": "SAME"},
+        {"window_strides": (1,), "padding": "SAME"},
+        {"window_strides": (1, 1), "padding": "SOME"},
+    ):
+        with pytest.raises((TypeError, ValueError, RuntimeError)) as theirs:
+            lax.conv_general_dilated(lhs, rhs, **options)
+        with pytest.raises(theirs.type) as ours:
+            conv_general_dilated(lhs, rhs, **options)
+        assert str(ours.value) == str(theirs.value)
+
+
+FLAX_LAYERS = [
+    {"kernel_size": (3, 2), "strides": 2, "padding": "CIRCULAR", "feature_group_count": 2},
+    {"kernel_size": (3, 3), "kernel_dilation": 2, "padding": [(2, 1), (0, 3)]},
+    {"kernel_size": (3, 3), "input_dilation": 2, "padding": [(1, 1), (1, 1)], "precision": "highest"},
+]
+
+
+@pytest.mark.parametrize("options", FLAX_LAYERS)
+def test_flax_linen(options):
+    x = jnp.asarray(normal(0, 3, 7, 6, 4))
+    theirs = flax.linen.Conv(6, **options)
+    ours = flax.linen.Conv(6, conv_general_dilated=conv_general_dilated, **options)
+    params = jax.jit(theirs.init)(jax.random.key(0), x)
+    check_layer(lambda params, x: ours.apply(params, x), lambda params, x: theirs.apply(params, x), params, x)
+
+
+@pytest.mark.parametrize("options", [FLAX_LAYERS[0], {"kernel_size": (3, 3), "preferred_element_type": jnp.float32}])
+def test_flax_nnx(options):
+    x = jnp.asarray(normal(0, 3, 7, 6, 4))
+
+    def layer(**more):
+        return flax.nnx.split(flax.nnx.Conv(4, 6, rngs=flax.nnx.Rngs(0), **options, **more))
+
+    (theirs, params), (ours, _) = layer(), layer(conv_general_dilated=conv_general_dilated)
+    check_layer(lambda p, x: flax.nnx.merge(ours, p)(x), lambda p, x: flax.nnx.merge(theirs, p)(x), params, x)
+
+
+def check_layer(ours, theirs, params, x):
+    def run(layer):
+        return jax.jit(jax.value_and_grad(lambda p, x: jnp.sum(layer(p, x) ** 2), (0, 1)))(params, x)
+
+    for mine, reference in zip(jax.tree.leaves(run(ours)), jax.tree.leaves(run(theirs)), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_flax_one_dimension_and_leading_axes():
+    x = jnp.asarray(normal(0, 2, 3, 9, 4))
+    theirs, ours = flax.linen.Conv(5, (3,)), flax.linen.Conv(5, (3,), conv_general_dilated=conv_general_dilated)
+    params = jax.jit(theirs.init)(jax.random.key(0), x)
+    out, reference = (jax.jit(layer.apply)(params, x) for layer in (ours, theirs))
+    np.testing.assert_allclose(out, reference, rtol=1e-5, atol=1e-5)
