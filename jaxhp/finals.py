@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxhp.display import Display
+from jaxhp.durable import Durable
 from jaxhp.ranking import rank
 from jaxhp.select import Finals, Played, contest, neighbourhoods, survivors
 from jaxhp.store import Ledger
-from jaxhp.training import Outcome, Progress, Rows, Trainer
+from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Trial
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_finals(
-    search: Search, finals: Finals, trials: Sequence[Trial], trainer: Trainer, ledger: Ledger, display: Display
+    search: Search, finals: Finals, trials: Sequence[Trial], work: Durable, ledger: Ledger, display: Display
 ) -> None:
     """Chooses one of the trials (see `contest`) and records how in the ledger.
 
@@ -40,7 +41,7 @@ def run_finals(
     def play(who: Sequence[int], replicates: range) -> Played:
         playing = [finalists[p] for p in who]
         ids = range(search.width + replicates.start, search.width + replicates.stop)
-        parts = _train(search, playing, ids, trainer, display)
+        parts = _train(search, playing, ids, work, ledger, display)
         for row, trial in enumerate(playing):
             fresh[trial.trial_id] += [part.replicate_scores[row] for part in parts]
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
@@ -57,11 +58,13 @@ def run_finals(
         fold=search.fold,
     )
     most = finals.members(search.folds or 1)
-    ledger.record_finals({trial: _padded(np.concatenate(scores), most) for trial, scores in fresh.items()})
-    ledger.set_meta("choice", json.dumps(choice.to_json()))
+    scores = {trial: _padded(np.concatenate(parts), most) for trial, parts in fresh.items()}
+    ledger.record_finals(scores, json.dumps(choice.to_json()))
 
 
-def _train(search: Search, trials: list[Trial], replicates: range, trainer: Trainer, display: Display) -> list[Outcome]:
+def _train(
+    search: Search, trials: list[Trial], replicates: range, work: Durable, ledger: Ledger, display: Display
+) -> list[Outcome]:
     """Trains finalists in the populations of the search, with as many replicates at a time as these hold."""
 
     def progress(p: Progress) -> None:
@@ -69,12 +72,23 @@ def _train(search: Search, trials: list[Trial], replicates: range, trainer: Trai
 
     start = np.zeros(len(trials), np.int32)
     ids = np.asarray([t.trial_id for t in trials], np.int32)
-    rows = Rows([t.config for t in trials], ids, start - 1, start)
-    at_once = min(trainer.group(t.config).population.replicates_at_most for t in trials)
-    return [
-        trainer.train(rows, replicates[i : i + at_once], search.epochs, outcomes=True, progress=progress)
-        for i in range(0, len(replicates), at_once)
-    ]
+    rows = Rows([t.config for t in trials], ids, start - 1, start, np.arange(len(trials), dtype=np.int32))
+    at_once = min(work.trainer.group(t.config).population.replicates_at_most for t in trials)
+    parts = []
+    for i in range(0, len(replicates), at_once):
+        some = replicates[i : i + at_once]
+        number = len(search.rungs) + some[0]  # the parts of the finals follow the rounds
+        label = {"trial_id": ids, "replicate": np.asarray(some, np.int32)}
+        known = ledger.part(number)
+        if known and all(np.array_equal(known.pop(name), value) for name, value in label.items()):
+            parts.append(Outcome(**known))
+            continue
+        outcome = work.train(number, rows, some, search.epochs, outcomes=True, progress=progress)
+        measured = {name: value for name, value in outcome._asdict().items() if value is not None}
+        ledger.record_part(number, label | measured)
+        work.stop_if_asked()
+        parts.append(outcome)
+    return parts
 
 
 def _padded(scores: np.ndarray, length: int) -> np.ndarray:

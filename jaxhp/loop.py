@@ -7,7 +7,11 @@ it again on its directory: finished rounds are told to the strategy as they were
 from __future__ import annotations
 
 import resource
+import shlex
+import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,12 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.display import Display
-from jaxhp.files import write_json
+from jaxhp.durable import Durable
+from jaxhp.files import crash_point, write_json
 from jaxhp.finals import run_finals
+from jaxhp.params import save
 from jaxhp.ranking import higher_is_better, rank
 from jaxhp.result import Result, table_rows
+from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
-from jaxhp.training import Outcome, Progress, Rows, Trainer
+from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Proposal, Status, Trial
 
 if TYPE_CHECKING:
@@ -30,102 +37,170 @@ CONFIGS = 0  # the stream of random numbers that strategies draw from
 
 
 class Run:
-    """One run of a search over its ledger."""
+    """One run of a search over its ledger.
 
-    def __init__(self, search: Search, ledger: Ledger, manifest: dict[str, Any], quiet: bool):
-        self.search, self.ledger, self.manifest = search, ledger, manifest
+    Args:
+      notes: lines to show before it starts.
+      experiment: who started it, if that can be named to resume it.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        ledger: Ledger,
+        *,
+        quiet: bool,
+        checkpoint_s: float,
+        notes: list[str],
+        experiment: Mapping[str, Any] | None,
+    ):
+        self.search, self.ledger, self.notes = search, ledger, notes
         self.plan = search.plan()
-        self.trainer = Trainer(search._group, search.space.static, search.space.traced)
         self.display = Display(self.plan.member_epochs, search.task.metric, quiet=quiet)
-        self.trials: dict[int, Trial] = {t.trial_id: t for t in ledger.trials() if t.status is not Status.RUNNING}
+        self.signals = Signals(listen=ledger.directory is not None)
+        self.work = Durable(
+            search,
+            ledger,
+            checkpoint_s=checkpoint_s,
+            signals=self.signals,
+            resume=_how_to_resume(ledger.directory, experiment),
+            note=self.display.note,
+        )
+        finished = (t for t in ledger.trials() if t.status is not Status.RUNNING)
+        self.trials: dict[int, Trial] = {t.trial_id: t for t in finished}
+        self.networks: dict[int, Any] = {}  # of the trials that may be chosen, as far as they were at hand
 
     def go(self) -> Result:
-        search, began = self.search, time.perf_counter()
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
-        state = search.strategy.init(key, search.space.dim, search.epochs)
-        previous: np.ndarray | None = None  # trial ids of the last round, by slot
-        units: dict[int, bytes] = {}
-        with self.display:
-            for number, rung in enumerate(search.rungs):
-                proposal, state = search.strategy.ask(state)
-                unit, ids = self._identify(proposal, previous, units)
-                recorded = self.ledger.round(number)
-                if recorded is None or recorded.scores is None:
-                    scores = self._round(number, rung.epochs, unit, ids, np.asarray(proposal.parent), previous)
-                else:
-                    scores = recorded.scores
-                    self.display.skip(rung.trials * rung.epochs * search.width)
-                signed = higher_is_better(scores, search.task.mode)
-                state = search.strategy.tell(state, proposal._replace(unit=unit), jnp.asarray(signed))
-                previous = ids
-            if search.finals and self.ledger.meta("choice") is None:
-                run_finals(search, search.finals, list(self.trials.values()), self.trainer, self.ledger, self.display)
-        result = Result(self.ledger, search.task.metric, search.task.mode)
-        if self.ledger.directory is not None:
-            write_json(self.ledger.directory / "summary.json", self._summary(result, time.perf_counter() - began))
+        """Runs what is left, and returns what was found."""
+        began, search, ledger = time.perf_counter(), self.search, self.ledger
+        params = None
+        if ledger.meta("finished") is None:
+            try:
+                with self.signals, self.display:
+                    for line in self.notes:
+                        self.display.note(line)
+                    params = self._run()
+            except Stopped as stopped:
+                print(stopped.message, file=sys.stderr)
+                raise
+        result = Result(ledger, search.task.metric, search.task.mode, params)
+        if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
+            write_json(ledger.directory / "summary.json", self._summary(result, time.perf_counter() - began))
+            crash_point("summary written")
         return result
 
-    def _identify(self, proposal: Proposal, previous: np.ndarray | None, units: dict[int, bytes]):
-        """Points as they are evaluated, f32[P, D], and trial ids i32[P]: a slot that continues the same point is the
-        same trial."""
+    def _run(self) -> Any:
+        """Searches, and returns the chosen network."""
+        search, ledger = self.search, self.ledger
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
+        state = search.strategy.init(key, search.space.dim, search.epochs)
+        units: dict[int, bytes] = {}
+        for number, rung in enumerate(search.rungs):
+            proposal, state = search.strategy.ask(state)
+            asked = self._identify(number, rung.epochs, proposal, units)
+            recorded = ledger.round(number)
+            if recorded is not None:
+                asked = self._recorded(asked, recorded)
+            units |= {int(i): point.tobytes() for i, point in zip(asked.trials, asked.unit, strict=True)}
+            if asked.scores is None:
+                asked = self._round(asked)
+            else:
+                self.work.rounds.append(asked)
+                self.display.skip(rung.trials * rung.epochs * search.width)
+            told = proposal._replace(unit=asked.unit, parent=asked.parent)
+            assert asked.scores is not None
+            signed = jnp.asarray(higher_is_better(asked.scores, search.task.mode))
+            state = search.strategy.tell(state, told, signed)
+        if search.finals and ledger.meta("choice") is None:
+            run_finals(search, search.finals, list(self.trials.values()), self.work, ledger, self.display)
+        params = self._network()
+        ledger.set_meta("finished", "yes")
+        crash_point("search finished")
+        self.work.clear()
+        return params
+
+    def _identify(self, number: int, epochs: int, proposal: Proposal, units: Mapping[int, bytes]) -> Round:
+        """The points as they are trained, and their trials: a slot that continues the same point is the same trial."""
         space = self.search.space
+        previous = self.work.rounds[-1].trials if self.work.rounds else np.zeros(0, np.int32)
         unit = np.asarray(proposal.unit, np.float32).copy()
-        parent = np.asarray(proposal.parent)
+        parent = np.asarray(proposal.parent, np.int32)
         ids = np.empty(len(unit), np.int32)
         following = max(units, default=-1) + 1
         static = [i for i, p in enumerate(space.parameters.values()) if p.static]
         for slot in range(len(unit)):
-            ancestor = int(previous[parent[slot]]) if parent[slot] >= 0 and previous is not None else None
+            ancestor = int(previous[parent[slot]]) if parent[slot] >= 0 else None
             if ancestor is not None:  # weights fit only their own static group
                 unit[slot, static] = np.frombuffer(units[ancestor], np.float32)[static]
             unit[slot] = space.unit(space.config(unit[slot]))
             if ancestor is not None and unit[slot].tobytes() == units[ancestor]:
                 ids[slot] = ancestor
-                continue
-            ids[slot], following = following, following + 1
-            units[int(ids[slot])] = unit[slot].tobytes()
-        return unit, ids
+            else:
+                ids[slot], following = following, following + 1
+        return Round(number, epochs, unit, parent, ids)
 
-    def _round(self, number: int, epochs: int, unit, ids, parent, previous) -> np.ndarray:
-        search = self.search
-        configs = search.space.configs(unit)
-        lineage = [int(previous[p]) if p >= 0 and previous is not None else None for p in parent]
-        held = set().union(*(group.place for group in self.trainer.groups.values()))
-        start = np.zeros(len(ids), np.int32)
-        for slot, p in enumerate(parent):
-            ancestor = lineage[slot]
-            if ancestor is None:
-                continue
-            if int(p) in held:
-                start[slot] = self.trials[ancestor].epochs
-            elif ancestor != ids[slot]:
-                raise RuntimeError(f"trial {ids[slot]}: expected the weights of trial {ancestor} to be held")
+    def _recorded(self, asked: Round, recorded: Round) -> Round:
+        """What was recorded counts, also where the strategy would ask for something else by now."""
+        same = all(np.array_equal(a, b) for a, b in zip(asked[1:5], recorded[1:5], strict=True))
+        if not same:
+            text = (
+                f"round {asked.number + 1}: other points than were recorded are asked for now; the recorded ones count"
+            )
+            self.ledger.event("warning", text=text)
+            self.display.note(text)
+        return recorded
+
+    def _round(self, asked: Round) -> Round:
+        search, epochs, parent = self.search, asked.epochs, asked.parent
+        before = self.work.rounds[-1] if self.work.rounds else None
+        configs = search.space.configs(asked.unit)
+        lineage = [int(before.trials[p]) if p >= 0 and before is not None else None for p in parent]
+        start = np.where(parent >= 0, before.epochs if before is not None else 0, 0).astype(np.int32)
         drafts = [
-            self.trials.get(int(i)) or Trial(int(i), config, number, parent=None if ancestor == i else ancestor)
-            for i, config, ancestor in zip(ids, configs, lineage, strict=True)
+            self.trials.get(int(i)) or Trial(int(i), config, asked.number, parent=None if ancestor == i else ancestor)
+            for i, config, ancestor in zip(asked.trials, configs, lineage, strict=True)
         ]
-        self.ledger.begin(Round(number, epochs, unit, parent.astype(np.int32), ids), drafts)
+        self.ledger.begin(asked, drafts)
         began = time.perf_counter()
         top = rank(self.trials.values(), search.task.mode)[:5]
 
         def progress(p: Progress) -> None:
-            seen = [_scored(drafts[row], float(s), p.epoch) for row, s in zip(p.rows, p.score, strict=True)]
+            seen = [_scored(drafts[row], float(s), p.epoch) for row, s in zip(p.names, p.score, strict=True)]
             best = rank([*top, *rank(seen, search.task.mode)[:5]], search.task.mode)
-            label = f"round {number + 1}/{len(search.rungs)}"
+            label = f"round {asked.number + 1}/{len(search.rungs)}"
             self.display.update(label, p.epoch, epochs, p.member_epochs, p.seconds, best)
 
-        later = search.rungs[number + 1 :]
-        outcome = self.trainer.train(
-            Rows(configs, ids, parent, start),
-            range(search.width),
-            epochs,
-            keep=bool(later) and later[0].epochs > epochs,
-            progress=progress,
-        )
+        later = search.rungs[asked.number + 1 :]
+        keep = bool(later) and later[0].epochs > epochs
+        rows = Rows(configs, asked.trials, parent, start, np.arange(len(parent), dtype=np.int32))
+        outcome = self.work.train(asked.number, rows, range(search.width), epochs, keep=keep, progress=progress)
         finished = [self._finished(draft, outcome, row, epochs) for row, draft in enumerate(drafts)]
-        self.ledger.finish(number, finished, outcome.score, time.perf_counter() - began)
+        self.ledger.finish(asked.number, finished, outcome.score, time.perf_counter() - began)
         self.trials |= {trial.trial_id: trial for trial in finished}
-        return outcome.score
+        asked = asked._replace(scores=outcome.score)
+        self.work.finished(asked, keep=keep)
+        self._keep_networks()
+        return asked
+
+    def _keep_networks(self) -> None:
+        """Of the trials that are the best by now; what is not at hand can be trained again."""
+        top = self.search.finals.top if self.search.finals else 1
+        best = [t.trial_id for t in rank(self.trials.values(), self.search.task.mode)[:top]]
+        kept = {i: self.networks[i] for i in best if i in self.networks}
+        self.networks = kept | {i: self.work.variables(i) for i in best if self.work.held(i)}
+
+    def _network(self) -> Any:
+        """The chosen trial's, of its first replicate in the search; written to the run directory."""
+        result = Result(self.ledger, self.search.task.metric, self.search.task.mode)
+        best = result.best
+        network = self.networks.get(best.trial_id)
+        if network is None:
+            network = self.work.variables(best.trial_id)
+        if self.ledger.directory is not None:
+            path = self.ledger.directory / "best.safetensors"
+            save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
+            crash_point("parameters written")
+        return network
 
     def _finished(self, draft: Trial, outcome: Outcome, row: int, epochs: int) -> Trial:
         metrics = self.search._member(draft.config)[1].metrics
@@ -151,19 +226,27 @@ class Run:
         )
 
     def _summary(self, result: Result, wall_s: float) -> dict[str, Any]:
-        populations = [group.population for group in self.trainer.groups.values()]
+        populations = [group.population for group in self.work.trainer.groups.values()]
         return {
             "wall_s": wall_s,
             "compile_s": sum(p.compile_s for p in populations),
-            "step_s": self.trainer.step_s,
+            "step_s": self.work.trainer.step_s,
             "compilations": sum(p.compilations for p in populations),
             "members": len(result.trials) * self.search.width,
-            "epochs_trained": self.trainer.member_epochs,
+            "epochs_trained": self.work.trainer.member_epochs,
             "best": table_rows([result.best])[0],
             "digest": result.digest,
             "planned": {"flops": self.plan.flops, "peak_bytes": max(g.peak_bytes for g in self.plan.groups)},
             "measured": {"peak_bytes": _peak_bytes(self.search.devices)},
         }
+
+
+def _how_to_resume(directory: Path | None, experiment: Mapping[str, Any] | None) -> str:
+    if experiment:
+        return f"stopped; everything so far is recorded. Go on with: jaxhp resume {shlex.quote(str(directory))}"
+    script = sys.argv[0] if sys.argv and Path(sys.argv[0]).is_file() else ""
+    again = f"python {shlex.join(sys.argv)}" if script else f"the same search, and run({str(directory)!r})"
+    return f"stopped; everything so far is recorded. Go on with: {again}"
 
 
 def _scored(trial: Trial, score: float, epochs: int) -> Trial:

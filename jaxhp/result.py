@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
 from jaxhp.files import read_json
+from jaxhp.params import load
 from jaxhp.ranking import rank
 from jaxhp.report.table import trials_table
+from jaxhp.sealed_test import OPENED, TESTED, Tested, open_test
 from jaxhp.select import Choice, Estimate, Finalist
+from jaxhp.space import Space
 from jaxhp.store import Ledger
 from jaxhp.types import Trial
+
+if TYPE_CHECKING:
+    from jaxhp.search import Search
+
+
+@dataclass(frozen=True)
+class Chosen(Trial):
+    """The chosen trial, with its network."""
+
+    network: Any = field(default=None, repr=False, compare=False)
+    file: Path | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def params(self) -> Any:
+        """What the task's `init` made, trained for `epochs`: of the trial's first replicate in the search.
+
+        In the process that ran the search the pytree itself; read from a run directory, nested dicts and lists.
+        """
+        if self.network is not None:
+            return self.network
+        if self.file is None:
+            raise ValueError("params: expected a finished search, this one has not got so far")
+        return load(self.file)
 
 
 class Result:
@@ -28,10 +56,12 @@ class Result:
         tried; None without finals.
       finalists: what the finals found of each finalist.
       finals: trial_id to f32[R], the finalists' scores on fresh replicates.
+      opened: how many times the test data was opened.
+      tests: what each opening found, see `Tested`.
       metric, mode: what the trials are ranked by.
     """
 
-    def __init__(self, ledger: Ledger, metric: str, mode: str):
+    def __init__(self, ledger: Ledger, metric: str, mode: str, params: Any = None):
         self.metric, self.mode = metric, mode
         self.directory = ledger.directory
         self.trials: list[Trial] = rank(ledger.trials(), mode)
@@ -40,11 +70,17 @@ class Result:
         self.raw_best = self.trials[0]
         choice = ledger.meta("choice")
         chosen = Choice.from_json(json.loads(choice)) if choice else Choice(self.raw_best.trial_id, None, ())
-        self.best = next(trial for trial in self.trials if trial.trial_id == chosen.trial_id)
+        best = next(trial for trial in self.trials if trial.trial_id == chosen.trial_id)
+        file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
+        self.best = Chosen(**vars(best), network=params, file=file)
         self.estimate: Estimate | None = chosen.estimate
         self.finalists: tuple[Finalist, ...] = chosen.finalists
         scores = ledger.finals()
         self.finals = {f.trial_id: scores[f.trial_id][: f.replicates] for f in self.finalists}
+        self.opened = len(ledger.events(OPENED))
+        self.tests = [Tested.from_event(event) for event in ledger.events(TESTED)]
+        self.search: Search | None = None  # the one that ran in this process
+        self.space: Space | None = None
         self.digest = ledger.digest()
 
     @classmethod
@@ -52,7 +88,33 @@ class Result:
         """The result of a run directory, finished or not."""
         manifest = read_json(Path(directory) / "manifest.json")
         with Ledger(directory) as ledger:
-            return cls(ledger, str(manifest.get("metric", "accuracy")), str(manifest.get("mode", "max")))
+            result = cls(ledger, str(manifest.get("metric", "accuracy")), str(manifest.get("mode", "max")))
+        result.space = Space.from_json(manifest.get("space", {}))
+        return result
+
+    def test(self, seeds: int = 8) -> Tested:
+        """Opens the sealed test data for the chosen config, and records in the ledger that it did.
+
+        The config is trained anew on train and validation data together, then evaluated once. A second opening is
+        possible; it is counted and shown, since a number that was looked at twice is no longer a test.
+
+        Args:
+          seeds: fresh replicates, at least 2.
+
+        Raises:
+          ValueError: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
+            has no test data, or every trial diverged.
+        """
+        if self.search is None:
+            raise ValueError("test: expected a result of Search.run; for a directory use search.test(dir)")
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
+            raise ValueError(f"seeds: expected an integer of at least 2, got {seeds!r}")
+        if not np.isfinite(self.best.score):
+            raise ValueError("test: expected a chosen trial, but every trial diverged")
+        found = open_test(self.search, self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
+        self.opened = found.opening
+        self.tests.append(found)
+        return found
 
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
@@ -65,14 +127,26 @@ class Result:
         config = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.best.config.items())
         lines = [f"chosen    trial {self.best.trial_id}: {config}"]
         if self.estimate is not None:
+            e = self.estimate
+            examples = f"{e.examples} {'held-out' if e.held_out else 'validation'} examples"
             lines.append(
-                f"estimate  {self.metric} {self.estimate.mean:.4f}, 95% interval {self.estimate.low:.4f} to "
-                f"{self.estimate.high:.4f} (fresh replicates; {self.estimate.n_tried} trials tried)"
+                f"estimate  {self.metric} {e.mean:.4f}, 95% interval {e.low:.4f} to {e.high:.4f} "
+                f"({e.replicates} fresh replicates, {examples}; {e.n_tried} trials tried)"
             )
+        elif not self.finalists:
+            lines.append("estimate  none: no finals were run, so nothing corrects the choice")
         lines.append(
             f"raw best  {self.metric} {self.raw_best.score:.4f} (trial {self.raw_best.trial_id}): the best score seen, "
             "biased by the choice"
         )
+        for test in self.tests:
+            opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
+            lines.append(
+                f"test      {self.metric} {test.mean:.4f}, 95% interval {test.low:.4f} to {test.high:.4f} "
+                f"(trial {test.trial_id}, {len(test.scores)} seeds, trained on train and validation data{opening})"
+            )
+        if self.opened > len(self.tests):
+            lines.append(f"test      opened {self.opened} times, {self.opened - len(self.tests)} without a result")
         return "\n".join(lines)
 
 

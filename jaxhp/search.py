@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,15 @@ import jax
 import numpy as np
 
 from jaxhp.data import fingerprint, split
-from jaxhp.files import read_json, write_json
 from jaxhp.folds import check_folds, cross_validation
 from jaxhp.layout import tiles_needed
 from jaxhp.loop import Run
+from jaxhp.manifest import claim, differences, environment, recorded
 from jaxhp.plan import GroupPlan, Plan, default_tile, plan_group
 from jaxhp.population import Capacity, Population
+from jaxhp.program import program
 from jaxhp.result import Result
+from jaxhp.sealed_test import Tested
 from jaxhp.select import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.store import Ledger
@@ -89,6 +89,7 @@ class Search:
         self.rungs = tuple(strategy.schedule(epochs))
         self.finals = finals
         self._task = task
+        self._recorded_tiles: dict[str, int] = {}
         self._members: dict[str, tuple[Task, Shapes, dict[str, Any]]] = {}
         self._holdouts: dict[str, Any] = {}  # validation examples that the search does not use
         for config in space.groups():
@@ -176,7 +177,7 @@ class Search:
             shapes,
             abstract,
             static=self.space.static(config),
-            tile=self.tile,
+            tile=self._tile(config),
             rungs=self.rungs,
             replicates=self.width,
             finals=None,  # they are trained in the tiles of the search
@@ -185,15 +186,16 @@ class Search:
             memory=self.memory,
         )
 
-    def _group(self, static: Config) -> Group:
-        """Compiles the population of a static group."""
+    def _group(self, static: Config, at_most: int | None = None) -> Group:
+        """Compiles the population of a static group, for as many rows at once as planned or fewer."""
         config = next(c for c in self.space.groups() if self.space.static(c) == static)
         task, shapes, abstract = self._member(config)
         planned = self._plan_group(config)
+        rows = planned.rows if at_most is None else min(planned.rows, at_most)
         capacity = Capacity(
             tile=planned.tile,
-            tiles=tiles_needed(planned.rows, self.width, planned.tile),
-            trials=planned.rows,
+            tiles=tiles_needed(rows, self.width, planned.tile),
+            trials=rows,
             replicates=max(self.width, self.finals.members(self.folds or 1) if self.finals else 1),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
@@ -208,15 +210,17 @@ class Search:
             folds=cross_validation(task, self.folds, self.seed) if self.folds else None,
             devices=self.devices,
         )
-        return Group(population, planned.rows, static, self._holdouts.get(self._key(static)))
+        return Group(population, rows, static, self._holdouts.get(self._key(static)))
 
     def manifest(self) -> dict[str, Any]:
         """What identifies this search, and what it runs on."""
-        groups = self.space.groups()
-        tiles = [self.tile or default_tile(self._member(c)[1], self.devices[0]) for c in groups]
+        members = [self._member(config) for config in self.space.groups()]
+        tiles = [self._tile(config) for config in self.space.groups()]
+        data = {(id(t.train), id(t.valid)): (t.train, t.valid) for t, _, _ in members}
+        prints = {key: fingerprint(parts) for key, parts in data.items()}
         return {
             "space": self.space.to_json(),
-            "strategy": repr(self.strategy),
+            "strategy": re.sub(r" at 0x[0-9a-f]+", "", repr(self.strategy)),
             "epochs": self.epochs,
             "seed": self.seed,
             "replicates": self.replicates,
@@ -224,55 +228,90 @@ class Search:
             "paired": self.paired,
             "finals": repr(self.finals),
             "tile": tiles[0] if len(tiles) == 1 else tiles,
-            "data": fingerprint((self.task.train, self.task.valid)),
-            "batch_size": self.task.batch_size,
+            "task": _one_or_all([program(*member) for member in members]),
+            "data": _one_or_all([prints[id(t.train), id(t.valid)] for t, _, _ in members]),
+            "batch_size": _one_or_all([t.batch_size for t, _, _ in members]),
+            "train_examples": _one_or_all([t.train_examples for t, _, _ in members]),
             "metric": self.task.metric,
             "mode": self.task.mode,
-            "environment": {
-                "device_kind": self.devices[0].device_kind,
-                "platform": self.devices[0].platform,
-                "devices": len(self.devices),
-                "python": platform.python_version(),
-                "jax": jax.__version__,
-                "jaxlib": version("jaxlib"),
-                "jaxhp": version("jaxhp"),
-                "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-                "argv": sys.argv,
-            },
+            "environment": environment(self.devices),
         }
 
-    def run(self, dir: str | Path | None = None, *, quiet: bool = False) -> Result:
+    def run(
+        self,
+        dir: str | Path | None = None,
+        *,
+        quiet: bool = False,
+        accept_environment: bool = False,
+        checkpoint_s: float = 60.0,
+        experiment: Mapping[str, Any] | None = None,
+    ) -> Result:
         """Runs the search, or what is left of it where `dir` holds an earlier run of the same search.
 
         Args:
           dir: the run directory; None keeps the record in memory.
           quiet: print nothing.
+          accept_environment: go on with a search that was begun on another kind of device or with other versions,
+            although what is trained from here on may differ in its last bits.
+          checkpoint_s: members in training are saved at least every so many seconds of training; they are saved
+            sooner, at rungs, where that costs less than a tenth of the time. 0: after every call of the step.
+          experiment: who started the search, kept in the manifest so that it can be resumed from there.
 
         Raises:
-          ValueError: `dir` holds another search.
+          ValueError: `dir` holds another search, or a damaged one.
           OSError: `dir` cannot be written.
+          RuntimeError: another process runs the search in `dir`.
+          Stopped: a signal asked to stop; everything up to there is recorded.
         """
         with Ledger(dir, write=True) as ledger:
-            manifest = self._claim(ledger)
-            return Run(self, ledger, manifest, quiet).go()
+            before = recorded(ledger)
+            self._recorded_tiles = self._read_tiles(before) if before else {}
+            manifest = self.manifest() | ({"experiment": dict(experiment)} if experiment else {})
+            notes = claim(ledger, manifest, accept_environment=accept_environment)
+            started_by = experiment or (before or {}).get("experiment")
+            run = Run(self, ledger, quiet=quiet, checkpoint_s=checkpoint_s, notes=notes, experiment=started_by)
+            result = run.go()
+        result.search, result.space = self, self.space
+        return result
 
-    def _claim(self, ledger: Ledger) -> dict[str, Any]:
-        manifest = self.manifest()
-        if ledger.directory is None:
-            return manifest
-        path = ledger.directory / "manifest.json"
-        if not path.exists():
-            write_json(path, manifest)
-            return manifest
-        before = read_json(path)
-        for name, value in manifest.items():
-            if name != "environment" and before.get(name) != value:
-                raise ValueError(
-                    f"dir: {ledger.directory} holds another search: its {name} is {_short(before.get(name))}, "
-                    f"this one's is {_short(value)}"
-                )
-        ledger.event("resume", environment=manifest["environment"])
-        return before
+    def test(self, dir: str | Path, seeds: int = 8) -> Tested:
+        """Opens the sealed test data for the trial that a finished run of this search in `dir` chose.
+
+        See `Result.test`.
+
+        Raises:
+          ValueError: `dir` holds another search, or one that is not finished.
+        """
+        with Ledger(dir) as ledger:
+            before, now = recorded(ledger) or {}, self.manifest()
+            last = ledger.round(len(self.rungs) - 1)
+            unfinished = last is None or last.scores is None or (self.finals and ledger.meta("choice") is None)
+        named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
+        other = differences({n: before.get(n) for n in named}, {n: now[n] for n in named})
+        if other:
+            raise ValueError(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
+        if unfinished:
+            raise ValueError(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
+        result = Result.load(dir)
+        result.search = self
+        return result.test(seeds)
+
+    def _tile(self, config: Config) -> int:
+        """Of a config's group: the one given, else the one its directory was begun with, else the default."""
+        key = repr(sorted(self.space.static(config).items()))
+        return self.tile or self._recorded_tiles.get(key) or default_tile(self._member(config)[1], self.devices[0])
+
+    def _read_tiles(self, manifest: Mapping[str, Any]) -> dict[str, int]:
+        """Each group's tile, as far as a manifest has valid ones."""
+        groups = self.space.groups()
+        tiles = manifest.get("tile")
+        tiles = [tiles] * len(groups) if isinstance(tiles, int) else tiles
+        if not isinstance(tiles, list) or len(tiles) != len(groups):
+            return {}
+        if not all(type(tile) is int and 1 <= tile <= 2**16 for tile in tiles):
+            return {}
+        keys = (repr(sorted(self.space.static(config).items())) for config in groups)
+        return dict(zip(keys, tiles, strict=True))
 
 
 def score(
@@ -311,7 +350,7 @@ def score(
         lambda _: group, lambda _: {}, lambda rows: {n: np.asarray([r[n] for r in rows]) for n in columns}
     )
     ids = np.arange(len(configs), dtype=np.int32)
-    return trainer.train(Rows(configs, ids, ids * 0 - 1, ids * 0), range(1), epochs).score
+    return trainer.train(Rows(configs, ids, ids * 0 - 1, ids * 0, ids), range(1), epochs).score
 
 
 def search(task: Any, space: Space, strategy: Strategy, *, dir: str | Path | None = None, **options: Any) -> Result:
@@ -335,6 +374,6 @@ def _check_int(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+def _one_or_all(values: list[Any]) -> Any:
+    """The value that all groups have, or the list of each group's."""
+    return values[0] if all(value == values[0] for value in values) else values

@@ -19,10 +19,14 @@ class Shelf:
     Args:
       population: whose members wait.
       rows, replicates: how many.
+      leaves: the members themselves, [rows, replicates, ...] for each leaf of a `State`; None: none yet.
     """
 
-    def __init__(self, population: Population, rows: int, replicates: int):
+    def __init__(self, population: Population, rows: int, replicates: int, leaves: list[np.ndarray] | None = None):
         self.population = population
+        if leaves is not None:
+            self.leaves = leaves
+            return
         per_member = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[3:], s.dtype), population.abstract_state())
         wanted = rows * replicates * tree_bytes(per_member)
         self._files: list[Any] = []
@@ -32,10 +36,10 @@ class Shelf:
             whole = (rows, replicates, *shape.shape)
             if in_memory:
                 return np.empty(whole, shape.dtype)
-            self._files.append(tempfile.TemporaryFile())
+            self._files.append(tempfile.TemporaryFile())  # noqa: SIM115, closed with the shelf
             return np.memmap(self._files[-1], shape.dtype, "w+", shape=whole)
 
-        self.leaves, self.structure = jax.tree.flatten(jax.tree.map(place, per_member))
+        self.leaves: list[np.ndarray] = jax.tree.leaves(jax.tree.map(place, per_member))
 
     def put(self, rows: np.ndarray, layout: Layout, state: State) -> None:
         """Keeps the members of `layout`, whose rows are `rows` of the shelf."""

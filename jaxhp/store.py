@@ -15,6 +15,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from jaxhp.types import Status, Trial
 
 SCHEMA = 1
 _TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL);
 CREATE TABLE columns (round INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
   data BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (round, name));
@@ -171,11 +172,17 @@ class Ledger:
             raise ValueError(f"{self._path}: expected a readable jaxhp ledger, got: {error}") from error
 
     def meta(self, name: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else None
+        """A fact about the whole search."""
+        rows = self._rows("SELECT value, crc FROM meta WHERE name = ?", (name,))
+        if not rows:
+            return None
+        value, crc = rows[0]
+        if not isinstance(value, str) or zlib.crc32(value.encode()) != crc:
+            raise ValueError(f"{self._path}: {name} is damaged: its checksum does not fit its content")
+        return value
 
     def set_meta(self, name: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (name, value, zlib.crc32(value.encode())))
 
     def begin(self, asked: Round, trials: Sequence[Trial]) -> None:
         """Records a proposal and shows its trials as running; until `finish` they do not count."""
@@ -198,7 +205,7 @@ class Ledger:
 
     def _put(self, number: int, record: Mapping[str, Any]) -> None:
         rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
-        self._db.executemany("INSERT INTO columns VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def _get(self, number: int, names: str = "*") -> dict[str, Any]:
         """The columns of a round whose names fit a pattern."""
@@ -261,12 +268,23 @@ class Ledger:
             by_place |= {(number, slot): trial for slot, trial in zip(slots, trials, strict=True)}
         return [by_place[place] for place in places]
 
-    def record_finals(self, scores: Mapping[int, np.ndarray]) -> None:
-        """Trial id to f32[R], the scores of finalists on fresh replicates."""
+    def record_finals(self, scores: Mapping[int, np.ndarray], choice: str | None = None) -> None:
+        """Trial id to f32[R], the scores of finalists on fresh replicates, and the choice as JSON."""
         ids, values = np.array(sorted(scores), "<i4"), np.array([scores[i] for i in sorted(scores)], "<f4")
         with self._transaction():
             self._put(_FINALS, {"trial_id": ids, "scores": values})
+            if choice is not None:
+                self.set_meta("choice", choice)
         crash_point("finals recorded")
+
+    def record_part(self, number: int, part: Mapping[str, np.ndarray]) -> None:
+        """Keeps what a part of the finals measured, as columns."""
+        with self._transaction():
+            self._put(number, part)
+
+    def part(self, number: int) -> dict[str, np.ndarray]:
+        """What `record_part` was given, or nothing."""
+        return self._get(number)
 
     def finals(self) -> dict[int, np.ndarray]:
         """What `record_finals` was given, or nothing."""

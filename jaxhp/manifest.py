@@ -1,0 +1,113 @@
+"""What a run directory says it is: written before the first trial, compared before a search goes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+
+from jaxhp.files import crash_point, read_json, write_json
+from jaxhp.store import Ledger
+
+_ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
+_SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
+_FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
+
+
+def environment(devices: list[Any]) -> dict[str, Any]:
+    """Versions, devices and flags that results may depend on."""
+    return {
+        "device_kind": devices[0].device_kind,
+        "platform": devices[0].platform,
+        "devices": len(devices),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("jax", "jaxlib", "jaxhp", "numpy", "optax")},
+        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
+        "flags": {name: str(jax.config.values.get(name)) for name in _FLAGS}
+        | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")},
+        "argv": list(sys.argv),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def recorded(ledger: Ledger) -> dict[str, Any] | None:
+    """The manifest of the search that a ledger belongs to, None for a new one."""
+    if ledger.directory is None:
+        return None
+    path = ledger.directory / "manifest.json"
+    if not path.exists():
+        if ledger.round(0) is not None:
+            raise ValueError(f"{path}: the manifest is missing, but the ledger holds a search")
+        return None
+    return read_json(path)
+
+
+def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bool) -> list[str]:
+    """Makes the directory this search's, or checks that it is.
+
+    Returns:
+      What is different but harmless, one line each.
+
+    Raises:
+      ValueError: the directory holds another search, or was run in an environment that may give other bits and
+        `accept_environment` is not set. Every difference is named.
+    """
+    if ledger.directory is None:
+        return []
+    before = recorded(ledger)
+    if before is None:
+        write_json(ledger.directory / "manifest.json", manifest)
+        crash_point("manifest written")
+        return []
+    where = differences(before.get("environment", {}), manifest["environment"])
+    traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)
+    other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
+    if other:
+        raise ValueError(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
+    harmful = [entry for entry in where if entry[0].split(".")[0] not in _SAME_BITS]
+    if harmful and not accept_environment:
+        raise ValueError(
+            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
+            "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
+        )
+    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] == "devices"]
+    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
+    if ledger.round(0) is not None:
+        ledger.event("resume", environment=manifest["environment"], notes=notes)
+    return notes
+
+
+def _identity(manifest: Mapping[str, Any], traced_alike: bool) -> dict[str, Any]:
+    """What was searched. Another version of jax or optax may trace the same task to another program."""
+    left_out = _ABOUT if traced_alike else (*_ABOUT, "task")
+    return {name: value for name, value in manifest.items() if name not in left_out}
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """(name, before, now) of every entry of two JSON values that differs."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return [] if before == now else [(name, before, now)]
+    found = []
+    for key in dict.fromkeys([*before, *now]):
+        found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _sentence(entries: list[tuple[str, Any, Any]]) -> str:
+    return "; ".join(f"its {name} is {_short(before)}, now it is {_short(now)}" for name, before, now in entries)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,84 @@
+"""A network's parameters in a safetensors file: arrays by name, for any reader of that format.
+
+The names are the paths of the pytree, joined by dots: `0.w`, `Dense_0.kernel`. The file's metadata tell which trial it
+is; `paths` among them lets `load` rebuild nested dicts and lists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import FlattenedIndexKey, SequenceKey
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as encode
+
+from jaxhp.files import write_bytes
+
+
+def save(path: Path, params: Any, **facts: Any) -> None:
+    """Writes a pytree of arrays; `facts` are kept as JSON in the metadata.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "best.safetensors"
+    >>> save(path, [{"w": np.ones((2, 3), np.float32)}], trial_id=7)
+    >>> load(path)[0]["w"].shape, facts(path)["trial_id"]
+    ((2, 3), 7)
+    """
+    paths = [[_key(key) for key in keys] for keys, _ in jax.tree.flatten_with_path(params)[0]]
+    names = [".".join(map(str, keys)) or "params" for keys in paths]
+    arrays = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(params)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"params: expected distinct names, got {sorted(names)}")
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
+    metadata["paths"] = json.dumps(dict(zip(names, paths, strict=True)))
+    write_bytes(path, encode(dict(zip(names, arrays, strict=True)), metadata))
+
+
+def load(path: Path) -> Any:
+    """The parameters in a file of `save`, as nested dicts and lists of arrays; objects became dicts.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not one of `save`.
+    """
+    return _read(path)[0]
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What `save` was told beside the parameters."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent}: expected parameters, found no {path.name} in it")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+            paths = metadata.pop("paths")
+            leaves = [(paths[name], file.get_tensor(name)) for name in file.keys()]  # noqa: SIM118, not a dict
+            return _nest(leaves), metadata
+    except (SafetensorError, ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
+        raise ValueError(f"{path}: expected parameters, got: {error}") from error
+
+
+def _key(key: Any) -> int | str:
+    if isinstance(key, (SequenceKey, FlattenedIndexKey)):
+        return getattr(key, "idx", getattr(key, "key", 0))
+    return str(getattr(key, "key", getattr(key, "name", key)))
+
+
+def _nest(leaves: Sequence[tuple[list[int | str], Any]]) -> Any:
+    if len(leaves) == 1 and not leaves[0][0]:
+        return leaves[0][1]
+    branches: dict[int | str, list[Any]] = {}
+    for keys, leaf in leaves:
+        branches.setdefault(keys[0], []).append((keys[1:], leaf))
+    if all(isinstance(key, int) for key in branches):
+        return [_nest(branches[key]) for key in sorted(branches)]
+    return {str(key): _nest(branch) for key, branch in branches.items()}

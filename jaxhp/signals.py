@@ -1,0 +1,73 @@
+"""SIGTERM and Ctrl-C: the first asks a search to stop after the step in progress, the second stops it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(SystemExit):
+    """A search stopped because a signal asked for it. All it did is recorded; the message says how to go on.
+
+    Where nobody catches it the process exits with code 75.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(STOPPED)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Signals:
+    """Listens while its block runs. In a thread other than the main one, signals do what they did before.
+
+    The signal's number arrives through a pipe at a thread of its own, since the main one may be inside a compiled
+    step for long. A second signal ends the process there, with 128 + its number: the ledger bears it.
+    """
+
+    def __init__(self, *, listen: bool = True):
+        self._listen = listen and threading.current_thread() is threading.main_thread()
+        self.received: signal.Signals | None = None
+
+    def __enter__(self) -> Signals:
+        if self._listen:
+            self._read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            self._handlers: dict[Any, Any] = {number: signal.signal(number, _ignore) for number in _SIGNALS}
+            self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listen:
+            signal.set_wakeup_fd(self._fd)
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+            os.write(self._write, b"\0")
+            self._thread.join()
+            os.close(self._read)
+            os.close(self._write)
+
+    def _watch(self) -> None:
+        while (number := os.read(self._read, 1)[0]) != 0:
+            if number not in _SIGNALS:
+                continue
+            if self.received is not None:
+                if sys.stderr.isatty():
+                    sys.stderr.write("\x1b[?25h")  # a live display hides the cursor
+                os._exit(128 + number)
+            self.received = signal.Signals(number)
+            print(f"{self.received.name}: stopping after this step; once more to stop at once", file=sys.stderr)
+
+
+def _ignore(*_: object) -> None:
+    """Python needs a handler before it passes a signal's number on."""
