@@ -66,6 +66,9 @@ class Estimate(NamedTuple):
     low: float  # 95% interval over seeds and examples
     high: float
     n_tried: int  # trials of the search
+    replicates: int  # fresh replicates that it is the mean of
+    examples: int  # validation examples
+    held_out: bool  # whether the search has not used these examples
 
 
 class Finalist(NamedTuple):
@@ -180,7 +183,8 @@ def contest(
     if healthy:
         measured, by_fold = (held_out, None) if held_out[chosen] else (seen, fold)
         found = crossed_mean(measured[chosen][-1], by_fold, more=[np.concatenate(measured[chosen][:-1])])
-        estimate = Estimate(found.mean, *found.interval(), n_tried)
+        examples = measured[chosen][-1].shape[1]
+        estimate = Estimate(found.mean, *found.interval(), n_tried, estimating, examples, bool(held_out[chosen]))
     whole = [p for p in means if all(np.isfinite(block).all() for block in seen[p])]
     compared = sorted(whole, key=lambda p: p != chosen) if healthy else []
     p_best = dict(zip(compared, probability_best([sign * np.concatenate(seen[p]) for p in compared]), strict=True))

@@ -1,0 +1,113 @@
+"""The sealed test: the chosen config, trained anew on all other data, meets the test data once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxhp.folds import joined
+from jaxhp.intervals import crossed_mean
+from jaxhp.layout import arrange
+from jaxhp.population import Capacity, Population
+from jaxhp.store import Ledger
+from jaxhp.task import Task, check
+from jaxhp.types import Config
+
+if TYPE_CHECKING:
+    from jaxhp.search import Search
+
+OPENED, TESTED = "test opened", "test"  # kinds of ledger events
+
+
+class Tested(NamedTuple):
+    """What an opening of the test data found.
+
+    Attributes:
+      trial_id: the trial whose config was tested.
+      mean: the metric on the test data, over the seeds that did not diverge; NaN if all did.
+      low, high: 95% interval over seeds and examples.
+      scores: of each seed; NaN for one that diverged.
+      opening: how many times this search's test data had been opened, this time included. Only the first is a test.
+    """
+
+    trial_id: int
+    mean: float
+    low: float
+    high: float
+    scores: tuple[float, ...]
+    opening: int
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Tested:
+        scores = tuple(float("nan") if score is None else score for score in event["scores"])
+        mean, low, high = (float("nan") if event[n] is None else event[n] for n in ("mean", "low", "high"))
+        return cls(event["trial_id"], mean, low, high, scores, event["opening"])
+
+
+def open_test(search: Search, trial_id: int, config: Config, directory: Path | None, before: int, seeds: int) -> Tested:
+    """Trains a config on train and validation data together, then opens the test data.
+
+    The opening is recorded before the data is read, so that one that fails or is cut off counts too.
+
+    Args:
+      directory: of the run whose ledger records it, or None for a search that was kept in memory.
+      before: openings so far, where there is no directory.
+      seeds: fresh replicates to train.
+
+    Raises:
+      ValueError: the task has no test data.
+    """
+    task, _, abstract = search._member(config)
+    if task.test is None:
+        raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
+    held_out = search._holdouts.get(search._key(search.space.static(config)))
+    train = joined(task.train, task.valid if held_out is None else joined(task.valid, held_out))
+    measure = _trained(search, replace(task, train=train), abstract, config, seeds)
+    if directory is None:
+        return _tested(trial_id, measure(task.test.open()), before + 1)
+    with Ledger(directory, write=True) as ledger:
+        ledger.event(OPENED, trial_id=trial_id)
+        found = _tested(trial_id, measure(task.test.open()), len(ledger.events(OPENED)))
+        record = found._asdict() | {"scores": [_or_none(score) for score in found.scores]}
+        ledger.event(TESTED, **{name: _or_none(value) for name, value in record.items()})
+        return found
+
+
+def _trained(search: Search, task: Task, abstract: Mapping[str, Any], config: Config, seeds: int) -> Any:
+    """Trains the config with fresh replicates; returns a function from data to per-example outcomes f32[S, n]."""
+    traced = {name: value.dtype for name, value in abstract.items() if isinstance(value, jax.ShapeDtypeStruct)}
+    static = {name: value for name, value in abstract.items() if name not in traced}
+    capacity = Capacity(tile=1, tiles=seeds, trials=1, replicates=seeds, epochs=search.epochs)
+    population = Population(
+        task,
+        check(task, abstract),
+        static,
+        traced,
+        capacity,
+        seed=search.seed,
+        paired=search.paired,
+        devices=search.devices,
+    )
+    used = search.width + (search.finals.members(search.folds or 1) if search.finals else 0)
+    layout = arrange([0], range(used, used + seeds), tile=1)
+    columns = {name: np.asarray([config[name]], dtype) for name, dtype in traced.items()}
+    state, _ = population.step(population.init(), columns, np.zeros(1, np.int32), layout, 0, search.epochs)
+    return lambda data: population.outcomes(state, columns, layout, data)[0]
+
+
+def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:
+    scores = tuple(outcomes.mean(1, dtype=np.float64).tolist())
+    healthy = outcomes[np.isfinite(outcomes).all(1)]
+    if not len(healthy):
+        return Tested(trial_id, float("nan"), float("nan"), float("nan"), scores, opening)
+    found = crossed_mean(healthy)
+    return Tested(trial_id, found.mean, *found.interval(), scores, opening)
+
+
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
