@@ -103,8 +103,9 @@ def _aval(atom: Any) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(value) if is_key else value)
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
         return f"{array.dtype.name}{list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()}"
     if isinstance(value, enum.Enum):
         return value.name

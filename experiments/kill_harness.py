@@ -1,0 +1,238 @@
+"""Kills searches with SIGKILL at random moments, resumes them, and compares every end with an uninterrupted one.
+
+    python experiments/kill_harness.py --kills 240
+    python experiments/kill_harness.py --smoke          # 8 kills, about a minute
+    python experiments/kill_harness.py --points         # dies at every named crash point instead
+
+Four strategies (random, halving, population based training, Gaussian process) train a network of 150 weights in many
+short calls with a checkpoint after each. A process is killed after a random time, started again on its directory,
+killed again, and so on; in the end it is left to finish. After every kill all trials that the ledger held before must
+be there, unchanged and once; the final digest must be that of a run nobody touched. The table at the end says what
+the processes were doing when they died.
+"""
+
+import argparse
+import mmap
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxhp as hp
+from jaxhp import checkpoint, files, population, store
+from jaxhp.strategies import GP, PBT, Halving, Random
+
+PHASES = ("start", "compile", "step", "checkpoint", "commit", "between")
+STRATEGIES = {
+    "random": Random(population=24, rounds=3),
+    "halving": Halving(population=27, eta=3, rounds=2),
+    "pbt": PBT(population=12, generations=5),
+    "gp": GP(population=12, rounds=4),
+}
+
+
+def make(kind: str) -> hp.Search:
+    """A search over the learning rate and momentum of a small regression; some rates are too high, and diverge."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 8)).astype(np.float32)
+    data = {"x": x, "y": np.tanh(x @ rng.normal(size=8)).astype(np.float32)}
+    train, valid = hp.split(data, valid=0.2, seed=0)
+
+    def init(key, config):
+        keys = jax.random.split(key)
+        return {"w": 0.3 * jax.random.normal(keys[0], (8, 16)), "v": 0.3 * jax.random.normal(keys[1], (16,))}
+
+    def error(params, batch):
+        return (jnp.tanh(batch["x"] @ params["w"]) @ params["v"] - batch["y"]) ** 2
+
+    task = hp.Task(
+        init,
+        lambda params, batch, key, config: jnp.mean(error(params, batch)),
+        lambda params, batch, config: {"error": error(params, batch)},
+        lambda config: optax.sgd(config["lr"], config["momentum"]),
+        train=train,
+        valid=valid,
+        batch_size=20,
+        metric="error",
+        mode="min",
+    )
+    space = hp.Space(lr=hp.LogUniform(1e-4, 30.0), momentum=hp.Uniform(0.0, 0.95))
+    return hp.Search(task, space, STRATEGIES[kind], epochs=9, seed=0, tile=4)
+
+
+def watch(phase: mmap.mmap) -> None:
+    """Lets the process say what it is doing."""
+
+    def during(name: str, function):
+        def wrapped(*args, **kwargs):
+            before, phase[0] = phase[0], PHASES.index(name)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                phase[0] = before if before else PHASES.index("between")
+
+        return wrapped
+
+    population.Population._compile = during("compile", population.Population._compile)
+    population.Population.step = during("step", population.Population.step)
+    checkpoint.Checkpoints.save = during("checkpoint", checkpoint.Checkpoints.save)
+    for name in ("begin", "finish", "record_finals", "record_part"):
+        setattr(store.Ledger, name, during("commit", getattr(store.Ledger, name)))
+
+
+def start(kind: str, directory: Path, phase: mmap.mmap, crash: str = "") -> int:
+    """Runs or resumes a search in a process of its own, and returns its id."""
+    phase[0] = 0
+    process = os.fork()
+    if process:
+        return process
+    try:
+        with open(directory.with_suffix(".log"), "a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        files._crash = crash.partition(":")
+        watch(phase)
+        make(kind).run(directory, quiet=True, checkpoint_s=0)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def recorded(directory: Path) -> dict[int, tuple]:
+    """What the ledger holds of finished trials."""
+    if not (directory / "ledger.sqlite").exists():
+        return {}
+    try:
+        with store.Ledger(directory) as ledger:
+            trials = [t for t in ledger.trials(curves=False) if t.status is not hp.Status.RUNNING]
+    except ValueError as error:
+        if "got schema None" in str(error):  # killed before the first transaction
+            return {}
+        raise
+    ids = [t.trial_id for t in trials]
+    assert len(set(ids)) == len(ids), f"{directory}: a trial was counted twice"
+    return {t.trial_id: (t.config, t.epochs, t.score) for t in trials}
+
+
+def check_kept(before: dict[int, tuple], after: dict[int, tuple], directory: Path) -> None:
+    """Every trial that was recorded is there, and as it was unless it has been trained further."""
+    for trial, (config, epochs, score) in before.items():
+        assert trial in after, f"{directory}: trial {trial} was lost"
+        now = after[trial]
+        assert now[0] == config, f"{directory}: the config of trial {trial} changed"
+        assert now[1] > epochs or repr(now[1:]) == repr((epochs, score)), f"{directory}: trial {trial} changed"
+
+
+def finish(process: int, directory: Path, expected: int = 0) -> float:
+    """Waits for a process to end by itself, and returns how long it took."""
+    began = time.perf_counter()
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code != expected:
+        print(directory.with_suffix(".log").read_text()[-3000:])
+        sys.exit(f"{directory}: expected exit code {expected}, got {code}")
+    return time.perf_counter() - began
+
+
+def digest(directory: Path) -> str:
+    with store.Ledger(directory) as ledger:
+        return ledger.digest()
+
+
+def kill_one(kind: str, directory: Path, phase: mmap.mmap, took: float, expected: str, kills: int) -> Counter[str]:
+    """Kills a search so many times and lets it finish."""
+    died: Counter[str] = Counter()
+    while sum(died.values()) < kills:
+        before = recorded(directory)
+        process = start(kind, directory, phase)
+        time.sleep(random.uniform(0, took))
+        os.kill(process, signal.SIGKILL)
+        if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL:
+            died[PHASES[phase[0]]] += 1
+        else:  # it was done already: begin again
+            shutil.rmtree(directory)
+            before = {}
+        check_kept(before, recorded(directory), directory)
+    before = recorded(directory)
+    finish(start(kind, directory, phase), directory)
+    check_kept(before, recorded(directory), directory)
+    found = digest(directory)
+    assert found == expected, f"{directory}: digest {found}, expected {expected}"
+    shutil.rmtree(directory)
+    return died
+
+
+def crash_at_points(kind: str, folder: Path, phase: mmap.mmap, expected: str) -> int:
+    """Dies at the first and second passing of every crash point, resumes and compares."""
+    reached = 0
+    for number in (1, 2):
+        for point in files.CRASH_POINTS:
+            directory = folder / f"{kind}-{point.replace(' ', '-')}-{number}"
+            process = start(kind, directory, phase, f"{point}:{number}")
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            if code == 86:
+                reached += 1
+                finish(start(kind, directory, phase), directory)
+            elif code != 0 or (number == 1 and point not in ("checkpoint forgotten", "checkpoint removed")):
+                print(directory.with_suffix(".log").read_text()[-3000:])
+                sys.exit(f"{kind}: expected to die at {point!r}, but the process ended with {code}")
+            assert digest(directory) == expected, f"{directory}: another digest"
+            shutil.rmtree(directory)
+    return reached
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=240)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--points", action="store_true")
+    options = parser.parse_args()
+    random.seed(options.seed)
+    warnings.simplefilter("ignore", RuntimeWarning)  # JAX is imported before the fork, but its backend is not started
+    folder = Path(tempfile.mkdtemp(prefix="kill_harness_"))
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    phase = mmap.mmap(-1, 1)
+    total: Counter[str] = Counter()
+    kills = 8 if options.smoke else options.kills
+    for kind in STRATEGIES:
+        reference = folder / f"{kind}-reference"
+        finish(start(kind, reference, phase), reference)
+        expected = digest(reference)
+        again = folder / f"{kind}-again"  # everything is compiled now: how long does one take?
+        took = finish(start(kind, again, phase), again)
+        assert digest(again) == expected
+        print(f"{kind}: {len(recorded(reference))} trials, {took:.1f} s, digest {expected[:16]}", flush=True)
+        if options.points:
+            print(f"  {crash_at_points(kind, folder, phase, expected)} crash points passed", flush=True)
+            continue
+        died: Counter[str] = Counter()
+        searches = 0
+        while sum(died.values()) < kills // len(STRATEGIES):
+            left = kills // len(STRATEGIES) - sum(died.values())
+            died += kill_one(
+                kind, folder / f"{kind}-{searches}", phase, took, expected, min(left, random.randint(1, 8))
+            )
+            searches += 1
+        total += died
+        print(f"  {sum(died.values())} kills over {searches} searches: {dict(died)}; every digest equal", flush=True)
+    if not options.points:
+        print(f"{sum(total.values())} kills: {dict(total)}; no trial lost or counted twice, all digests equal")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
