@@ -30,10 +30,11 @@ from jaxhp.types import Status, Trial
 SCHEMA = 1
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL);
+CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL, crc INTEGER NOT NULL);
 CREATE TABLE columns (round INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
   data BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (round, name));
-CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL,
+  crc INTEGER NOT NULL);
 CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, round INTEGER NOT NULL, complete INTEGER NOT NULL,
   name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL);
 """
@@ -118,7 +119,7 @@ class Ledger:
             damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError as error:
             raise OSError(f"dir: expected a writable directory, got {directory}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"{self._path}: the ledger is damaged: {error}") from error
         if damage != "ok":
             raise ValueError(f"{self._path}: the ledger is damaged: {damage}")
@@ -168,7 +169,7 @@ class Ledger:
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple]:
         try:
             return self._db.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"{self._path}: expected a readable jaxhp ledger, got: {error}") from error
 
     def meta(self, name: str) -> str | None:
@@ -188,9 +189,9 @@ class Ledger:
         """Records a proposal and shows its trials as running; until `finish` they do not count."""
         with self._transaction():
             if not self._rows("SELECT 1 FROM rounds WHERE round = ?", (asked.number,)):
-                self._db.execute("INSERT INTO rounds VALUES (?, ?, NULL)", (asked.number, asked.epochs))
                 proposal = {"unit": np.asarray(asked.unit, "<f4"), "parent": np.asarray(asked.parent, "<i4")}
                 self._put(asked.number, proposal | columns.asked(trials))
+                self._put_round(asked.number, asked.epochs, None)
         crash_point("round begun")
 
     def finish(self, number: int, trials: Sequence[Trial], scores: np.ndarray, wall_s: float) -> None:
@@ -198,7 +199,7 @@ class Ledger:
         diverged = {t.trial_id: t.diverged_at for t in trials if t.diverged_at}
         with self._transaction():
             self._put(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
-            self._db.execute("UPDATE rounds SET wall_s = ? WHERE round = ?", (wall_s, number))
+            self._put_round(number, self._rows("SELECT epochs FROM rounds WHERE round = ?", (number,))[0][0], wall_s)
             if diverged:
                 self.event("diverged", round=number, epoch_by_trial=diverged)
         crash_point("round finished")
@@ -207,9 +208,18 @@ class Ledger:
         rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
         self._db.executemany("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def _put_round(self, number: int, epochs: int, wall_s: float | None) -> None:
+        row = (number, epochs, wall_s)
+        self._db.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?)", (*row, self._round_crc(row)))
+
+    def _round_crc(self, row: tuple) -> int:
+        """A checksum of a round and of which columns it has."""
+        parts = self._rows("SELECT name, crc FROM columns WHERE round = ? ORDER BY name", row[:1])
+        return zlib.crc32(repr((row, parts)).encode())
+
     def _get(self, number: int, names: str = "*") -> dict[str, Any]:
         """The columns of a round whose names fit a pattern."""
-        query = "SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND name GLOB ?"
+        query = "SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND name GLOB ? ORDER BY rowid"
         return {
             row[0]: self._decode(f"{row[0]} of round {number}", _unpack, row)
             for row in self._rows(query, (number, names))
@@ -221,22 +231,31 @@ class Ledger:
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{self._path}: {what} is damaged: {error}") from error
 
-    def _numbers(self, *, finished: bool) -> list[int]:
-        condition = "wall_s IS NOT NULL" if finished else "1"
-        return [row[0] for row in self._rows(f"SELECT round FROM rounds WHERE {condition} ORDER BY round")]
+    def _finished(self) -> dict[int, bool]:
+        """The rounds that have begun, in order, and whether they are finished; the finals too."""
+        rows = self._rows("SELECT * FROM rounds ORDER BY round")
+        numbers = [row[0] for row in rows if row[0] != _FINALS]
+        if numbers != list(range(len(numbers))):
+            raise ValueError(f"{self._path}: the rounds are damaged: expected 0 to {len(numbers) - 1}, got {numbers}")
+        for *row, crc in rows:
+            if self._round_crc(tuple(row)) != crc:
+                raise ValueError(f"{self._path}: round {row[0]} is damaged: its checksum does not fit its content")
+        return {row[0]: row[2] is not None for row in rows}
 
     def round(self, number: int) -> Round | None:
         """What was asked in a round, and told if it is finished; None if it has not begun."""
-        rows = self._rows("SELECT epochs, wall_s FROM rounds WHERE round = ?", (number,))
-        if not rows:
+        if number not in self._finished():
             return None
+        rows = self._rows("SELECT epochs, wall_s FROM rounds WHERE round = ?", (number,))
         found = {name: self._get(number, name).get(name) for name in ("unit", "parent", "trial_id", "told")}
         return self._decode(f"round {number}", _round, number, *rows[0], found)
 
     def trials(self, *, curves: bool = True) -> list[Trial]:
         """Every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
         latest: dict[int, Trial] = {}
-        for number in self._numbers(finished=False):
+        for number in self._finished():
+            if number == _FINALS:
+                continue
             record = self._get(number) if curves else self._get(number, "[^c]*") | self._get(number, "config.*")
             for trial in self._decode(f"round {number}", columns.trials_of, _facts(record)):
                 if trial.status is not Status.RUNNING or trial.trial_id not in latest:
@@ -245,7 +264,7 @@ class Ledger:
 
     def best(self, mode: str, top: int) -> list[Trial]:
         """The first `top` finished trials in the order of `ranking.rank`, without their curves."""
-        numbers = self._numbers(finished=True)
+        numbers = [number for number, finished in self._finished().items() if finished and number != _FINALS]
         found = [(self._get(n, "trial_id"), self._get(n, "score")) for n in numbers]
         if not found:
             return []
@@ -273,6 +292,7 @@ class Ledger:
         ids, values = np.array(sorted(scores), "<i4"), np.array([scores[i] for i in sorted(scores)], "<f4")
         with self._transaction():
             self._put(_FINALS, {"trial_id": ids, "scores": values})
+            self._put_round(_FINALS, 0, 0.0)
             if choice is not None:
                 self.set_meta("choice", choice)
         crash_point("finals recorded")
@@ -288,7 +308,7 @@ class Ledger:
 
     def finals(self) -> dict[int, np.ndarray]:
         """What `record_finals` was given, or nothing."""
-        record = self._get(_FINALS)
+        record = self._get(_FINALS) if _FINALS in self._finished() else {}
 
         def pair() -> dict[int, np.ndarray]:
             return dict(zip(record["trial_id"].tolist(), record["scores"], strict=True))
@@ -297,14 +317,19 @@ class Ledger:
 
     def event(self, kind: str, **detail: Any) -> None:
         """Notes something that happened: a divergence, a resume, a warning, test data opened."""
+        text = json.dumps(detail)
         self._db.execute(
-            "INSERT INTO events (time, kind, detail) VALUES (?, ?, ?)", (time.time(), kind, json.dumps(detail))
+            "INSERT INTO events (time, kind, detail, crc) VALUES (?, ?, ?, ?)",
+            (time.time(), kind, text, zlib.crc32((kind + text).encode())),
         )
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        rows = self._rows("SELECT time, kind, detail FROM events ORDER BY seq")
+        """What was noted, in order; of one kind, or all."""
+        rows = self._rows("SELECT time, kind, detail, crc FROM events ORDER BY seq")
 
         def decode(row: tuple) -> dict[str, Any]:
+            if zlib.crc32((row[1] + row[2]).encode()) != row[3]:
+                raise ValueError("its checksum does not fit its content")
             return {"time": row[0], "kind": row[1]} | dict(json.loads(row[2]))
 
         return [self._decode("an event", decode, row) for row in rows if kind in (None, row[1])]
@@ -365,7 +390,7 @@ def _open_to_read(directory: Path) -> sqlite3.Connection:
             db.close()
             db = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None)
             db.execute("SELECT name FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
     return db
 

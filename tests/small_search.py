@@ -1,0 +1,72 @@
+"""A search that trains in a blink, shared by the tests of what lasts."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxhp as hp
+from jaxhp.strategies import PBT, Halving, Random
+from jaxhp.training import Group
+
+STRATEGIES = {
+    "random": Random(population=10, rounds=2),
+    "halving": Halving(population=9, eta=3),
+    "pbt": PBT(population=6, generations=3),
+}
+
+
+def task(scale: float = 0.3, **changes: Any) -> hp.Task:
+    """A regression with 8 weights; learning rates from about 1 diverge."""
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    data = {"x": x, "y": np.tanh(x.sum(1))}
+
+    def init(key, config):
+        return {"w": scale * jax.random.normal(key, (4, 2))}
+
+    def error(params, batch):
+        return ((batch["x"] @ params["w"]).prod(-1) - batch["y"]) ** 2
+
+    parts = {
+        "init": init,
+        "loss": lambda params, batch, key, config: jnp.mean(error(params, batch)),
+        "evaluate": lambda params, batch, config: {"error": error(params, batch)},
+        "optimizer": lambda config: optax.sgd(config["lr"], momentum=0.5),
+        "train": {k: v[:30] for k, v in data.items()},
+        "valid": {k: v[30:] for k, v in data.items()},
+    }
+    return hp.Task(**(parts | changes), batch_size=10, metric="error", mode="min")
+
+
+def search(kind: str = "halving", **changes: Any) -> hp.Search:
+    space = changes.pop("space", None) or hp.Space(lr=hp.LogUniform(1e-3, 10.0))
+    of = changes.pop("task", None) or task()
+    options: dict[str, Any] = {"epochs": 9, "tile": 2, "finals": None}
+    return hp.Search(of, space, changes.pop("strategy", STRATEGIES[kind]), **(options | changes))
+
+
+@functools.cache
+def shared(kind: str, **changes: Any) -> hp.Search:
+    """The same search for many runs, compiled once."""
+    made = search(kind, **changes)
+    compile_group, compiled = made._group, {}
+
+    def group(static: dict[str, Any], at_most: int | None = None) -> Group:
+        if at_most not in compiled:
+            compiled[at_most] = compile_group(static, at_most)
+        known = compiled[at_most]
+        return Group(known.population, known.rows_at_once, known.static, known.holdout)
+
+    made._group = group
+    return made
+
+
+@functools.cache
+def digest(kind: str, **changes: Any) -> str:
+    """Of a run that nobody disturbed."""
+    return shared(kind, **changes).run(quiet=True).digest
