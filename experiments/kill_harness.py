@@ -69,7 +69,7 @@ def make(kind: str) -> hp.Search:
         mode="min",
     )
     space = hp.Space(lr=hp.LogUniform(1e-4, 30.0), momentum=hp.Uniform(0.0, 0.95))
-    return hp.Search(task, space, STRATEGIES[kind], epochs=9, seed=0, tile=4)
+    return hp.Search(task, space, STRATEGIES[kind], epochs=9, seed=0, tile=4, finals=hp.Finals(top=2, replicates=4))
 
 
 def watch(phase: mmap.mmap) -> None:

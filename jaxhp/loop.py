@@ -83,6 +83,7 @@ class Run:
             except Stopped as stopped:
                 print(stopped.message, file=sys.stderr)
                 raise
+        self.work.clear()
         result = Result(ledger, search.task.metric, search.task.mode, params)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", self._summary(result, time.perf_counter() - began))
@@ -116,7 +117,6 @@ class Run:
         params = self._network()
         ledger.set_meta("finished", "yes")
         crash_point("search finished")
-        self.work.clear()
         return params
 
     def _identify(self, number: int, epochs: int, proposal: Proposal, units: Mapping[int, bytes]) -> Round:
@@ -143,9 +143,7 @@ class Run:
         """What was recorded counts, also where the strategy would ask for something else by now."""
         same = all(np.array_equal(a, b) for a, b in zip(asked[1:5], recorded[1:5], strict=True))
         if not same:
-            text = (
-                f"round {asked.number + 1}: other points than were recorded are asked for now; the recorded ones count"
-            )
+            text = f"round {asked.number + 1}: other points are asked for now than were recorded; the recorded count"
             self.ledger.event("warning", text=text)
             self.display.note(text)
         return recorded

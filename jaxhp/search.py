@@ -264,11 +264,7 @@ class Search:
           Stopped: a signal asked to stop; everything up to there is recorded.
         """
         with Ledger(dir, write=True) as ledger:
-            before = recorded(ledger)
-            self._recorded_tiles = self._read_tiles(before) if before else {}
-            manifest = self.manifest() | ({"experiment": dict(experiment)} if experiment else {})
-            notes = claim(ledger, manifest, accept_environment=accept_environment)
-            started_by = experiment or (before or {}).get("experiment")
+            notes, started_by = self._take(ledger, accept_environment, experiment)
             run = Run(self, ledger, quiet=quiet, checkpoint_s=checkpoint_s, notes=notes, experiment=started_by)
             result = run.go()
         result.search, result.space = self, self.space
@@ -295,6 +291,16 @@ class Search:
         result = Result.load(dir)
         result.search = self
         return result.test(seeds)
+
+    def _take(
+        self, ledger: Ledger, accept_environment: bool, experiment: Mapping[str, Any] | None
+    ) -> tuple[list[str], Mapping[str, Any] | None]:
+        """Makes a directory this search's, or checks that it is; what is harmlessly different, and who started it."""
+        before = recorded(ledger)
+        self._recorded_tiles = self._read_tiles(before) if before else {}
+        manifest = self.manifest() | ({"experiment": dict(experiment)} if experiment else {})
+        notes = claim(ledger, manifest, accept_environment=accept_environment)
+        return notes, experiment or (before or {}).get("experiment")
 
     def _tile(self, config: Config) -> int:
         """Of a config's group: the one given, else the one its directory was begun with, else the default."""

@@ -15,9 +15,10 @@ from jaxhp.strategies import PBT, Halving, Random
 from jaxhp.training import Group
 
 STRATEGIES = {
-    "random": Random(population=10, rounds=2),
+    # all train 9 trials at once, so that one compilation serves them
+    "random": Random(population=9, rounds=2),
     "halving": Halving(population=9, eta=3),
-    "pbt": PBT(population=6, generations=3),
+    "pbt": PBT(population=9, generations=3),
 }
 
 
@@ -50,19 +51,24 @@ def search(kind: str = "halving", **changes: Any) -> hp.Search:
     return hp.Search(of, space, changes.pop("strategy", STRATEGIES[kind]), **(options | changes))
 
 
+_compiled: dict[Any, Group] = {}
+_task = task()
+
+
 @functools.cache
 def shared(kind: str, **changes: Any) -> hp.Search:
-    """The same search for many runs, compiled once."""
-    made = search(kind, **changes)
-    compile_group, compiled = made._group, {}
+    """The same search for many runs: planned once, and compiled once for all that train as many at once."""
+    made = search(kind, task=_task, **changes)
+    compile_group, plan, manifest = made._group, made.plan(), made.manifest()
 
     def group(static: dict[str, Any], at_most: int | None = None) -> Group:
-        if at_most not in compiled:
-            compiled[at_most] = compile_group(static, at_most)
-        known = compiled[at_most]
+        key = (min(plan.groups[0].rows, at_most or 2**30), made.finals)
+        if key not in _compiled:
+            _compiled[key] = compile_group(static, at_most)
+        known = _compiled[key]
         return Group(known.population, known.rows_at_once, known.static, known.holdout)
 
-    made._group = group
+    made._group, made.plan, made.manifest = group, lambda: plan, lambda: dict(manifest)
     return made
 
 
