@@ -48,6 +48,7 @@ class Run:
         self,
         search: Search,
         ledger: Ledger,
+        signals: Signals,
         *,
         quiet: bool,
         checkpoint_s: float,
@@ -57,12 +58,11 @@ class Run:
         self.search, self.ledger, self.notes = search, ledger, notes
         self.plan = search.plan()
         self.display = Display(self.plan.member_epochs, search.task.metric, quiet=quiet)
-        self.signals = Signals(listen=ledger.directory is not None)
         self.work = Durable(
             search,
             ledger,
             checkpoint_s=checkpoint_s,
-            signals=self.signals,
+            signals=signals,
             resume=_how_to_resume(ledger.directory, experiment),
             note=self.display.note,
         )
@@ -76,7 +76,7 @@ class Run:
         params = None
         if ledger.meta("finished") is None:
             try:
-                with self.signals, self.display:
+                with self.display:
                     for line in self.notes:
                         self.display.note(line)
                     params = self._run()
@@ -97,6 +97,7 @@ class Run:
         state = search.strategy.init(key, search.space.dim, search.epochs)
         units: dict[int, bytes] = {}
         for number, rung in enumerate(search.rungs):
+            self.work.stop_if_asked()
             proposal, state = search.strategy.ask(state)
             asked = self._identify(number, rung.epochs, proposal, units)
             recorded = ledger.round(number)

@@ -22,6 +22,7 @@ from jaxhp.program import program
 from jaxhp.result import Result
 from jaxhp.sealed_test import Tested
 from jaxhp.select import Finals, default_finals
+from jaxhp.signals import Signals
 from jaxhp.space import Space
 from jaxhp.store import Ledger
 from jaxhp.strategies import Strategy
@@ -93,7 +94,12 @@ class Search:
         self._members: dict[str, tuple[Task, Shapes, dict[str, Any]]] = {}
         self._holdouts: dict[str, Any] = {}  # validation examples that the search does not use
         for config in space.groups():
-            self._member(config)
+            try:
+                self._member(config)
+            except Exception as error:
+                if static := space.static(config):
+                    error.add_note(f"for the configs with {static}")
+                raise
         if finals is _DEFAULT:
             self.finals = self._default_finals()
 
@@ -263,9 +269,17 @@ class Search:
           RuntimeError: another process runs the search in `dir`.
           Stopped: a signal asked to stop; everything up to there is recorded.
         """
-        with Ledger(dir, write=True) as ledger:
+        with Signals(listen=dir is not None) as signals, Ledger(dir, write=True) as ledger:
             notes, started_by = self._take(ledger, accept_environment, experiment)
-            run = Run(self, ledger, quiet=quiet, checkpoint_s=checkpoint_s, notes=notes, experiment=started_by)
+            run = Run(
+                self,
+                ledger,
+                signals,
+                quiet=quiet,
+                checkpoint_s=checkpoint_s,
+                notes=notes,
+                experiment=started_by,
+            )
             result = run.go()
         result.search, result.space = self, self.space
         return result
