@@ -31,7 +31,8 @@ import numpy as np
 import optax
 
 import jaxhp as hp
-from jaxhp import checkpoint, files, population, store
+from jaxhp import checkpoint, population, store
+from jaxhp.store import files
 from jaxhp.strategies import GP, PBT, Halving, Random
 
 PHASES = ("start", "compile", "step", "checkpoint", "commit", "between")
@@ -194,7 +195,7 @@ def crash_at_points(kind: str, folder: Path, phase: mmap.mmap, expected: str) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from jaxhp.data import fingerprint
-from jaxhp.files import crash_point, sync
 from jaxhp.store import Ledger, Saved
+from jaxhp.store.files import crash_point, sync
 from jaxhp.training import Held, Outcome, Snapshot
 
 _NAME = re.compile(r"\d{5}-\d{6}")

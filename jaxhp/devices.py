@@ -21,7 +21,7 @@ def split_host() -> None:
     """Ask for one CPU device a core, unless the user asked for a number; warn where it is too late."""
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
-    if jax.config.jax_num_cpu_devices > 0:
+    if jax.config.values["jax_num_cpu_devices"] > 0:
         return
     try:
         jax.config.update("jax_num_cpu_devices", cpu_cores())

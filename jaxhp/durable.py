@@ -8,19 +8,17 @@ checkpoint and a step that ran out of memory: bring what is saved, and train the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxhp.checkpoint import Checkpoints
-from jaxhp.files import crash_point
+from jaxhp.definition import Definition
 from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
+from jaxhp.store.files import crash_point
 from jaxhp.training import Outcome, Progress, Rows, Snapshot, Trainer, merge
-
-if TYPE_CHECKING:
-    from jaxhp.search import Search
 
 _OWN = 2**30  # added to the names of rows that continue themselves, to tell them from those of the round before
 _SHARE = 10  # at a rung, members are saved if that takes at most a tenth of the time since the last time
@@ -42,7 +40,7 @@ class Durable:
 
     def __init__(
         self,
-        search: Search,
+        search: Definition,
         ledger: Ledger,
         *,
         checkpoint_s: float,
@@ -54,7 +52,7 @@ class Durable:
         self._checkpoint_s = checkpoint_s
         self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
         space = search.space
-        self.trainer = Trainer(lambda static: search._group(static, self._at_most), space.static, space.traced)
+        self.trainer = Trainer(lambda static: search.group(static, self._at_most), space.static, space.traced)
         self.rounds: list[Round] = []
         self._checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         self._held: int | None = None  # the round whose rows the trainer holds

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxhp.definition import Definition
 from jaxhp.display import Display
 from jaxhp.durable import Durable
 from jaxhp.ranking import rank
@@ -16,12 +16,9 @@ from jaxhp.store import Ledger
 from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Trial
 
-if TYPE_CHECKING:
-    from jaxhp.search import Search
-
 
 def run_finals(
-    search: Search, finals: Finals, trials: Sequence[Trial], work: Durable, ledger: Ledger, display: Display
+    search: Definition, finals: Finals, trials: Sequence[Trial], work: Durable, ledger: Ledger, display: Display
 ) -> None:
     """Chooses one of the trials (see `contest`) and records how in the ledger.
 
@@ -63,7 +60,7 @@ def run_finals(
 
 
 def _train(
-    search: Search, trials: list[Trial], replicates: range, work: Durable, ledger: Ledger, display: Display
+    search: Definition, trials: list[Trial], replicates: range, work: Durable, ledger: Ledger, display: Display
 ) -> list[Outcome]:
     """Trains finalists in the populations of the search, with as many replicates at a time as these hold."""
 

@@ -12,26 +12,24 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxhp.definition import Definition
 from jaxhp.display import Display
 from jaxhp.durable import Durable
-from jaxhp.files import crash_point, write_json
 from jaxhp.finals import run_finals
-from jaxhp.params import save
 from jaxhp.ranking import higher_is_better, rank
 from jaxhp.result import Result, table_rows
 from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
+from jaxhp.store.files import crash_point, write_json
+from jaxhp.store.params import save
 from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Proposal, Status, Trial
-
-if TYPE_CHECKING:
-    from jaxhp.search import Search
 
 CONFIGS = 0  # the stream of random numbers that strategies draw from
 
@@ -46,7 +44,7 @@ class Run:
 
     def __init__(
         self,
-        search: Search,
+        search: Definition,
         ledger: Ledger,
         signals: Signals,
         *,
@@ -202,7 +200,7 @@ class Run:
         return network
 
     def _finished(self, draft: Trial, outcome: Outcome, row: int, epochs: int) -> Trial:
-        metrics = self.search._member(draft.config)[1].metrics
+        metrics = self.search.member(draft.config)[1].metrics
         curve = {
             f"{part}_{name}": outcome.curve[row, :epochs, p, m]
             for p, part in enumerate(("train", "valid"))

@@ -6,23 +6,21 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from jaxhp.files import read_json
-from jaxhp.params import load
+from jaxhp.definition import Definition
 from jaxhp.ranking import rank
 from jaxhp.report.table import trials_table
-from jaxhp.sealed_test import OPENED, TESTED, Tested, open_test
+from jaxhp.sealed import OPENED, TESTED, Tested, open_test
 from jaxhp.select import Choice, Estimate, Finalist
 from jaxhp.space import Space
 from jaxhp.store import Ledger
+from jaxhp.store.files import read_json
+from jaxhp.store.params import load
 from jaxhp.types import Trial
-
-if TYPE_CHECKING:
-    from jaxhp.search import Search
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Result:
         self.finals = {f.trial_id: scores[f.trial_id][: f.replicates] for f in self.finalists}
         self.opened = len(ledger.events(OPENED))
         self.tests = [Tested.from_event(event) for event in ledger.events(TESTED)]
-        self.search: Search | None = None  # the one that ran in this process
+        self.search: Definition | None = None  # the one that ran in this process
         self.space: Space | None = None
         self.digest = ledger.digest()
 

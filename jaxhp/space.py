@@ -310,7 +310,7 @@ class Space:
         """A JSON object from which `from_json` makes an equal space."""
 
         def encode(parameter: Parameter) -> dict[str, Any]:
-            entries = {f.name: getattr(parameter, f.name) for f in fields(parameter)}
+            entries = {f.name: getattr(parameter, f.name) for f in fields(parameter)}  # type: ignore[arg-type]
             entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
             return {"kind": type(parameter).__name__} | entries
 

@@ -59,7 +59,7 @@ _task = task()
 def shared(kind: str, **changes: Any) -> hp.Search:
     """The same search for many runs: planned once, and compiled once for all that train as many at once."""
     made = search(kind, task=_task, **changes)
-    compile_group, plan, manifest = made._group, made.plan(), made.manifest()
+    compile_group, plan, manifest = made.group, made.plan(), made.manifest()
 
     def group(static: dict[str, Any], at_most: int | None = None) -> Group:
         key = (min(plan.groups[0].rows, at_most or 2**30), made.finals)
@@ -68,7 +68,7 @@ def shared(kind: str, **changes: Any) -> hp.Search:
         known = _compiled[key]
         return Group(known.population, known.rows_at_once, known.static, known.holdout)
 
-    made._group, made.plan, made.manifest = group, lambda: plan, lambda: dict(manifest)
+    made.group, made.plan, made.manifest = group, lambda: plan, lambda: dict(manifest)
     return made
 
 

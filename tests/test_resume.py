@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 from small_search import digest, search, shared, task
 
 import jaxhp as hp
-from jaxhp import durable, files, params, program
-from jaxhp.manifest import differences
+from jaxhp import durable, program
 from jaxhp.population import Population
 from jaxhp.result import Result
 from jaxhp.signals import STOPPED, Stopped
-from jaxhp.store import Ledger
+from jaxhp.store import Ledger, files, params
+from jaxhp.store.manifest import differences
 from jaxhp.strategies import Random
 
 
@@ -141,8 +141,8 @@ def test_a_resumed_round_goes_on_from_its_checkpoint(tmp_path, die_at, steps):
 @pytest.mark.parametrize("number", [2, 4, 7])
 def test_a_search_in_waves_resumes_in_the_middle_of_one(kind, number, tmp_path, steps, monkeypatch):
     whole, small = digest(kind), shared(kind)
-    compile_group = small._group
-    monkeypatch.setattr(small, "_group", lambda static, at_most=None: compile_group(static, 4))
+    compile_group = small.group
+    monkeypatch.setattr(small, "group", lambda static, at_most=None: compile_group(static, 4))
 
     def die(count: int) -> None:
         if count == number:
@@ -299,7 +299,7 @@ def test_the_tile_of_the_manifest_is_used_again(tmp_path, die_at, monkeypatch):
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True)
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
-    monkeypatch.setattr(sys.modules["jaxhp.search"], "default_tile", lambda shapes, device: tile + 1)
+    monkeypatch.setattr(sys.modules["jaxhp.definition"], "default_tile", lambda shapes, device: tile + 1)
     with Ledger(tmp_path) as ledger:
         automatic._recorded_tiles = automatic._read_tiles(files.read_json(tmp_path / "manifest.json"))
         assert automatic.manifest()["tile"] == tile
@@ -359,7 +359,7 @@ def test_any_manifest_is_refused_with_one_line(tmp_path_factory, changes):
 def test_the_fingerprint_of_a_task_is_of_what_it_computes():
     def of(changed: hp.Task) -> str:
         made = search("random", task=changed)
-        return program.program(*made._member({"lr": 0.1}))
+        return program.program(*made.member({"lr": 0.1}))
 
     assert of(task()) == of(task())
     assert len({of(task()), of(task(scale=0.4)), of(task(optimizer=lambda c: optax.sgd(c["lr"])))}) == 3

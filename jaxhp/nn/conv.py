@@ -72,34 +72,36 @@ def conv_general_dilated(
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     (batch, channels, *spatial), (features, inputs, *window), out_spec = numbers
     rank, groups = len(spatial), feature_group_count
-    lhs_dilation = tuple(lhs_dilation or (1,) * rank)
-    rhs_dilation = tuple(rhs_dilation or (1,) * rank)
     size = tuple(rhs.shape[axis] for axis in window)
+    dilation = tuple(rhs_dilation or (1,) * rank)
     if isinstance(padding, str):
-        reach = [(n - 1) * step + 1 for n, step in zip(size, rhs_dilation, strict=True)]
+        reach = [(n - 1) * step + 1 for n, step in zip(size, dilation, strict=True)]
         padding = lax.padtype_to_pads([lhs.shape[axis] for axis in spatial], reach, window_strides, padding)
 
     x = lhs.transpose(channels, *spatial, batch)
-    edges = [(low, high, step - 1) for (low, high), step in zip(padding, lhs_dilation, strict=True)]
+    edges = [(low, high, step - 1) for (low, high), step in zip(padding, lhs_dilation or (1,) * rank, strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
     x = x.reshape(groups, -1, *x.shape[1:])
-    kernel = rhs.transpose(*window, inputs, features).reshape(-1, groups, rhs.shape[features] // groups)
+    kernel = rhs.transpose(*window, inputs, features)
+    kernel = kernel.reshape(-1, groups, rhs.shape[features] // groups).transpose(1, 0, 2)
     shape = _Shape(
         window=size,
         strides=tuple(window_strides),
-        dilation=rhs_dilation,
+        dilation=dilation,
         out=tuple(out.shape[axis] for axis in out_spec[2:]),
         dtype=out.dtype,
         precision=precision,
     )
-    y = _conv(shape, _phases(x, shape.strides), kernel.transpose(1, 0, 2))
-    y = jnp.reshape(y, (rhs.shape[features], *shape.out, -1))  # [O, *out, B]
+    if rank == 1:
+        shape, x = shape.as_one_row(), jnp.expand_dims(x, 2)
+    y: Any = _product(shape, _shifted(shape, x), kernel)  # [G, O/G, *out, B]
+    y = y.reshape((rhs.shape[features], *(out.shape[axis] for axis in out_spec[2:]), -1))
     place = {axis: at for at, axis in enumerate((out_spec[1], *out_spec[2:], out_spec[0]))}
     return y.transpose([place[axis] for axis in range(rank + 2)])
 
 
 class _Shape(NamedTuple):
-    """What of a convolution does not depend on numbers; one entry a spatial axis in each tuple."""
+    """What of a convolution does not depend on numbers; in each tuple one entry a spatial axis, at least two."""
 
     window: tuple[int, ...]
     strides: tuple[int, ...]
@@ -108,103 +110,96 @@ class _Shape(NamedTuple):
     dtype: Any
     precision: Any
 
-    def taps(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """For each position in the window its phase and its offset within that phase, see `_phases`."""
-        positions = itertools.product(*(range(0, n * d, d) for n, d in zip(self.window, self.dilation, strict=True)))
-        pairs = ([divmod(p, s) for p, s in zip(position, self.strides, strict=True)] for position in positions)
-        return [(tuple(phase for _, phase in pair), tuple(offset for offset, _ in pair)) for pair in pairs]
+    def as_one_row(self) -> _Shape:
+        first = {name: (1, *getattr(self, name)) for name in ("window", "strides", "dilation", "out")}
+        return self._replace(**first)
 
 
-def _phases(x: jax.Array, strides: tuple[int, ...]) -> jax.Array:
-    """[G, C, *S, B] -> [*strides, G, C, *S/strides, B]: every slice of the result that a tap needs has stride one."""
-    rank = len(strides)
-    fill = [(0, -n % step, 0) for n, step in zip(x.shape[2:-1], strides, strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (0, 0, 0), *fill, (0, 0, 0)])
-    split = [size for n, step in zip(x.shape[2:-1], strides, strict=True) for size in (n // step, step)]
-    x = x.reshape(*x.shape[:2], *split, x.shape[-1])
-    return x.transpose(*range(3, 3 + 2 * rank, 2), 0, 1, *range(2, 2 + 2 * rank, 2), x.ndim - 1)
+def _shifted(shape: _Shape, x: jax.Array) -> jax.Array:
+    """[G, C, H, *W, B] -> [H, G, T, *out[1:], B] with T over (*window[1:], C): the slices along all axes but H."""
+    x = jnp.moveaxis(x, 2, 0)
+    axes = list(zip(shape.window, shape.strides, shape.dilation, shape.out, strict=True))[1:]
+    starts = [range(0, window * dilation, dilation) for window, _, dilation, _ in axes]
+    parts = []
+    for start in itertools.product(*starts):
+        box = [slice(at, at + (out - 1) * step + 1, step) for at, (_, step, _, out) in zip(start, axes, strict=True)]
+        parts.append(x[(slice(None), slice(None), slice(None), *box)])
+    return jnp.concatenate(parts, axis=2)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(shape: _Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[*strides, G, C, *S, B] and [G, K, O] with K over (*window, C) -> [G, O, *out, B]."""
-    rows = _rows(shape, x)
+def _product(shape: _Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`_shifted`'s result and a kernel [G, K, O] with K over (*window, C) -> [G, O, *out, B]."""
+    if _at_once(shape, x):
+        y = _dot(shape, kernel, _slices(shape, x), 1, 1, shape.dtype)
+        return y.reshape(*y.shape[:2], *shape.out, x.shape[-1])
 
-    def product(start: jax.Array | int) -> jax.Array:
-        y = _dot(shape, kernel, _slices(shape, _window(shape, x, start, rows), rows), 1, 1, shape.dtype)
-        return y.reshape(*y.shape[:2], rows, *shape.out[1:], x.shape[-1])
+    def row(h: jax.Array, y: jax.Array) -> jax.Array:
+        part = _dot(shape, kernel, _row(shape, x, h), 1, 1, shape.dtype)
+        part = part.reshape(*part.shape[:2], 1, *y.shape[3:])
+        return lax.dynamic_update_slice_in_dim(y, part, h, 2)
 
-    def body(i: jax.Array, y: jax.Array) -> jax.Array:
-        return lax.dynamic_update_slice_in_dim(y, product(i * rows), i * rows, 2)
-
-    if rows == shape.out[0]:
-        return product(0)
-    empty = jnp.zeros((kernel.shape[0], kernel.shape[2], *shape.out, x.shape[-1]), shape.dtype)
-    return lax.fori_loop(0, shape.out[0] // rows, body, empty)
+    y = jnp.zeros((kernel.shape[0], kernel.shape[2], *shape.out, x.shape[-1]), shape.dtype)
+    return lax.fori_loop(0, shape.out[0], row, y)
 
 
-def _conv_forward(shape: _Shape, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _conv(shape, x, kernel), (x, kernel)
+def _forward(shape: _Shape, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _product(shape, x, kernel), (x, kernel)
 
 
-def _conv_backward(shape: _Shape, residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(shape: _Shape, residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    rows = _rows(shape, x)
-    steps = shape.out[0] // rows
-    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over rows and taps
+    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over rows and window positions
+    kernel = kernel.astype(g.dtype)
+    if _at_once(shape, x):
+        slices, back = jax.vjp(partial(_slices, shape), x.astype(dtype))
+        flat = g.reshape(*g.shape[:2], -1)
+        dk = _dot(shape, slices.astype(g.dtype), flat, 2, 2, dtype)
+        (dx,) = back(_dot(shape, kernel, flat, 2, 1, dtype))
+        return dx.astype(x.dtype), dk.astype(residuals[1].dtype)
 
-    def output_rows(i: jax.Array) -> jax.Array:
-        part = lax.dynamic_slice_in_dim(g, i * rows, rows, 2)
-        return part.reshape(*g.shape[:2], -1)
+    def g_row(h: jax.Array) -> jax.Array:
+        return lax.dynamic_index_in_dim(g, h, 2, keepdims=False).reshape(*g.shape[:2], -1)
 
-    def kernel_gradient(i: jax.Array, dk: jax.Array) -> jax.Array:
-        slices = _slices(shape, _window(shape, x, i * rows, rows), rows)
-        return dk + _dot(shape, slices.astype(g.dtype), output_rows(i), 2, 2, dtype)
+    def kernel_gradient(h: jax.Array, dk: jax.Array) -> jax.Array:
+        return dk + _dot(shape, _row(shape, x, h).astype(g.dtype), g_row(h), 2, 2, dtype)
 
-    def input_gradient(i: jax.Array, dx: jax.Array) -> jax.Array:
-        parts = _dot(shape, kernel.astype(g.dtype), output_rows(i), 2, 1, dtype)  # [G, K, N]
-        taps = shape.taps()
-        parts = parts.reshape(parts.shape[0], len(taps), -1, rows, *shape.out[1:], x.shape[-1])
-        window = _window(shape, dx, i * rows, rows)
-        for n, (phase, offset) in enumerate(taps):
-            at = (*phase, 0, 0, *offset, 0)
-            part = parts[:, n].reshape((1,) * len(phase) + parts[:, n].shape)
-            end = [start + size for start, size in zip(at, part.shape, strict=True)]
-            window = lax.dynamic_update_slice(window, lax.slice(window, at, end) + part, at)
-        return lax.dynamic_update_slice_in_dim(dx, window, i * rows, len(shape.out) + 2)
+    def input_gradient(h: jax.Array, dx: jax.Array) -> jax.Array:
+        part = _dot(shape, kernel, g_row(h), 2, 1, dtype)  # [G, K, N]
+        part = part.reshape(x.shape[1], shape.window[0], *x.shape[2:]).swapaxes(0, 1)
+        part = lax.pad(part, jnp.zeros((), dtype), [(0, 0, shape.dilation[0] - 1)] + [(0, 0, 0)] * (x.ndim - 1))
+        start = h * shape.strides[0]
+        return lax.dynamic_update_slice_in_dim(
+            dx, lax.dynamic_slice_in_dim(dx, start, part.shape[0], 0) + part, start, 0
+        )
 
-    dk = lax.fori_loop(0, steps, kernel_gradient, jnp.zeros(kernel.shape, dtype))
-    dx = lax.fori_loop(0, steps, input_gradient, jnp.zeros(x.shape, dtype))
-    return dx.astype(x.dtype), dk.astype(kernel.dtype)
-
-
-_conv.defvjp(_conv_forward, _conv_backward)
+    dk = lax.fori_loop(0, shape.out[0], kernel_gradient, jnp.zeros(kernel.shape, dtype))
+    dx = lax.fori_loop(0, shape.out[0], input_gradient, jnp.zeros(x.shape, dtype))
+    return dx.astype(x.dtype), dk.astype(residuals[1].dtype)
 
 
-def _rows(shape: _Shape, x: jax.Array) -> int:
-    """How many output rows one product covers: a divisor of their number whose slices fit the cache, at least one."""
-    if jax.default_backend() != "cpu":
-        return shape.out[0]
-    channels = math.prod(x.shape[len(shape.out) :][:2])
-    row = math.prod((*shape.window, *shape.out[1:], channels, x.shape[-1])) * x.dtype.itemsize
-    return max(n for n in range(1, shape.out[0] + 1) if shape.out[0] % n == 0 and (n == 1 or n * row <= CACHE_BYTES))
+_product.defvjp(_forward, _backward)
 
 
-def _window(shape: _Shape, x: jax.Array, start: jax.Array | int, rows: int) -> jax.Array:
-    """The input rows that `rows` output rows from `start` on read."""
-    reach = (shape.window[0] - 1) * shape.dilation[0] // shape.strides[0]
-    return lax.dynamic_slice_in_dim(x, start, rows + reach, len(shape.out) + 2)
+def _at_once(shape: _Shape, x: jax.Array) -> bool:
+    """Whether all rows are one product: on accelerators, and where the slices fit a CPU core's cache."""
+    size = math.prod((shape.window[0], shape.out[0], *x.shape[1:])) * x.dtype.itemsize
+    return jax.default_backend() != "cpu" or shape.out[0] == 1 or size <= CACHE_BYTES
 
 
-def _slices(shape: _Shape, x: jax.Array, rows: int) -> jax.Array:
-    """[*strides, G, C, *S, B] -> [G, K, N], K over (*window, C), N over (rows, *out[1:], B)."""
-    size = (rows, *shape.out[1:])
-    parts = []
-    for phase, offset in shape.taps():
-        box = tuple(slice(start, start + n) for start, n in zip(offset, size, strict=True))
-        parts.append(x[(*phase, slice(None), slice(None), *box)])
-    slices = jnp.concatenate(parts, axis=1)
-    return slices.reshape(slices.shape[0], slices.shape[1], -1)
+def _slices(shape: _Shape, x: jax.Array) -> jax.Array:
+    """[H, G, T, *out[1:], B] -> [G, K, N], K over (window[0], T), N over (*out, B)."""
+    step, reach = shape.strides[0], (shape.out[0] - 1) * shape.strides[0] + 1
+    starts = range(0, shape.window[0] * shape.dilation[0], shape.dilation[0])
+    rows = jnp.stack([x[start : start + reach : step] for start in starts])  # [window[0], out[0], G, T, ...]
+    return rows.transpose(2, 0, 3, 1, *range(4, rows.ndim)).reshape(x.shape[1], len(starts) * x.shape[2], -1)
+
+
+def _row(shape: _Shape, x: jax.Array, h: jax.Array) -> jax.Array:
+    """`_slices` for output row `h` alone."""
+    reach = (shape.window[0] - 1) * shape.dilation[0] + 1
+    rows = lax.dynamic_slice_in_dim(x, h * shape.strides[0], reach, 0)[:: shape.dilation[0]]
+    return rows.swapaxes(0, 1).reshape(x.shape[1], len(rows) * x.shape[2], -1)
 
 
 def _dot(shape: _Shape, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, dtype: Any) -> jax.Array:

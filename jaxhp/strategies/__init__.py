@@ -1,7 +1,7 @@
 """Strategies: what to train next."""
 
 from jaxhp.strategies.auto import Auto
-from jaxhp.strategies.base import Strategy
+from jaxhp.strategies.base import Strategy, include
 from jaxhp.strategies.gp import GP
 from jaxhp.strategies.grid import Grid
 from jaxhp.strategies.halving import Halving, Hyperband
@@ -28,4 +28,5 @@ __all__ = [
     "Sobol",
     "Strategy",
     "edges",
+    "include",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxhp.types import Proposal, Rung
 
@@ -32,3 +34,18 @@ class Strategy(Protocol):
     def tell(self, state: Any, proposal: Proposal, scores: jax.Array) -> Any:
         """Take in f32[P] scores for a proposal: higher is better, NaN is diverged."""
         ...
+
+
+def include(proposal: Proposal, unit: jax.Array | np.ndarray) -> Proposal:
+    """The proposal with f32[K, D] points of one's own in its first slots that start fresh.
+
+    Train and tell the proposal that this gives: a strategy learns from whatever is told.
+
+    Raises:
+      ValueError: there are more points than slots that start fresh, or their dimensions differ.
+    """
+    slots = np.flatnonzero(np.asarray(proposal.parent) < 0)[: len(unit)]
+    if np.ndim(unit) != 2 or np.shape(unit) != (len(slots), proposal.unit.shape[1]):
+        room = f"at most {int(np.sum(np.asarray(proposal.parent) < 0))} points of {proposal.unit.shape[1]} dimensions"
+        raise ValueError(f"unit: expected {room}, got shape {np.shape(unit)}")
+    return proposal._replace(unit=jnp.asarray(proposal.unit).at[slots].set(jnp.asarray(unit, jnp.float32)))

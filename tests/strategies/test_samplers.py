@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.strategies import Grid, Narrowing, Random, Sobol, edges
+from jaxhp.strategies import Grid, Halving, Narrowing, Random, Sobol, edges, include
 from jaxhp.strategies.history import append, empty, ranks
 from jaxhp.types import Proposal, Rung
 
@@ -57,7 +57,7 @@ def test_grid_is_the_whole_grid_in_order():
 
 
 def test_grid_gives_each_choice_once():
-    for count in range(1, 12):
+    for count in (1, 2, 3, 7, 10):
         unit = np.asarray(ask_all(Grid(shape=(count,)), 1).unit)[:, 0]
         assert np.minimum((unit * count).astype(int), count - 1).tolist() == list(range(count))
 
@@ -101,7 +101,7 @@ def test_one_lucky_point_at_an_edge_is_not_an_edge():
     assert edges(unit, score).tolist() == [0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_history_grows_and_keeps_everything(batches):
     history, units, scores = empty(KEY, 2, 1, 3), [], []
@@ -127,6 +127,19 @@ def test_an_earlier_search_can_be_recalled():
     score = -np.abs(old - 0.9).sum(axis=1)
     proposal, _ = narrowing.ask(narrowing.recall(narrowing.init(KEY, 2), old, score))
     assert np.median(proposal.unit) > 0.7
+
+
+def test_points_of_ones_own_can_be_included():
+    halving = Halving(9)
+    asked, state = halving.ask(halving.init(KEY, 2, 3))
+    mine = include(asked, np.full((2, 2), 0.25, np.float32))
+    np.testing.assert_array_equal(mine.unit[:2], 0.25)
+    np.testing.assert_array_equal(mine.unit[2:], asked.unit[2:])
+    state = halving.tell(state, mine, jnp.arange(9.0)[::-1])
+    after, _ = halving.ask(state)
+    np.testing.assert_array_equal(after.unit[:2], 0.25)
+    with pytest.raises(ValueError, match="at most 0 points of 2 dimensions"):
+        include(after, np.full((1, 2), 0.25))
 
 
 def test_any_kind_of_key_will_do():

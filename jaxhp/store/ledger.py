@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp import columns
-from jaxhp.files import crash_point, sync
+from jaxhp.store import columns
+from jaxhp.store.files import crash_point, sync
 from jaxhp.types import Status, Trial
 
 SCHEMA = 1

@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxhp import columns
-from jaxhp.files import read_json, write_json
 from jaxhp.ranking import rank
-from jaxhp.store import Ledger, Round, Saved
+from jaxhp.store import Ledger, Round, Saved, columns
+from jaxhp.store.files import read_json, write_json
 from jaxhp.types import Status, Trial
 
 NAN = float("nan")

@@ -17,7 +17,7 @@ from jax.tree_util import FlattenedIndexKey, SequenceKey
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as encode
 
-from jaxhp.files import write_bytes
+from jaxhp.store.files import write_bytes
 
 
 def save(path: Path, params: Any, **facts: Any) -> None:

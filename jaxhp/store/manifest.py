@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from jaxhp.files import crash_point, read_json, write_json
-from jaxhp.store import Ledger
+from jaxhp.store.files import crash_point, read_json, write_json
+from jaxhp.store.ledger import Ledger
 
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
 _SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number

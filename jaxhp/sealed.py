@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxhp.definition import Definition
 from jaxhp.folds import joined
 from jaxhp.intervals import crossed_mean
 from jaxhp.layout import arrange
@@ -17,9 +18,6 @@ from jaxhp.population import Capacity, Population
 from jaxhp.store import Ledger
 from jaxhp.task import Task, check
 from jaxhp.types import Config
-
-if TYPE_CHECKING:
-    from jaxhp.search import Search
 
 OPENED, TESTED = "test opened", "test"  # kinds of ledger events
 
@@ -49,7 +47,9 @@ class Tested(NamedTuple):
         return cls(event["trial_id"], mean, low, high, scores, event["opening"])
 
 
-def open_test(search: Search, trial_id: int, config: Config, directory: Path | None, before: int, seeds: int) -> Tested:
+def open_test(
+    search: Definition, trial_id: int, config: Config, directory: Path | None, before: int, seeds: int
+) -> Tested:
     """Trains a config on train and validation data together, then opens the test data.
 
     The opening is recorded before the data is read, so that one that fails or is cut off counts too.
@@ -62,27 +62,36 @@ def open_test(search: Search, trial_id: int, config: Config, directory: Path | N
     Raises:
       ValueError: the task has no test data.
     """
-    task, _, abstract = search._member(config)
+    task = search.member(config)[0]
     if task.test is None:
         raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
-    held_out = search._holdouts.get(search._key(search.space.static(config)))
+    held_out = search.holdout(config)
     train = joined(task.train, task.valid if held_out is None else joined(task.valid, held_out))
-    measure = _trained(search, replace(task, train=train), abstract, config, seeds)
+    measure = retrained(search, replace(task, train=train), [config], seeds)
     if directory is None:
-        return _tested(trial_id, measure(task.test.open()), before + 1)
+        return _tested(trial_id, measure(task.test.open())[0], before + 1)
     with Ledger(directory, write=True) as ledger:
         ledger.event(OPENED, trial_id=trial_id)
-        found = _tested(trial_id, measure(task.test.open()), len(ledger.events(OPENED)))
+        found = _tested(trial_id, measure(task.test.open())[0], len(ledger.events(OPENED)))
         record = found._asdict() | {"scores": [_or_none(score) for score in found.scores]}
         ledger.event(TESTED, **{name: _or_none(value) for name, value in record.items()})
         return found
 
 
-def _trained(search: Search, task: Task, abstract: Mapping[str, Any], config: Config, seeds: int) -> Any:
-    """Trains the config with fresh replicates; returns a function from data to per-example outcomes f32[S, n]."""
+def retrained(search: Definition, task: Task, configs: Sequence[Config], seeds: int) -> Callable[[Any], np.ndarray]:
+    """Trains configs of one static group anew, with replicates that neither the search nor its finals have used.
+
+    Args:
+      task: what to train: the search's own task, or one like it with other data.
+
+    Returns:
+      a function from data, a pytree like `task.valid`, to the metric of each example, f32[P, S, n].
+    """
+    _, _, abstract = search.member(configs[0])
     traced = {name: value.dtype for name, value in abstract.items() if isinstance(value, jax.ShapeDtypeStruct)}
     static = {name: value for name, value in abstract.items() if name not in traced}
-    capacity = Capacity(tile=1, tiles=seeds, trials=1, replicates=seeds, epochs=search.epochs)
+    p = len(configs)
+    capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=search.epochs)
     population = Population(
         task,
         check(task, abstract),
@@ -94,10 +103,10 @@ def _trained(search: Search, task: Task, abstract: Mapping[str, Any], config: Co
         devices=search.devices,
     )
     used = search.width + (search.finals.members(search.folds or 1) if search.finals else 0)
-    layout = arrange([0], range(used, used + seeds), tile=1)
-    columns = {name: np.asarray([config[name]], dtype) for name, dtype in traced.items()}
-    state, _ = population.step(population.init(), columns, np.zeros(1, np.int32), layout, 0, search.epochs)
-    return lambda data: population.outcomes(state, columns, layout, data)[0]
+    layout = arrange([0] * p, range(used, used + seeds), tile=1)
+    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in traced.items()}
+    state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, search.epochs)
+    return lambda data: population.outcomes(state, columns, layout, data)
 
 
 def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:

@@ -83,7 +83,7 @@ def test_only_the_sealed_test_opens_the_seal():
                 receiver = ast.unparse(node.func.value)
                 if receiver not in ("os", "gzip", "Image", "file"):
                     found.add((file.name, receiver))
-    assert found == {("sealed_test.py", "task.test")}
+    assert found == {("sealed.py", "task.test")}
 
 
 @pytest.fixture(scope="module")
