@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ from jaxhp.task import Shapes, Task, check
 from jaxhp.training import Group
 from jaxhp.types import Config
 
-_DEFAULT = Finals()
+_DEFAULT = Finals()  # stands for a size that `default_finals` chooses
 
 
 class Definition:
@@ -62,7 +63,7 @@ class Definition:
         self.replicates, self.folds, self.paired, self.tile, self.memory = replicates, folds, paired, tile, memory
         self.devices = devices or jax.local_devices()
         self.rungs = tuple(strategy.schedule(epochs))
-        self.finals = finals
+        self.finals, self._default = finals, finals is _DEFAULT
         self._task = task
         self._recorded_tiles: dict[str, int] = {}
         self._members: dict[str, tuple[Task, Shapes, dict[str, Any]]] = {}
@@ -74,7 +75,7 @@ class Definition:
                 if static := space.static(config):
                     error.add_note(f"for the configs with {static}")
                 raise
-        if finals is _DEFAULT:
+        if self._default:
             self.finals = self._default_finals()
 
     def _default_finals(self) -> Finals | None:
@@ -88,6 +89,29 @@ class Definition:
             self.epochs,
             self.folds or 1,
         )
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of the strategy's fields that `changed` takes."""
+        strategy = self.strategy
+        return tuple(field.name for field in fields(strategy) if field.init) if is_dataclass(strategy) else ()
+
+    def changed(self, **changes: Any) -> Self:
+        """The same search with other values for arguments of `Search`, or for fields of its strategy.
+
+        Raises:
+          ValueError: there is no such argument or field; or as `Search`.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in ("task", "space", "strategy")]
+        unknown = [name for name in changes if name not in (*names, *self.settings)]
+        if unknown:
+            known = ", ".join((*names, *self.settings))
+            raise ValueError(f"{unknown[0]}: expected an argument of the search or its strategy ({known})")
+        options = {name: getattr(self, name) for name in names if name != "finals" or not self._default}
+        options |= {name: value for name, value in changes.items() if name in names}
+        settings = {name: value for name, value in changes.items() if name not in names}
+        strategy: Any = replace(self.strategy, **settings) if settings else self.strategy  # type: ignore[type-var]
+        return type(self)(self._task, self.space, strategy, **options)
 
     @property
     def width(self) -> int:

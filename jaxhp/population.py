@@ -423,8 +423,9 @@ def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count
 
     shape = jax.eval_shape(lambda: chunk(0, (0.0, 0.0)))
     total, squares = lax.fori_loop(0, chunks, chunk, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
-    mean = total / count
-    return mean, jnp.maximum(squares / count - mean * mean, 0.0)
+    n = count.astype(jnp.float32)
+    mean = total / n
+    return mean, jnp.maximum(squares / n - mean * mean, 0.0)
 
 
 def _outcomes(population: Population, i, member: Member, config, data: Any, rows) -> jax.Array:
@@ -451,7 +452,7 @@ def _rank(population: Population, state: State, places: Places) -> Ranked:
     """Scores of trials from those of their members, in an order of operations that no shape changes."""
     slots, flat = places.slots, lambda leaf: leaf.reshape(-1, *leaf.shape[3:])
     there = slots >= 0
-    n = there.sum(1)
+    n = there.sum(1).astype(jnp.float32)
     curve, spread, diverged_at = (flat(leaf)[jnp.maximum(slots, 0)] for leaf in state[1:])
     tile_stop = flat(jnp.broadcast_to(places.stop[..., None], places.trial.shape))
     last = jnp.maximum(tile_stop[jnp.maximum(slots[:, 0], 0)] - 1, 0)
@@ -467,7 +468,7 @@ def _rank(population: Population, state: State, places: Places) -> Ranked:
 
     score = mean(final)
     between = mean((final - score[:, None]) ** 2) / jnp.maximum(n - 1, 1)
-    examples = jnp.where(places.slots[:, 0] >= 0, spread[:, 0], jnp.nan) / population.examples.valid_count[0]
+    examples = jnp.where(places.slots[:, 0] >= 0, spread[:, 0], jnp.nan) / population.examples.valid_count[0].astype(jnp.float32)
     failed = jnp.where(there & (diverged_at > 0), diverged_at, jnp.iinfo(jnp.int32).max).min(1)
     failed = jnp.where(failed == jnp.iinfo(jnp.int32).max, 0, failed)
     score = jnp.where((n > 0) & (failed == 0), score, jnp.nan)

@@ -147,7 +147,8 @@ def test_kill_and_signals_in_processes(script, tmp_path):
     with pytest.raises(RuntimeError, match=f"another process \\(pid {process.pid}\\)"):
         Ledger(directory, write=True)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
     process = start()
     wait_for(directory, lambda ledger: ledger.events("resume"), process)
@@ -161,8 +162,10 @@ def test_kill_and_signals_in_processes(script, tmp_path):
     process.send_signal(signal.SIGINT)
     time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.wait() in (130, 75, 0)
+    process.communicate()
+    assert process.returncode in (130, 75, 0)
 
     process = start()
-    assert process.wait() == 0, process.communicate()[1]
+    _, shown = process.communicate()
+    assert process.returncode == 0, shown
     assert Result.load(directory).digest == digest("halving")

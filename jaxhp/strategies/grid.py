@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ class Grid(Sampler):
     takes what is left. Asking beyond the last point raises a ValueError.
     """
 
+    rounds: int = field(default=1, init=False)
     shape: tuple[int, ...] = ()
 
     def __init__(self, shape: tuple[int, ...], population: int | None = None):

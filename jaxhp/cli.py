@@ -1,0 +1,140 @@
+"""The command line: run, resume, show, plan, test and digest. See `jaxhp --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxhp.experiment import Experiment
+from jaxhp.report.curves import draw_curves
+from jaxhp.result import Result, table_rows
+from jaxhp.search import Search
+from jaxhp.signals import Stopped
+from jaxhp.store import Ledger
+from jaxhp.store.files import read_json
+
+FAILED = 2  # exit code where an argument or a run directory does not fit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 2 for what does not fit, 75 for a search stopped by a signal."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except Stopped as stopped:
+        return int(stopped.code or 0)  # it has said what there is to say
+    except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        print(f"jaxhp: {error}{notes}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jaxhp", description="Train a whole hyperparameter search at once on JAX.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        made.set_defaults(command=function)
+        return made
+
+    def experiment(made: argparse.ArgumentParser) -> None:
+        made.add_argument("experiment", metavar="FILE[:NAME]", help="a Python file and the Search in it; NAME: search")
+        made.add_argument("--seed", type=int, help="another seed than the file's")
+        made.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="another value of an argument of the Search or of its strategy, such as epochs=5",
+        )
+        made.add_argument("--smoke", action="store_true", help="a tiny version, to see that everything works")
+
+    run = command("run", _run, "run a search, or what is left of it")
+    experiment(run)
+    run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
+    resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
+    resume.add_argument("dir", type=Path)
+    resume.add_argument(
+        "--accept-environment",
+        action="store_true",
+        help="even though versions or the kind of device changed, so that last bits may differ",
+    )
+    show = command("show", _show, "print the ranked trials of a run directory")
+    show.add_argument("dir", type=Path)
+    show.add_argument("--top", type=int, help="how many; by default 10, with --json all")
+    show.add_argument("--json", action="store_true", help="as a JSON list, best first")
+    plan = command("plan", _plan, "print groups, tiles, waves, memory and work of a search; trains nothing")
+    experiment(plan)
+    plan.add_argument("--json", action="store_true")
+    test = command("test", _test, "open the sealed test data once, for the chosen trial")
+    test.add_argument("dir", type=Path)
+    test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
+    digest = command("digest", _digest, "print the SHA-256 of the ledger's content: equal for equal searches")
+    digest.add_argument("dir", type=Path)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
+    search = experiment.search()
+    directory = options.dir or Path("runs") / Path(experiment.file).stem
+    _present(search.run(directory, experiment=experiment.to_json()), directory)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    search = _recorded_search(options.dir)
+    _present(search.run(options.dir, accept_environment=options.accept_environment), options.dir)
+
+
+def _recorded_search(directory: Path) -> Search:
+    """The search of a run directory, from the experiment file that its manifest names."""
+    record = read_json(directory / "manifest.json").get("experiment")
+    if record is None:
+        raise ValueError(
+            f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
+        )
+    experiment = Experiment.from_json(record)
+    print(f"running the code of {experiment}", file=sys.stderr)
+    return experiment.search()
+
+
+def _present(result: Result, directory: Path) -> None:
+    picture = draw_curves(result.trials, result.metric, directory / "curves.png")
+    print(result.table(), result.summary(), f"picture   {picture}", sep="\n")
+
+
+def _show(options: argparse.Namespace) -> None:
+    if options.top is not None and options.top < 1:
+        raise ValueError(f"--top: expected at least 1, got {options.top}")
+    result = Result.load(options.dir)
+    if options.json:
+        print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
+    else:
+        print(result.table(options.top or 10), result.summary(), sep="\n")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
+    plan = search.plan()
+    print(json.dumps(plan.to_json(), indent=1) if options.json else plan)
+
+
+def _test(options: argparse.Namespace) -> None:
+    search = _recorded_search(options.dir)
+    search.test(options.dir, seeds=options.seeds)
+    print(Result.load(options.dir).summary())
+
+
+def _digest(options: argparse.Namespace) -> None:
+    with Ledger(options.dir) as ledger:
+        print(ledger.digest())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
