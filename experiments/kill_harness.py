@@ -119,12 +119,14 @@ def recorded(directory: Path) -> dict[int, tuple]:
     try:
         with store.Ledger(directory) as ledger:
             trials = [t for t in ledger.trials(curves=False) if t.status is not hp.Status.RUNNING]
+            rounds = [r for r in map(ledger.round, range(9)) if r is not None and r.scores is not None]
     except ValueError as error:
         if "got schema None" in str(error):  # killed before the first transaction
             return {}
         raise
-    ids = [t.trial_id for t in trials]
-    assert len(set(ids)) == len(ids), f"{directory}: a trial was counted twice"
+    trained = [(int(trial), r.epochs) for r in rounds for trial in r.trials]
+    assert len(set(trained)) == len(trained), f"{directory}: a trial was counted twice"
+    assert {trial for trial, _ in trained} == {t.trial_id for t in trials}, f"{directory}: trials without a round"
     return {t.trial_id: (t.config, t.epochs, t.score) for t in trials}
 
 
@@ -152,13 +154,23 @@ def digest(directory: Path) -> str:
         return ledger.digest()
 
 
+def wait(process: int, phase: mmap.mmap, took: float) -> None:
+    """Waits for a random time; every other time until the process does something chosen at random, too."""
+    aim = random.randrange(1, len(PHASES)) if random.random() < 0.5 else None
+    if aim is None or PHASES[aim] != "compile":  # which comes first, and not again
+        time.sleep(random.uniform(0, took))
+    while aim not in (None, phase[0]) and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        time.sleep(1e-4)
+    time.sleep(random.uniform(0, 2e-3))
+
+
 def kill_one(kind: str, directory: Path, phase: mmap.mmap, took: float, expected: str, kills: int) -> Counter[str]:
     """Kills a search so many times and lets it finish."""
     died: Counter[str] = Counter()
     while sum(died.values()) < kills:
         before = recorded(directory)
         process = start(kind, directory, phase)
-        time.sleep(random.uniform(0, took))
+        wait(process, phase, took)
         os.kill(process, signal.SIGKILL)
         if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL:
             died[PHASES[phase[0]]] += 1

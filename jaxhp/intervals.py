@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 _DRAWS, _AT_ONCE = 1000, 100
 
@@ -25,6 +24,8 @@ class Mean(NamedTuple):
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """(low, high), from Student's distribution."""
+        from scipy.special import stdtrit  # slow to import, and whoever reads a result does not need it
+
         half = float(stdtrit(self.dof, (1 + level) / 2)) * self.stderr if self.stderr > 0 else 0.0
         return self.mean - half, self.mean + half
 
@@ -32,6 +33,8 @@ class Mean(NamedTuple):
         """The probability of a mean at most this large where the truth is `truth`."""
         if self.stderr == 0:
             return float(self.mean >= truth)
+        from scipy.special import stdtr
+
         return float(stdtr(self.dof, (self.mean - truth) / self.stderr))
 
 

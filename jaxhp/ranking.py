@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,25 +17,25 @@ def higher_is_better(scores: np.ndarray, mode: str) -> np.ndarray:
     return np.where(np.isfinite(signed), signed, np.nan).astype(np.float32)
 
 
-def order(scores: np.ndarray, ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-    """Indices that put f32[P] scores (higher is better) best first: NaN last, ties by id, smaller first.
+def standing(scores: np.ndarray, epochs: np.ndarray, ids: np.ndarray, mode: str) -> np.ndarray:
+    """Indices that put P trials best first; a score is NaN or infinite where one diverged or is not measured yet.
 
-    >>> order(np.array([0.5, np.nan, 0.9, 0.5])).tolist()
-    [2, 0, 3, 1]
+    A trial that trained longer stands before one that was given up earlier.
+
+    >>> standing(np.array([0.5, np.nan, 0.9, 0.2]), np.array([2, 2, 1, 2]), np.arange(4), "max").tolist()
+    [0, 3, 2, 1]
     """
-    values = np.asarray(scores, np.float32)
-    names = np.arange(len(values)) if ids is None else np.asarray(ids)
-    diverged = np.isnan(values)
-    return np.lexsort((names, np.where(diverged, 0, -values), diverged))
+    signed = higher_is_better(scores, mode)
+    diverged = np.isnan(signed)
+    trained = np.where(diverged, 0, epochs)
+    return np.lexsort((ids, np.where(diverged, 0, -signed), -trained, diverged))
 
 
 def rank(trials: Iterable[Trial], mode: str) -> list[Trial]:
-    """Trials best first. A trial that trained longer stands before one that was given up earlier."""
-    sign = 1 if mode == "max" else -1
-
-    def key(trial: Trial) -> tuple[bool, int, float, int]:
-        if trial.status is Status.DIVERGED or not np.isfinite(trial.score):
-            return (True, 0, 0.0, trial.trial_id)
-        return (False, -trial.epochs, -sign * trial.score, trial.trial_id)
-
-    return sorted(trials, key=key)
+    """Trials best first, as `standing`."""
+    known = list(trials)
+    if not known:
+        return []
+    scores = np.array([np.nan if t.status is Status.DIVERGED else t.score for t in known], np.float32)
+    places = standing(scores, np.array([t.epochs for t in known]), np.array([t.trial_id for t in known]), mode)
+    return [known[place] for place in places]

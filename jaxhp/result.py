@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import numpy as np
 from rich.console import Console
 
 from jaxhp.definition import Definition
-from jaxhp.ranking import rank
+from jaxhp.ranking import MODES, rank
 from jaxhp.report.table import trials_table
 from jaxhp.sealed import OPENED, TESTED, Tested, open_test
 from jaxhp.select import Choice, Estimate, Finalist
 from jaxhp.space import Space
 from jaxhp.store import Ledger
+from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
 from jaxhp.types import Trial
@@ -47,7 +50,7 @@ class Result:
     """The ranked trials of a search and the one that was chosen.
 
     Attributes:
-      trials: every trial, best first.
+      trials: every trial, best first; or as many as were loaded.
       best: the one that the finals chose (see `Finalist`), or `raw_best` without finals.
       raw_best: the trial with the best score seen. Its score is biased upward by the choice.
       estimate: mean and 95% interval of `best` on replicates that the choice has not seen, and how many trials were
@@ -59,35 +62,61 @@ class Result:
       metric, mode: what the trials are ranked by.
     """
 
-    def __init__(self, ledger: Ledger, metric: str, mode: str, params: Any = None):
+    def __init__(self, ledger: Ledger, metric: str, mode: str, params: Any = None, top: int | None = None):
         self.metric, self.mode = metric, mode
         self.directory = ledger.directory
-        self.trials: list[Trial] = rank(ledger.trials(), mode)
-        if not self.trials:
+        text = ledger.meta("choice")
+        choice = ledger.decode("the choice", _choice, text) if text else None
+        finalists = choice.finalists if choice else ()
+        trials = rank(ledger.trials(), mode) if top is None else ledger.best(mode, max(top, len(finalists), 1))
+        if not trials:
             raise ValueError(f"{ledger.directory}: expected at least one trial in the ledger, found none")
-        self.raw_best = self.trials[0]
-        choice = ledger.meta("choice")
-        chosen = Choice.from_json(json.loads(choice)) if choice else Choice(self.raw_best.trial_id, None, ())
-        best = next(trial for trial in self.trials if trial.trial_id == chosen.trial_id)
+        self.trials: list[Trial] = trials[:top]
+        self.raw_best = trials[0]
+        best = {t.trial_id: t for t in trials}.get(choice.trial_id) if choice else self.raw_best
+        if best is None:
+            raise ValueError(f"{ledger.path}: the choice is damaged: there is no such trial")
         file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
         self.best = Chosen(**vars(best), network=params, file=file)
-        self.estimate: Estimate | None = chosen.estimate
-        self.finalists: tuple[Finalist, ...] = chosen.finalists
-        scores = ledger.finals()
-        self.finals = {f.trial_id: scores[f.trial_id][: f.replicates] for f in self.finalists}
+        self.estimate: Estimate | None = choice.estimate if choice else None
+        self.finalists: tuple[Finalist, ...] = finalists
+        scores = self._scores = ledger.finals()
+        self.finals = ledger.decode(
+            "the finals", lambda: {f.trial_id: scores[f.trial_id][: f.replicates] for f in finalists}
+        )
         self.opened = len(ledger.events(OPENED))
-        self.tests = [Tested.from_event(event) for event in ledger.events(TESTED)]
+        self.tests = [ledger.decode("a test", Tested.from_event, event) for event in ledger.events(TESTED)]
         self.search: Definition | None = None  # the one that ran in this process
         self.space: Space | None = None
-        self.digest = ledger.digest()
+        self._whole = top is None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What `jaxhp digest` prints, see `jaxhp.store.digest`."""
+        if not self._whole:
+            raise ValueError("digest: expected a result with all trials, got one that was loaded with top=")
+        return digest(self.trials, self._scores)
 
     @classmethod
-    def load(cls, directory: str | Path) -> Result:
-        """The result of a run directory, finished or not."""
-        manifest = read_json(Path(directory) / "manifest.json")
+    def load(cls, directory: str | Path, top: int | None = None) -> Result:
+        """The result of a run directory, finished or not.
+
+        Args:
+          top: load only so many of the best trials, and without their curves; quick, however many there are. None:
+            all.
+
+        Raises:
+          FileNotFoundError: it is not a run directory.
+          ValueError: it is damaged, or holds no trials yet.
+        """
+        path = Path(directory) / "manifest.json"
+        manifest = read_json(path)
+        metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
+        if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
+            raise ValueError(f"{path}: expected a metric, a mode and a space, got {metric!r}, {mode!r}, {space!r:.80}")
         with Ledger(directory) as ledger:
-            result = cls(ledger, str(manifest.get("metric", "accuracy")), str(manifest.get("mode", "max")))
-        result.space = Space.from_json(manifest.get("space", {}))
+            result = cls(ledger, metric, mode, top=top)
+        result.space = Space.from_json(space)
         return result
 
     def test(self, seeds: int = 8) -> Tested:
@@ -146,6 +175,14 @@ class Result:
         if self.opened > len(self.tests):
             lines.append(f"test      opened {self.opened} times, {self.opened - len(self.tests)} without a result")
         return "\n".join(lines)
+
+
+def _choice(text: str) -> Choice:
+    choice = Choice.from_json(json.loads(text))
+    numbers = [choice.trial_id, *(choice.estimate or ()), *(value for f in choice.finalists for value in f)]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise TypeError(f"expected numbers, got {text[:200]}")
+    return choice
 
 
 def table_rows(trials: list[Trial]) -> list[dict]:

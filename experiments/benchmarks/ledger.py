@@ -1,0 +1,127 @@
+"""What does it cost to record 100,000 trials, and how long does `jaxhp show` take on them while more are recorded?
+
+    python experiments/benchmarks/ledger.py            # a minute
+    python experiments/benchmarks/ledger.py --smoke    # a few seconds, 2,000 trials
+
+Records rounds of trials with four curves of ten epochs, two parameters and one replicate, each in two durable
+transactions as a search does (asked, then measured). Then, while another process goes on recording rounds to the same
+ledger, starts `jaxhp show` as a process of its own, several times, and the reading alone within this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+
+from jaxhp.result import Result
+from jaxhp.store import Ledger, Round
+from jaxhp.store.files import write_json
+from jaxhp.types import Status, Trial
+
+EPOCHS, MINUTE = 10, 60.0
+SPACE = {
+    "parameters": {
+        "lr": {"kind": "LogUniform", "low": 1e-6, "high": 1e-2},
+        "weight_decay": {"kind": "LogUniform", "low": 1e-8, "high": 1e-4},
+    },
+    "fixed": {},
+}
+CURVES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
+
+
+def round_of(number: int, size: int) -> tuple[Round, list[Trial], list[Trial]]:
+    """A round as it is asked, and its trials before and after training."""
+    rng = np.random.default_rng(number)
+    ids = np.arange(number * size, (number + 1) * size, dtype=np.int32)
+    unit, curve = rng.random((size, 2), dtype=np.float32), rng.random((size, EPOCHS, len(CURVES)), dtype=np.float32)
+    lr, decay = 10 ** (4.0 * unit[:, 0] - 6), 10 ** (4.0 * unit[:, 1] - 8)
+    configs = [{"lr": a, "weight_decay": b} for a, b in zip(lr.tolist(), decay.tolist(), strict=True)]
+    drafts = [Trial(i, config, number) for i, config in zip(ids.tolist(), configs, strict=True)]
+    measured = [
+        Trial(
+            draft.trial_id,
+            draft.config,
+            number,
+            Status.COMPLETE,
+            EPOCHS,
+            score,
+            0.01,
+            {name: curve[slot, :, c] for c, name in enumerate(CURVES)},
+            (score,),
+        )
+        for slot, (draft, score) in enumerate(zip(drafts, curve[:, -1, -1].tolist(), strict=True))
+    ]
+    return Round(number, EPOCHS, unit, ids * 0 - 1, ids), drafts, measured
+
+
+def record(ledger: Ledger, number: int, size: int) -> float:
+    """Records a round, and returns the seconds that took."""
+    asked, drafts, measured = round_of(number, size)
+    scores = np.float32([t.score for t in measured])
+    began = time.perf_counter()
+    ledger.begin(asked, drafts)
+    ledger.finish(number, measured, scores, 1.0)
+    return time.perf_counter() - began
+
+
+def go_on(directory: Path, first: int, size: int, stop: Event) -> None:
+    """Records rounds until it is told to stop."""
+    with Ledger(directory, write=True) as ledger:
+        number = first
+        while not stop.is_set():
+            record(ledger, number, size)
+            number += 1
+
+
+def show(directory: Path) -> float:
+    """Seconds of `jaxhp show` in a process of its own."""
+    began = time.perf_counter()
+    shown = subprocess.run(
+        [sys.executable, "-m", "jaxhp.cli", "show", str(directory)], check=True, capture_output=True, text=True
+    )
+    took = time.perf_counter() - began
+    if len(shown.stdout.splitlines()) < 11:
+        sys.exit(f"expected a table of ten trials, got {shown.stdout}")
+    return took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--round", type=int, default=1000, help="trials of a round")
+    options = parser.parse_args()
+    trials, size = (2_000, 100) if options.smoke else (100_000, options.round)
+    with tempfile.TemporaryDirectory(prefix="ledger_benchmark_") as folder:
+        directory = Path(folder)
+        with Ledger(directory, write=True) as ledger:
+            write_json(directory / "manifest.json", {"metric": "accuracy", "mode": "max", "space": SPACE})
+            took = sum(record(ledger, number, size) for number in range(trials // size))
+        megabytes = (directory / "ledger.sqlite").stat().st_size / 1e6
+        share = took / MINUTE
+        print(f"recording {trials} trials in rounds of {size}: {took:.2f} s, {share:.2%} of a minute, {megabytes:.0f} MB")
+        stop = multiprocessing.Event()
+        writer = multiprocessing.Process(target=go_on, args=(directory, trials // size, size, stop))
+        writer.start()
+        time.sleep(0.5)
+        reading, showing = [], []
+        for _ in range(5):
+            began = time.perf_counter()
+            Result.load(directory, top=10).summary()
+            reading.append(time.perf_counter() - began)
+            showing.append(show(directory))
+        stop.set()
+        writer.join()
+        print(f"reading the ten best while a writer is active: {min(reading):.2f} to {max(reading):.2f} s")
+        print(f"jaxhp show while a writer is active: {min(showing):.2f} to {max(showing):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""One SQLite file with one writer, any number of readers, and one kind of error for whatever is damaged.
+
+The write-ahead log lets readers see the last transaction while the next is written; `synchronous = FULL` puts a
+transaction on disk before it counts. The writer holds a lock that ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+NAME = "ledger.sqlite"
+
+
+class Database:
+    """A connection to the database of a run directory.
+
+    Args:
+      directory: the run directory, or None to keep everything in memory.
+      write: whether to take the writer's lock, and create what is missing.
+
+    Raises:
+      FileNotFoundError: there is nothing to read.
+      OSError: the directory cannot be written.
+      RuntimeError: another process writes it.
+      ValueError: the file is damaged.
+    """
+
+    def __init__(self, directory: str | Path | None, *, write: bool = False):
+        self.directory = Path(directory) if directory is not None else None
+        self._lock: int | None = None
+        try:
+            if self.directory is None:
+                self._db = sqlite3.connect(":memory:", isolation_level=None)
+            elif write:
+                self._lock = _lock(self.directory)
+                self._db = _open_to_write(self.directory)
+            else:
+                self._db = _open_to_read(self.directory)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def path(self) -> str:
+        return str(self.directory / NAME) if self.directory else "ledger"
+
+    def close(self) -> None:
+        if hasattr(self, "_db"):
+            self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing; a full disk leaves what was there before."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise OSError(f"{self.path}: cannot be written: {error}; everything recorded before is kept") from error
+            raise
+
+    def write(self, statement: str, *rows: Sequence[Any]) -> None:
+        """Executes a statement for each row of values, within a transaction or as one of its own."""
+        if self._db.in_transaction:
+            self._db.executemany(statement, rows)
+        else:
+            with self.transaction():
+                self._db.executemany(statement, rows)
+
+    def rows(self, query: str, *values: Any) -> list[tuple]:
+        """What a query finds."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.path}: expected a readable jaxhp ledger, got: {error}") from error
+
+    def decode(self, what: str, decode: Callable[..., Any], *args: Any) -> Any:
+        """What `decode` makes of stored values; ValueError where it cannot."""
+        try:
+            return decode(*args)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{self.path}: {what} is damaged: {error}") from error
+
+
+def _unwritable(directory: Path, reason: object, number: int | None = None) -> OSError:
+    text = f"dir: expected a writable directory, got {directory}: {reason}"
+    return OSError(text) if number is None else OSError(number, text)
+
+
+def _lock(directory: Path) -> int:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _unwritable(directory, error.strerror, error.errno) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise RuntimeError(f"{directory}: another process (pid {holder}) is running this search") from None
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise _unwritable(directory, error.strerror, error.errno) from None
+    return lock
+
+
+def _open_to_write(directory: Path) -> sqlite3.Connection:
+    path = directory / NAME
+    try:
+        db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise _unwritable(directory, error) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: the ledger is damaged: {error}") from error
+    if damage != "ok":
+        raise ValueError(f"{path}: the ledger is damaged: {damage}")
+    return db
+
+
+def _open_to_read(directory: Path) -> sqlite3.Connection:
+    path = directory.absolute() / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{directory}: expected a run directory, found no {NAME} in it")
+    try:
+        db = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=30, isolation_level=None)
+        try:
+            db.execute("SELECT name FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:  # a directory without write permission; nobody writes where there is no log
+            if path.with_name(NAME + "-wal").exists():
+                raise
+            db.close()
+            db = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None)
+            db.execute("SELECT name FROM sqlite_master").fetchone()
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
+    return db
