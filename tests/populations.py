@@ -1,0 +1,48 @@
+"""Populations trained directly, shared by the tests of what a member's numbers may depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import jaxhp as hp
+from jaxhp.layout import arrange
+from jaxhp.population import Capacity, Population, Ranked
+from jaxhp.task import check
+
+
+class Trained(NamedTuple):
+    population: Population
+    params: list[Any]  # of each config's first replicate
+    ranked: Ranked
+
+
+def train(
+    task: hp.Task,
+    configs: Sequence[dict[str, float]],
+    epochs: int,
+    *,
+    tile: int = 4,
+    stops: Sequence[int] = (),
+    replicates: Sequence[int] = (0,),
+    trials: Sequence[int] | None = None,
+    dtype: Any = np.float32,
+    **options: Any,
+) -> Trained:
+    """Trains configs side by side, with a call of the step up to each of `stops` and then up to `epochs`."""
+    columns = {name: np.asarray([config[name] for config in configs], dtype) for name in configs[0]}
+    shapes = check(task, {name: jax.ShapeDtypeStruct((), dtype) for name in columns})
+    layout = arrange([0] * len(configs), replicates, tile)
+    capacity = Capacity(tile, layout.tiles, len(configs), len(replicates), epochs)
+    population = Population(task, shapes, {}, dict.fromkeys(columns, dtype), capacity, **options)
+    state, begun = population.init(), 0
+    ids = np.arange(len(configs)) if trials is None else np.asarray(trials)
+    for stop in (*stops, epochs):
+        state, ranked = population.step(state, columns, ids.astype(np.int32), layout, begun, stop)
+        begun = stop
+    flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[3:]), state.member.variables)
+    params = [jax.tree.map(lambda leaf, slot=slot: leaf[slot], flat) for slot in layout.slots[:, 0]]
+    return Trained(population, params, jax.device_get(ranked))
