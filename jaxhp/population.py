@@ -43,7 +43,7 @@ class Places(NamedTuple):
     stop: Any  # i32[N, D]
     trial: Any  # i32[N, D, T]
     slots: Any  # i32[P, R], -1 for none
-    tiles: Any  # i32[], tiles filled
+    tiles: Any  # i32[D], tiles filled on each device
 
 
 class Examples(NamedTuple):
@@ -230,7 +230,7 @@ class Population:
             stop=tiled(facts[2]),
             trial=tiled(np.asarray(trials, np.int32)[row]),
             slots=slots,
-            tiles=np.int32(layout.tiles),
+            tiles=np.asarray([-(-(layout.tiles - device) // d) for device in range(d)], np.int32),
         )
         return places, {name: tiled(np.asarray(configs[name], dtype)[row]) for name, dtype in self.traced.items()}
 
@@ -260,7 +260,7 @@ class Population:
         t = self.capacity.tile
         none = np.zeros(0, np.int32)
         layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
-        split, whole = PartitionSpec(None, "device"), PartitionSpec()
+        split, each, whole = PartitionSpec(None, "device"), PartitionSpec("device"), PartitionSpec()
         configs = {name: np.zeros(0, dtype) for name, dtype in self.traced.items()}
         places, config = self._place(configs, np.zeros(1), layout, 0, 0)
 
@@ -269,7 +269,7 @@ class Population:
             train = jax.shard_map(
                 partial(_train_tiles, self),
                 mesh=self.mesh,
-                in_specs=(split, split, Places(split, split, split, split, whole, whole), whole, whole),
+                in_specs=(split, split, Places(split, split, split, split, whole, each), whole, whole),
                 out_specs=split,
                 check_vma=False,
             )
@@ -316,8 +316,6 @@ def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:
 
 def _train_tiles(population: Population, state: State, config, places: Places, examples: Examples, root) -> State:
     """Runs on each device: its filled tiles one after another, in place."""
-    devices = population.shape[1]
-    mine = (places.tiles - lax.axis_index("device") + devices - 1) // devices
 
     def body(i, state):
         def pick(leaf):
@@ -328,7 +326,7 @@ def _train_tiles(population: Population, state: State, config, places: Places, e
         tile = _train_tile(population, jax.tree.map(pick, state), jax.tree.map(pick, config), place, examples, root)
         return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b[None], i, 0), state, tile)
 
-    return lax.fori_loop(0, mine, body, state)
+    return lax.fori_loop(0, places.tiles[0], body, state)
 
 
 def _train_tile(population: Population, tile: State, config, place: Places, examples: Examples, root) -> State:
