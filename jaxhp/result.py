@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxhp.definition import Definition
+from jaxhp.importance import Importance, importance
 from jaxhp.ranking import MODES, rank
 from jaxhp.report.table import trials_table
 from jaxhp.sealed import OPENED, TESTED, Tested, open_test
@@ -142,6 +143,16 @@ class Result:
         self.opened = found.opening
         self.tests.append(found)
         return found
+
+    def importance(self) -> Importance:
+        """Which hyperparameters made the difference; prints as a table, and has marginals and the stability edge.
+
+        Raises:
+          ValueError: fewer than 16 trials are finished, or all have the same score.
+        """
+        if self.space is None:
+            raise ValueError("importance: expected a result of Search.run or Result.load, which know the space")
+        return importance(self.space, self.trials, self.mode, self.metric)
 
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
