@@ -1,6 +1,6 @@
 """How far the reported numbers can be trusted: simulated searches, MNIST, paired comparisons, folds, importance.
 
-    python experiments/honest_numbers.py [simulation | mnist | paired | folds | grid] [--smoke]
+    python experiments/honest_numbers.py [simulation | mnist | paired | folds] [--smoke]
 
 simulation   searches with a known truth: bias of the raw best and of the estimate, and how often the interval covers
 mnist        500 images, 256 configurations, 20 seeds: raw best, estimate, fresh test accuracy
@@ -14,9 +14,11 @@ RESULTS
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,6 +28,23 @@ from jaxhp.sealed import retrained
 from jaxhp.select import Choice, Played, contest, neighbourhoods
 from jaxhp.store.files import read_json
 from jaxhp.types import Trial
+
+
+class Run(NamedTuple):
+    """What is asked for, and the measurements made so far."""
+
+    smoke: bool
+    seeds: range
+    measured: dict[str, list[float]]
+    file: Path
+
+    def once(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
+        """What was measured under this name, now or by an earlier run."""
+        if name not in self.measured:
+            self.measured[name] = measure()
+            self.file.write_text(json.dumps(self.measured))
+        return self.measured[name]
+
 
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-6, 1e-1))
 EXAMPLES = 100
@@ -71,8 +90,8 @@ class World:
         return contest(trials, around, finals, play, mode="max", n_tried=len(order))
 
 
-def simulation(smoke: bool) -> None:
-    searches = 20 if smoke else 600
+def simulation(run: Run) -> None:
+    searches = 20 if run.smoke else 600
     print(f"{searches} searches a line; biases in standard errors of what is biased")
     print("noise            finals  quality     N  raw best  estimate  95% covers  chosen - raw best, true quality")
     for noise, fit, holdout in (("seeds", 0.0, 0), ("holdout", 6.0, EXAMPLES), ("no holdout", 6.0, 0)):
@@ -98,60 +117,73 @@ def simulation(smoke: bool) -> None:
                     )
 
 
-def mnist(smoke: bool) -> None:
-    data = hp.data.mnist_sample(500)
-    assert data.test is not None
-    test = data.test.open()  # this experiment is about the test data: it opens it for every seed
-    rows = []
-    print("finals                seed  raw best  estimate   low    high   test(chosen)  test(raw best)")
-    for finals in (hp.Finals(8, 16), hp.Finals(8, 16, holdout=0.5)):
-        rows = []
-        for seed in range(2 if smoke else 20):
-            task = hp.tasks.mlp(data, hidden=(50,), batch_size=50, split_seed=seed)
-            search = hp.Search(task, SPACE, hp.Random(16 if smoke else 256), epochs=15, seed=seed, finals=finals)
+def mnist(run: Run) -> None:
+    """Each seed draws its own 500 of the sample's 5,000 training images; all others are fresh ones of the same kind."""
+    whole = hp.data.mnist_sample()
+    assert whole.test is not None
+    test = whole.test.open()  # this experiment is about the test data: it opens it for every seed
+    print(
+        "finals              seed  raw best  estimate     low    high  fresh, chosen  raw best  test, chosen  raw best"
+    )
+    for label, finals in (("all validation data", hp.Finals(8, 16)), ("half held out", hp.Finals(8, 16, holdout=0.5))):
+
+        def measure(seed: int, finals: hp.Finals = finals) -> list[float]:
+            drawn = np.random.default_rng(seed).permutation(5000)
+            mine, fresh = ({n: a[part] for n, a in whole.train.items()} for part in (drawn[:500], drawn[500:]))
+            task = hp.tasks.mlp(hp.data.arrays(mine), hidden=(50,), batch_size=50, split_seed=seed)
+            search = hp.Search(task, SPACE, hp.Random(16 if run.smoke else 256), epochs=15, seed=seed, finals=finals)
             result = search.run(quiet=True)
             assert result.estimate is not None
-            measure = retrained(search, search.task, [result.best.config, result.raw_best.config], seeds=8)
-            chosen, raw = measure(test).mean((1, 2))
-            rows.append((result.raw_best.score, *result.estimate[:3], chosen, raw))
-            label = "all validation data" if finals.holdout is None else "half held out"
-            print(f"{label:20s}{seed:6d}" + "".join(f"{value:10.4f}" for value in rows[-1]), flush=True)
-        found = np.asarray(rows)
-        error = found[:, 1] - found[:, 4]
-        print(
-            f"mean of {len(found)} seeds: raw best {found[:, 0].mean():.4f}, estimate {found[:, 1].mean():.4f}, test "
-            f"of the chosen {found[:, 4].mean():.4f}, test of the raw best {found[:, 5].mean():.4f}\n"
-            f"raw best - its test {np.mean(found[:, 0] - found[:, 5]):+.4f}, estimate - its test {error.mean():+.4f} "
-            f"+- {error.std(ddof=1) / np.sqrt(len(error)):.4f}, interval covers the test accuracy in "
-            f"{np.mean((found[:, 2] <= found[:, 4]) & (found[:, 4] <= found[:, 3])):.2f}, "
-            f"chosen - raw best {np.mean(found[:, 4] - found[:, 5]):+.4f} "
-            f"+- {np.std(found[:, 4] - found[:, 5], ddof=1) / np.sqrt(len(error)):.4f}",
-            flush=True,
-        )
+            outcomes = retrained(search, search.task, [result.best.config, result.raw_best.config], seeds=8)
+            accuracies = [outcomes(data).mean((1, 2)).tolist() for data in (fresh, test)]
+            return [result.raw_best.score, *result.estimate[:3], *accuracies[0], *accuracies[1]]
+
+        rows = []
+        for seed in run.seeds:
+            rows.append(run.once(f"mnist, {label}, {seed}", lambda seed=seed: measure(seed)))
+            print(f"{label:20s}{seed:4d}" + "".join(f"{value:10.4f}" for value in rows[-1]), flush=True)
+        raw, estimate, low, high, chosen, best, chosen_test, best_test = np.asarray(rows).T
+        for name, found in (
+            ("raw best", raw),
+            ("estimate", estimate),
+            ("fresh images, chosen", chosen),
+            ("fresh images, raw best", best),
+            ("test images, chosen", chosen_test),
+            ("test images, raw best", best_test),
+            ("raw best - its accuracy on fresh images", raw - best),
+            ("estimate - its accuracy on fresh images", estimate - chosen),
+            ("chosen - raw best, fresh images", chosen - best),
+            ("chosen - raw best, test images", chosen_test - best_test),
+        ):
+            print(f"  {name:40s}{np.mean(found):+8.4f} +- {np.std(found, ddof=1) / len(found) ** 0.5:.4f}")
+        print(f"  interval covers it in {np.mean((low <= chosen) & (chosen <= high)):.2f} of {len(rows)}", flush=True)
 
 
-def paired(smoke: bool) -> None:
+def paired(run: Run) -> None:
     """Variance of the difference of two finalists' scores: replicates needed go with it."""
     data = hp.data.mnist_sample(500)
     variance = {}
     for is_paired in (True, False):
-        found = []
-        for seed in range(1 if smoke else 8):
+
+        def measure(seed: int, is_paired: bool = is_paired) -> list[float]:
             task = hp.tasks.mlp(data, hidden=(50,), batch_size=50, split_seed=seed)
             options: dict[str, Any] = {"epochs": 15, "seed": seed, "paired": is_paired, "finals": hp.Finals(8, 32)}
-            result = hp.Search(task, SPACE, hp.Random(32 if smoke else 64), **options).run(quiet=True)
+            result = hp.Search(task, SPACE, hp.Random(32 if run.smoke else 64), **options).run(quiet=True)
             scores = np.stack([result.finals[f.trial_id][:8] for f in result.finalists])
-            found += [np.var(a - b, ddof=1) for i, a in enumerate(scores) for b in scores[:i]]
-        variance[is_paired] = np.mean(found)
-        print(f"paired={is_paired}: variance of a difference {variance[is_paired]:.3e}", flush=True)
-    print(f"an unpaired comparison needs {variance[False] / variance[True]:.2f} times the replicates")
+            return [float(np.var(a - b, ddof=1)) for i, a in enumerate(scores) for b in scores[:i]]
+
+        found = [run.once(f"paired={is_paired}, {seed}", lambda seed=seed: measure(seed)) for seed in run.seeds]
+        variance[is_paired] = np.mean(found, axis=1)
+        print(f"paired={is_paired}: variance of a difference {variance[is_paired].mean():.3e}", flush=True)
+    factor = variance[False].mean() / variance[True].mean()
+    print(f"an unpaired comparison needs {factor:.2f} times the replicates; by seed {variance[False] / variance[True]}")
 
 
-def folds(smoke: bool) -> None:
+def folds(run: Run) -> None:
     task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=(50,), batch_size=50)
-    configs = 8 if smoke else 64
+    configs = 8 if run.smoke else 64
     rates: dict[str, list[float]] = {"folds": [], "plain": []}
-    for _ in range(1 if smoke else 5):
+    for _ in range(1 if run.smoke else 5):
         runs: list[tuple[str, int, dict[str, Any]]] = [
             ("folds", configs, {"folds": 5, "replicates": 4}),
             ("plain", configs * 20, {}),
@@ -171,11 +203,19 @@ PARTS = {"simulation": simulation, "mnist": mnist, "paired": paired, "folds": fo
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("part", nargs="?", choices=PARTS)
-    parser.add_argument("--smoke", action="store_true", help="a small version of everything, in a minute")
+    parser.add_argument("--smoke", action="store_true", help="a small version of everything, in a few minutes")
+    parser.add_argument("--seeds", type=int, help="how many, for mnist and paired")
+    parser.add_argument("--keep", type=Path, help="a folder in which measured seeds are kept for the next run")
     arguments = parser.parse_args()
-    cache = tempfile.TemporaryDirectory()  # the seeds differ in data alone: one compilation serves them all
-    jax.config.update("jax_compilation_cache_dir", cache.name)
-    for name, part in PARTS.items():
-        if arguments.part in (None, name):
-            print(f"--- {name}")
-            part(arguments.smoke)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        # the seeds differ in data alone: one compilation serves them all
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+        for name, part in PARTS.items():
+            if arguments.part in (None, name):
+                print(f"--- {name}")
+                seeds = arguments.seeds or (2 if arguments.smoke else {"mnist": 20}.get(name, 8))
+                file = folder / f"{name}{'_smoke' if arguments.smoke else ''}.json"
+                measured = json.loads(file.read_text()) if file.exists() else {}
+                part(Run(arguments.smoke, range(seeds), measured, file))
