@@ -148,10 +148,10 @@ class Result:
         """Which hyperparameters made the difference; prints as a table, and has marginals and the stability edge.
 
         Raises:
-          ValueError: fewer than 16 trials are finished, or all have the same score.
+          ValueError: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
         """
-        if self.space is None:
-            raise ValueError("importance: expected a result of Search.run or Result.load, which know the space")
+        if self.space is None or not self._whole:
+            raise ValueError("importance: expected a result with its space and all trials, got one loaded with top=")
         return importance(self.space, self.trials, self.mode, self.metric)
 
     def table(self, top: int = 10) -> str:

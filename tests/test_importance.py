@@ -185,6 +185,8 @@ def test_of_a_search_and_of_its_directory(tmp_path):
     assert str(found).startswith("18 trials at epoch 9")
     assert found.score["lr"].share > 0.2
     assert (found.top_pair, found.pairs) == (None, {})
+    with pytest.raises(ValueError, match="importance: expected a result with its space and all trials"):
+        Result.load(tmp_path, top=3).importance()
 
 
 def test_what_does_not_fit_says_so():
