@@ -75,6 +75,21 @@ def test_a_search_never_touches_the_test_data(tmp_path):
     assert "without a result" in again.summary()
 
 
+def test_neither_does_anything_else_that_is_told_of_it():
+    """Test data that cannot even be loaded, in a ready-made task."""
+
+    def load():
+        raise AssertionError("test data was loaded")
+
+    train = {"image": points(3, 60)["x"], "label": points(3, 60)["label"]}
+    mlp = hp.tasks.mlp(hp.data.arrays(train, Sealed(load)), hidden=(2,), batch_size=16)
+    assert len(hp.score(mlp, [{"lr": 0.1, "weight_decay": 1e-4}], epochs=1)) == 1
+    space = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=1e-4)
+    result = hp.Search(mlp, space, hp.Halving(16), epochs=2, finals=None).run(quiet=True)
+    result.importance()
+    assert (result.opened, result.tests, mlp.test.opened) == (0, [], 0)
+
+
 def test_only_the_sealed_test_opens_the_seal():
     found = set()
     for file in Path(hp.__file__).parent.rglob("*.py"):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxhp.select import Choice, Finals, Played, contest, default_finals, neighbourhoods
 from jaxhp.types import Trial
@@ -112,6 +114,73 @@ def test_folds_are_put_together_to_whole_seeds():
     assert [r for _, r in stage.played] == [range(4), range(4, 8)]
     assert choice.trial_id == 11
     assert choice.estimate.mean == 12
+
+
+class Drawn:
+    """Finalists with outcomes and neighbourhoods drawn at random; some replicates diverge."""
+
+    def __init__(self, seed, count=5):
+        rng = np.random.default_rng(seed)
+        shared, own = rng.normal(size=(8, 1)) + rng.normal(size=N), rng.normal(size=(count, 8, N))
+        self.outcomes = shared + own + rng.normal(size=(count, 1, 1)) * rng.choice([0.0, 0.1, 1.0])
+        self.outcomes[rng.random((count, 8)) < rng.choice([0.0, 0.05])] = np.nan
+        self.near = {10 + i: float(value) for i, value in enumerate(rng.normal(size=count))}
+
+    def choice(self, order=range(5), sign=1):
+        trials = [finalists(5)[i] for i in order]
+        stage = Stage(lambda p, r: sign * self.outcomes[trials[p].trial_id - 10, r])
+        near = {i: sign * value for i, value in self.near.items()}
+        return contest(trials, near, Finals(5, 8), stage, mode="max" if sign > 0 else "min", n_tried=99)
+
+
+worlds = st.builds(Drawn, st.integers(0, 2**32 - 1))
+
+
+def table(choice, sign=1):
+    """What was found of each finalist, by trial id."""
+    rows = [f._replace(mean=sign * f.mean, neighbourhood=sign * f.neighbourhood) for f in choice.finalists]
+    return np.asarray(sorted(rows), float)
+
+
+@settings(max_examples=50, deadline=None)
+@given(worlds, st.permutations(range(5)))
+def test_the_order_of_finalists_does_not_matter(world, order):
+    one, other = world.choice(), world.choice(order)
+    if one.estimate is None:
+        assert other.estimate is None
+        return
+    assert (one.trial_id, one.estimate) == (other.trial_id, other.estimate)
+    np.testing.assert_allclose(table(one), table(other), atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(worlds)
+def test_a_smaller_metric_that_is_better_is_the_mirror_image(world):
+    high, low = world.choice(), world.choice(sign=-1)
+    assert high.trial_id == low.trial_id
+    np.testing.assert_allclose(table(high), table(low, sign=-1), atol=1e-6)
+    if high.estimate is not None:
+        assert [-low.estimate.mean, -low.estimate.high, -low.estimate.low] == pytest.approx(high.estimate[:3])
+
+
+@settings(max_examples=50, deadline=None)
+@given(worlds)
+def test_the_winner_is_the_flattest_of_those_that_may_be_the_best(world):
+    choice = world.choice()
+    by_id = {f.trial_id: f for f in choice.finalists}
+    for found in choice.finalists:
+        if found.candidate:
+            assert found.difference >= -found.stderr
+        assert found.replicates == 8 or not found.candidate
+    if choice.estimate is None:
+        assert not any(f.candidate and np.isfinite(f.mean) for f in choice.finalists)
+        return
+    winner = by_id[choice.trial_id]
+    healthy = [f for f in choice.finalists if f.candidate and np.isfinite(f.mean)]
+    assert winner in healthy
+    assert winner.neighbourhood == max(f.neighbourhood for f in healthy)
+    assert sum(f.p_best for f in choice.finalists) == pytest.approx(1)
+    assert choice.estimate.mean == pytest.approx(world.outcomes[choice.trial_id - 10, 4:].mean(), abs=1e-6)
 
 
 def test_a_choice_survives_json():
