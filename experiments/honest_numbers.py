@@ -17,6 +17,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,47 +91,110 @@ class World:
         return contest(trials, around, finals, play, mode="max", n_tried=len(order))
 
 
+def simulated(seeds: range, quality: str, trials: int, finals: hp.Finals, fit: float, holdout: int) -> list[float]:
+    """What one line of the table says: of searches in worlds of these seeds."""
+    raw, error, covers, gain = [], [], [], []
+    for seed in seeds:
+        world = World(quality, trials, seed, fit=fit, holdout=holdout)
+        choice = world.finals(finals)
+        best, estimate = int(np.argmax(world.scores)), choice.estimate
+        assert estimate is not None
+        truth = world.truth[choice.trial_id]
+        raw.append(world.scores[best] - world.truth[best])
+        error.append(estimate.mean - truth)
+        covers.append(estimate.low <= truth <= estimate.high)
+        gain.append(truth - world.truth[best])
+    of_a_score = np.sqrt(0.3**2 + 0.7**2 + (3**2 + fit**2 + 6**2) / EXAMPLES)
+    return [
+        float(f) for f in (np.mean(raw) / of_a_score, np.mean(error) / np.std(error), np.mean(covers), np.mean(gain))
+    ]
+
+
 def simulation(run: Run) -> None:
-    searches = 20 if run.smoke else 600
+    searches, line = 20 if run.smoke else 600, 0
     print(f"{searches} searches a line; biases in standard errors of what is biased")
     print("noise            finals  quality     N  raw best  estimate  95% covers  chosen - raw best, true quality")
     for noise, fit, holdout in (("seeds", 0.0, 0), ("holdout", 6.0, EXAMPLES), ("no holdout", 6.0, 0)):
         for finals in (hp.Finals(8, 16), hp.Finals(8, 4)):
+            lines = []
             for quality in ("equal", "normal", "plateau"):
                 for trials in (64, 256, 1024):
-                    raw, error, covers, gain = [], [], [], []
-                    for seed in range(searches):
-                        world = World(quality, trials, seed, fit=fit, holdout=holdout)
-                        choice = world.finals(finals)
-                        best, estimate = int(np.argmax(world.scores)), choice.estimate
-                        assert estimate is not None
-                        truth = world.truth[choice.trial_id]
-                        raw.append(world.scores[best] - world.truth[best])
-                        error.append(estimate.mean - truth)
-                        covers.append(estimate.low <= truth <= estimate.high)
-                        gain.append(truth - world.truth[best])
-                    one = np.sqrt(0.3**2 + 0.7**2 + (3**2 + fit**2 + 6**2) / EXAMPLES)  # of a raw score
-                    print(
-                        f"{noise:16s} 8 x {finals.replicates:2d}  {quality:8s}{trials:5d}  {np.mean(raw) / one:8.2f}  "
-                        f"{np.mean(error) / np.std(error):+8.3f}  {np.mean(covers):10.3f}  {np.mean(gain):+8.3f}",
-                        flush=True,
-                    )
+                    name = f"{noise:16s} 8 x {finals.replicates:2d}  {quality:8s}{trials:5d}"
+                    seeds = range(line * searches, (line + 1) * searches)
+                    found = run.once(name, partial(simulated, seeds, quality, trials, finals, fit, holdout))
+                    print("{}  {:8.2f}  {:+8.3f}  {:10.3f}  {:+8.3f}".format(name, *found), flush=True)
+                    lines.append(found)
+                    line += 1
+            mean = np.mean(lines, axis=0)
+            print(f"{'':24s}mean of the lines  {mean[0]:8.2f}  {mean[1]:+8.3f}  {mean[2]:10.3f}  {mean[3]:+8.3f}")
+
+
+def drawn(seed: int) -> tuple[hp.Task, Any]:
+    """A network on 500 of the sample's 5,000 training images, 100 of them for validation; and all other images."""
+    order = np.random.default_rng(seed).permutation(5000)
+    mine, fresh = ({n: a[rows] for n, a in hp.data.mnist_sample().train.items()} for rows in (order[:500], order[500:]))
+    return hp.tasks.mlp(hp.data.arrays(mine), hidden=(50,), batch_size=50, split_seed=seed), fresh
+
+
+def noise(run: Run) -> None:
+    """Searches among configs that are as good as equal: their networks differ by their seeds alone."""
+    space = hp.Space(lr=hp.LogUniform(0.1, 0.1001), weight_decay=1e-6)
+    print("    N  raw best  estimate  accuracy on fresh images (mean of the seeds +- its standard error)")
+    for trials in (64, 256, 1024):
+
+        def measure(seed: int, trials: int = trials) -> list[float]:
+            task, fresh = drawn(seed)
+            options: dict[str, Any] = {"epochs": 15, "seed": seed, "paired": False, "finals": hp.Finals(8, 16)}
+            search = hp.Search(task, space, hp.Random(trials), **options)
+            result = search.run(quiet=True)
+            assert result.estimate is not None
+            truth = retrained(search, search.task, [result.best.config], seeds=16)(fresh).mean()
+            return [result.raw_best.score, result.estimate.mean, float(truth)]
+
+        rows = np.asarray([run.once(f"noise, {trials}, {seed}", lambda seed=seed: measure(seed)) for seed in run.seeds])
+        error = rows.std(0, ddof=1) / len(rows) ** 0.5
+        print(f"{trials:5d}" + "".join(f"  {m:.4f} +- {e:.4f}" for m, e in zip(rows.mean(0), error, strict=True)))
+        best, estimate = (rows[:, :2] - rows[:, 2:]).T
+        for name, bias in (("raw best", best), ("estimate", estimate)):
+            print(
+                f"      {name} - accuracy: {bias.mean():+.4f} +- {bias.std(ddof=1) / len(rows) ** 0.5:.4f}", flush=True
+            )
+
+
+def grid(run: Run) -> None:
+    """Why random beats grid: both try 64 configs, of which the grid has but 8 values of what matters."""
+    print(hp.Search(drawn(0)[0], SPACE, hp.Random(256), epochs=15, finals=None).run(quiet=True).importance())
+    found = {}
+    for name, strategy in (("random", hp.Random(64)), ("grid", hp.Grid((8, 8)))):
+
+        def measure(seed: int, strategy: Any = strategy) -> list[float]:
+            task, fresh = drawn(seed)
+            search = hp.Search(task, SPACE, strategy, epochs=15, seed=seed, finals=hp.Finals(8, 8))
+            result = search.run(quiet=True)
+            outcomes = retrained(search, search.task, [result.best.config], seeds=8)(fresh)
+            return [len({f"{t.config['lr']:.6g}" for t in result.trials}), float(outcomes.mean())]
+
+        rows = [run.once(f"{name}, {seed}", lambda seed=seed: measure(seed)) for seed in run.seeds]
+        values, found[name] = np.asarray(rows).T
+        print(
+            f"{name}: {values.mean():.0f} values of lr; accuracy of the chosen on fresh images {found[name].mean():.4f}"
+        )
+    gain = found["random"] - found["grid"]
+    print(f"random - grid {gain.mean():+.4f} +- {gain.std(ddof=1) / len(gain) ** 0.5:.4f}", flush=True)
 
 
 def mnist(run: Run) -> None:
     """Each seed draws its own 500 of the sample's 5,000 training images; all others are fresh ones of the same kind."""
-    whole = hp.data.mnist_sample()
-    assert whole.test is not None
-    test = whole.test.open()  # this experiment is about the test data: it opens it for every seed
+    sealed = hp.data.mnist_sample().test
+    assert sealed is not None
+    test = sealed.open()  # this experiment is about the test data: it opens it for every seed
     print(
         "finals              seed  raw best  estimate     low    high  fresh, chosen  raw best  test, chosen  raw best"
     )
     for label, finals in (("all validation data", hp.Finals(8, 16)), ("half held out", hp.Finals(8, 16, holdout=0.5))):
 
         def measure(seed: int, finals: hp.Finals = finals) -> list[float]:
-            drawn = np.random.default_rng(seed).permutation(5000)
-            mine, fresh = ({n: a[part] for n, a in whole.train.items()} for part in (drawn[:500], drawn[500:]))
-            task = hp.tasks.mlp(hp.data.arrays(mine), hidden=(50,), batch_size=50, split_seed=seed)
+            task, fresh = drawn(seed)
             search = hp.Search(task, SPACE, hp.Random(16 if run.smoke else 256), epochs=15, seed=seed, finals=finals)
             result = search.run(quiet=True)
             assert result.estimate is not None
@@ -198,7 +262,14 @@ def folds(run: Run) -> None:
     print(f"folds / plain, best of each: {min(rates['folds']) / min(rates['plain']):.3f}")
 
 
-PARTS = {"simulation": simulation, "mnist": mnist, "paired": paired, "folds": folds}
+PARTS = {
+    "simulation": simulation,
+    "noise": noise,
+    "mnist": mnist,
+    "paired": paired,
+    "folds": folds,
+    "grid": grid,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

@@ -2,8 +2,8 @@
 
 The choice and the number that is reported share no replicate: finalists compete on the first half of their fresh
 replicates, and the chosen one's mean is taken on the second half (and, where a holdout was allotted, on validation
-examples that nothing was chosen by). So the estimate knows nothing of what made the choice look good, and needs no
-correction. All comparisons are of paired differences: replicate r is the same seed for every trial.
+examples that nothing was chosen by). So the estimate knows nothing of what luck of the seeds (with a holdout: of seeds
+and examples) made the choice look good, and needs no correction for it. All comparisons are of paired differences: replicate r is the same seed for every trial.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Finals:
       replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
         rounded up to whole rounds of the folds, three at least.
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
-        estimate alone; None: the estimate is taken on the validation examples that the search has used.
+        estimate alone. None: the estimate is taken on the validation examples that the search has used. Fresh
+        replicates take away the luck of the seeds, but not that of a config which these examples happen to suit: where
+        validation data are many, or the trials very many, keep a part of them from the search.
     """
 
     top: int = 8
