@@ -4,8 +4,8 @@
     python experiments/book.py                         the same, printed as the book prints it, and what it shows
 
 The book's setting: the first 500 images of MNIST, 400 to train and 100 to validate after a shuffle, a network
-784-100x6-10 with ReLU and He initialisation, softmax cross-entropy, SGD with mini-batches of 100 and L2 weight decay, 50
-epochs, 100 trials with the learning rate in 1e-6..1e-2 and the weight decay in 1e-8..1e-4, both on a log scale.
+784-100x6-10 with ReLU and He initialisation, softmax cross-entropy, SGD with mini-batches of 100 and L2 weight decay,
+50 epochs, 100 trials with the learning rate in 1e-6..1e-2 and the weight decay in 1e-8..1e-4, both on a log scale.
 """
 
 from pathlib import Path

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
@@ -32,3 +34,23 @@ def split_host() -> None:
                 f"{cpu_cores()} CPU cores; import jaxhp before the first JAX call, or set JAX_NUM_CPU_DEVICES",
                 stacklevel=2,
             )
+
+
+def split(tree: Any, devices: Sequence[Any]) -> list[Any]:
+    """Of arrays [N, D, ...] that lie on D devices, each device's part [N, 1, ...], without copying.
+
+    Donating a part donates its share of the whole.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    held = [{shard.device: shard.data for shard in leaf.addressable_shards} for leaf in leaves]
+    return [jax.tree.unflatten(structure, [parts[device] for parts in held]) for device in devices]
+
+
+def join(parts: Sequence[Any], sharding: Any) -> Any:
+    """The inverse of `split`."""
+
+    def whole(*leaves: jax.Array) -> jax.Array:
+        n, _, *rest = leaves[0].shape
+        return jax.make_array_from_single_device_arrays((n, len(leaves), *rest), sharding, list(leaves))
+
+    return jax.tree.map(whole, *parts)

@@ -8,7 +8,9 @@ A tile is trained from its first to its last epoch before the next one starts: i
 
 from __future__ import annotations
 
+import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,11 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxhp.axes import from_axes, member_axes, to_axes
-from jaxhp.folds import joined
+from jaxhp.devices import join, split
+from jaxhp.examples import Examples, examples_of
 from jaxhp.layout import Layout
+from jaxhp.ranked import Ranked, rank_trials
 from jaxhp.task import Member, Shapes, Task, create, update
 
 INIT, ORDER, NOISE = 1, 2, 3  # streams of random numbers: initial weights, minibatch order, the loss's key
@@ -36,36 +40,13 @@ class State(NamedTuple):
 
 
 class Places(NamedTuple):
-    """A `Layout` as data of the step."""
+    """A `Layout` and what it is trained for, as data of the step."""
 
     replicate: Any  # i32[N, D]
     start: Any  # i32[N, D]
     stop: Any  # i32[N, D]
     trial: Any  # i32[N, D, T]
-    slots: Any  # i32[P, R], -1 for none
-    tiles: Any  # i32[D], tiles filled on each device
-
-
-class Examples(NamedTuple):
-    """The data that all members share, on every device, with the rows that each fold trains and validates on."""
-
-    train: Any  # leaves [examples, ...]
-    valid: Any  # None with folds: then the rows of both parts are rows of `train`
-    train_rows: Any  # i32[F, n], padded to the largest fold
-    valid_rows: Any  # i32[F, n]
-    train_count: Any  # i32[F]
-    valid_count: Any  # i32[F]
-
-
-class Ranked(NamedTuple):
-    """What a step tells of its trials: P rows, of which the first ones are filled."""
-
-    order: Any  # i32[P], rows best first, diverged and empty ones last, ties by row
-    score: Any  # f32[P], mean over replicates, NaN if any of them diverged
-    stderr: Any  # f32[P]
-    replicate_scores: Any  # f32[P, R]
-    curve: Any  # f32[P, E, 2, M], mean over replicates
-    diverged_at: Any  # i32[P], the first epoch in which a replicate diverged, 0 for none
+    config: Any  # traced parameters, leaves [N, D, T]
 
 
 class Capacity(NamedTuple):
@@ -109,27 +90,30 @@ class Population:
     ):
         self.task, self.shapes, self.static, self.capacity, self.paired = task, shapes, static, capacity, paired
         self.metric = shapes.metrics.index(task.metric)
-        devices = devices or jax.local_devices()
-        self.mesh = Mesh(np.asarray(devices), ("device",), axis_types=(AxisType.Auto,))
-        self.shape = (-(-capacity.tiles // len(devices)), len(devices))
+        self.devices = devices or jax.local_devices()
+        self.shape = (-(-capacity.tiles // len(self.devices)), len(self.devices))
         self.traced = {name: np.dtype(dtype) for name, dtype in traced.items()}
-        self._replicated = NamedSharding(self.mesh, PartitionSpec())
-        self._sharded = NamedSharding(self.mesh, PartitionSpec(None, "device"))
-        self.root = jax.device_put(jax.random.key(seed), self._replicated)
-        self.examples = jax.device_put(examples_of(task, folds), self._replicated)
+        mesh = Mesh(np.asarray(self.devices), ("device",), axis_types=(AxisType.Auto,))
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._sharded = NamedSharding(mesh, PartitionSpec(None, "device"))
+        self.examples = examples_of(task, folds)
+        self._copies = [jax.device_put((self.examples, jax.random.key(seed)), device) for device in self.devices]
         self.axes = member_axes(
             lambda v, b, k, c: task.loss(v, b, k, static | c),
             shapes.member.variables,
             jax.tree.map(lambda a: jax.ShapeDtypeStruct((task.batch_size, *a.shape[1:]), a.dtype), self.examples.train),
-            self.root,
+            jax.eval_shape(lambda: jax.random.key(0)),
             {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in self.traced.items()},
             shapes.member.opt_state,
         )
         self.compilations = 0
         self.compile_s = 0.0
-        self._compiled = self._compile()
+        self._trains = self._compile()
+        self._rank = jax.jit(
+            partial(rank_trials, metric=self.metric, mode=task.mode, n_valid=int(self.examples.valid_count[0]))
+        )
         self._gather = jax.jit(_gather, donate_argnums=0, out_shardings=self._sharded)
-        self._outcomes = jax.jit(partial(_outcomes, self))
+        self._outcomes = jax.jit(partial(_outcomes, task, static))
 
     def init(self) -> State:
         """An empty population: every member's weights are made by the step when its tile starts at epoch 0."""
@@ -165,8 +149,18 @@ class Population:
           layout: of these rows; at most as large as the capacity.
           start, stop: train from this epoch to that one, counted from the fresh start; scalars or i32[tiles].
         """
-        places, config = self._place(configs, trials, layout, start, stop)
-        return self._compiled(state, config, places, self.examples, self.root)
+        places = self._place(configs, trials, layout, start, stop)
+        filled = np.bincount(np.arange(layout.tiles) % len(self.devices), minlength=len(self.devices)).astype(np.int32)
+        parts = split(state, self.devices)
+        del state
+        done = []
+        for device, train in enumerate(self._trains):
+            mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places)
+            done.append(train(parts.pop(0), mine, filled[device], *self._copies[device]))
+        state = join(done, self._sharded)
+        slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
+        slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
+        return state, self._rank(*jax.device_put(state[1:], self.devices[0]), places.stop, slots)
 
     def outcomes(self, state: State, configs: dict[str, np.ndarray], layout: Layout, data: Any = None) -> np.ndarray:
         """The task's metric of every member on every example, as the members are now.
@@ -180,27 +174,31 @@ class Population:
           f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds of train and valid together; NaN
           where an example is not in the replicate's fold, and for members that diverged.
         """
-        held_out, rows, counts = self.examples.valid, self.examples.valid_rows, self.examples.valid_count
+        rows, counts = self.examples.valid_rows, self.examples.valid_count
         if data is not None:
             n = len(jax.tree.leaves(data)[0])
-            held_out, rows, counts = jax.device_put(data, self._replicated), np.arange(n)[None], np.asarray([n])
-        rows, counts = np.asarray(rows), np.asarray(counts)
-        places, config = self._place(configs, np.zeros(len(layout.slots)), layout, 0, 0)
+            rows, counts = np.arange(n, dtype=np.int32)[None], np.asarray([n])
+            copies = [jax.device_put(data, device) for device in self.devices]
+        else:
+            copies = [held.train if held.valid is None else held.valid for held, _ in self._copies]
+        places = self._place(configs, np.zeros(len(layout.slots)), layout, 0, 0)
         size = -(-rows.shape[1] // -(-rows.shape[1] // 1024))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
         by_member = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
-        for i in range(-(-layout.tiles // devices)):
-            here = padded[places.replicate[i] % len(rows)]  # [D, n]
-            for at in range(0, here.shape[1], size):
-                part = self._outcomes(
-                    i,
-                    state.member,
-                    config,
-                    self.examples.train if held_out is None else held_out,
-                    here[:, at : at + size],
+        members = split(state.member, self.devices)
+        for i, at in itertools.product(range(-(-layout.tiles // devices)), range(0, padded.shape[1], size)):
+            parts = [
+                self._outcomes(
+                    members[device],
+                    jax.tree.map(lambda leaf, n=i, d=device: leaf[n, d], places.config),
+                    np.int32(i),
+                    copies[device],
+                    padded[places.replicate[i, device] % len(rows), at : at + size],
                 )
-                by_member[i, :, :, at : at + size] = part
+                for device in range(devices)
+            ]
+            by_member[i, :, :, at : at + size] = jax.device_get(parts)
         by_member = by_member.reshape(-1, padded.shape[1])
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
@@ -210,29 +208,20 @@ class Population:
             found[:, column, rows[fold, : counts[fold]]] = np.where(diverged[:, [column]], np.nan, values)
         return found
 
-    def _place(self, configs, trials, layout, start, stop) -> tuple[Places, dict[str, np.ndarray]]:
+    def _place(self, configs, trials, layout, start, stop) -> Places:
         n, d = self.shape
         if layout.tiles > n * d:
             raise ValueError(f"layout: expected at most {n * d} tiles, got {layout.tiles}")
 
-        def tiled(values: np.ndarray) -> np.ndarray:
-            full = np.zeros((n * d, *np.shape(values)[1:]), np.asarray(values).dtype)
+        def tiled(values: Any, dtype: Any = np.int32) -> np.ndarray:
+            full = np.zeros((n * d, *np.shape(values)[1:]), dtype)
             full[: layout.tiles] = values
             return full.reshape(n, d, *np.shape(values)[1:])
 
         row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
-        slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
-        slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
-        facts = [np.broadcast_to(np.asarray(f, np.int32), layout.tiles) for f in (layout.replicate, start, stop)]
-        places = Places(
-            replicate=tiled(facts[0]),
-            start=tiled(facts[1]),
-            stop=tiled(facts[2]),
-            trial=tiled(np.asarray(trials, np.int32)[row]),
-            slots=slots,
-            tiles=np.asarray([-(-(layout.tiles - device) // d) for device in range(d)], np.int32),
-        )
-        return places, {name: tiled(np.asarray(configs[name], dtype)[row]) for name, dtype in self.traced.items()}
+        start, stop = (tiled(np.broadcast_to(epoch, layout.tiles)) for epoch in (start, stop))
+        config = {name: tiled(np.asarray(configs[name])[row], dtype) for name, dtype in self.traced.items()}
+        return Places(tiled(layout.replicate), start, stop, tiled(np.asarray(trials)[row]), config)
 
     def rows_for(self, replicates: int) -> int:
         """Trials with so many replicates that fit at once."""
@@ -256,57 +245,35 @@ class Population:
         )
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct((n, d, t, *s.shape), s.dtype, sharding=self._sharded), one)
 
-    def _compile(self):
-        t = self.capacity.tile
-        none = np.zeros(0, np.int32)
-        layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
-        split, each, whole = PartitionSpec(None, "device"), PartitionSpec("device"), PartitionSpec()
-        configs = {name: np.zeros(0, dtype) for name, dtype in self.traced.items()}
-        places, config = self._place(configs, np.zeros(1), layout, 0, 0)
+    def _compile(self) -> list[Any]:
+        """The step of each device. They are one program, traced once, that knows nothing of other devices: a program
+        partitioned over several is optimised in another order than one for a single device, and rounds otherwise."""
 
-        def step(state: State, config, places: Places, examples: Examples, root: jax.Array):
+        def step(state: State, places: Places, filled: jax.Array, examples: Examples, root: jax.Array) -> State:
             self.compilations += 1  # runs when the step is traced, and only then
-            train = jax.shard_map(
-                partial(_train_tiles, self),
-                mesh=self.mesh,
-                in_specs=(split, split, Places(split, split, split, split, whole, each), whole, whole),
-                out_specs=split,
-                check_vma=False,
-            )
-            state = train(state, config, places, examples, root)
-            return state, _rank(self, state, places)
+            return _train_tiles(self, state, places, filled, examples, root)
+
+        t, none = self.capacity.tile, np.zeros(0, np.int32)
+        layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
+        places = self._place(dict.fromkeys(self.traced, none), np.zeros(1), layout, 0, 0)
+        jitted = jax.jit(step, donate_argnums=0)
+
+        def lowered(device: Any) -> Any:
+            def here(s: Any, shape: Any = None) -> jax.ShapeDtypeStruct:
+                return jax.ShapeDtypeStruct(shape or s.shape, s.dtype, sharding=SingleDeviceSharding(device))
+
+            def mine(s: Any) -> jax.ShapeDtypeStruct:
+                return here(s, (s.shape[0], 1, *s.shape[2:]))
+
+            state, facts = jax.tree.map(mine, self.abstract_state()), jax.tree.map(mine, places)
+            return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, self._copies[0]))
 
         began = time.perf_counter()
-        shardings = (jax.tree.map(lambda _: self._sharded, self.abstract_state()), None)
-        compiled = (
-            jax.jit(step, donate_argnums=0, out_shardings=shardings)
-            .lower(self.abstract_state(), config, places, self.examples, self.root)
-            .compile()
-        )
+        programs = [lowered(device) for device in self.devices]
+        with ThreadPoolExecutor(len(programs)) as pool:
+            compiled = list(pool.map(lambda program: program.compile(), programs))
         self.compile_s = time.perf_counter() - began
         return compiled
-
-
-def examples_of(task: Task, folds: np.ndarray | None = None) -> Examples:
-    """The shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
-
-    def stack(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        width = max(len(r) for r in rows)
-        return (
-            np.stack([np.pad(r, (0, width - len(r))) for r in rows]).astype(np.int32),
-            np.asarray([len(r) for r in rows], np.int32),
-        )
-
-    train, valid = task.train, task.valid
-    if folds is None:
-        train_rows, valid_rows = [np.arange(task.n_train)], [np.arange(task.n_valid)]
-    else:
-        train, valid = joined(task.train, task.valid), None
-        numbers = range(int(folds.max()) + 1)
-        train_rows = [np.flatnonzero(folds != f) for f in numbers]
-        valid_rows = [np.flatnonzero(folds == f) for f in numbers]
-    (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
-    return Examples(train, valid, train_rows, valid_rows, train_count, valid_count)
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:
@@ -314,24 +281,22 @@ def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:
     return flat.at[source].get(mode="promise_in_bounds").reshape(leaf.shape)
 
 
-def _train_tiles(population: Population, state: State, config, places: Places, examples: Examples, root) -> State:
+def _train_tiles(population: Population, state: State, places: Places, filled, examples: Examples, root) -> State:
     """Runs on each device: its filled tiles one after another, in place."""
 
     def body(i, state):
         def pick(leaf):
             return lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0]
 
-        replicate, start, stop, trial = (pick(fact) for fact in places[:4])
-        place = Places(replicate, start, stop, trial, places.slots, places.tiles)
-        tile = _train_tile(population, jax.tree.map(pick, state), jax.tree.map(pick, config), place, examples, root)
+        tile = _train_tile(population, jax.tree.map(pick, state), jax.tree.map(pick, places), examples, root)
         return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b[None], i, 0), state, tile)
 
-    return lax.fori_loop(0, places.tiles[0], body, state)
+    return lax.fori_loop(0, filled, body, state)
 
 
-def _train_tile(population: Population, tile: State, config, place: Places, examples: Examples, root) -> State:
-    """T members of one replicate from epoch `start` to `stop`."""
-    task, paired = population.task, population.paired
+def _train_tile(population: Population, tile: State, place: Places, examples: Examples, root) -> State:
+    """T members of one replicate from epoch `start` to `stop`; `place` is that of the tile, without [N, D]."""
+    task, paired, config = population.task, population.paired, place.config
     fold = place.replicate % len(examples.train_count)
     count = examples.train_count[fold]
     held_out = examples.train if examples.valid is None else examples.valid
@@ -421,64 +386,16 @@ def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count
 
     shape = jax.eval_shape(lambda: chunk(0, (0.0, 0.0)))
     total, squares = lax.fori_loop(0, chunks, chunk, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
-    n = count.astype(jnp.float32)
-    mean = total / n
-    return mean, jnp.maximum(squares / n - mean * mean, 0.0)
+    share = 1 / count.astype(jnp.float32)  # XLA turns divisions by a scalar into this in some programs, not in all
+    mean = total * share
+    return mean, jnp.maximum(squares * share - mean * mean, 0.0)
 
 
-def _outcomes(population: Population, i, member: Member, config, data: Any, rows) -> jax.Array:
-    """f32[D, T, B], the metric of the i-th tile of every device on rows i32[D, B] of `data`."""
-    task, static = population.task, population.static
+def _outcomes(task: Task, static: dict[str, Any], member: Member, config, i, data: Any, rows) -> jax.Array:
+    """f32[T, B], the metric of the i-th tile of a device on rows i32[B] of `data`."""
 
     def one(member: Member, batch: Any, config) -> jax.Array:
         return task.evaluate(member.variables, batch, static | config)[task.metric].astype(jnp.float32)
 
-    def mine(i, member, config, data, rows):
-        pick = lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0]  # noqa: E731
-        batch = jax.tree.map(lambda a: a[rows[0]], data)
-        return jax.vmap(one, (0, None, 0))(jax.tree.map(pick, member), batch, jax.tree.map(pick, config))[None]
-
-    split, whole = PartitionSpec(None, "device"), PartitionSpec()
-    specs = (whole, split, split, whole, PartitionSpec("device"))
-    mapped = jax.shard_map(
-        mine, mesh=population.mesh, in_specs=specs, out_specs=PartitionSpec("device"), check_vma=False
-    )
-    return mapped(i, member, config, data, rows)
-
-
-def _rank(population: Population, state: State, places: Places) -> Ranked:
-    """Scores of trials from those of their members, in an order of operations that no shape changes."""
-    slots, flat = places.slots, lambda leaf: leaf.reshape(-1, *leaf.shape[3:])
-    there = slots >= 0
-    n = there.sum(1).astype(jnp.float32)
-    curve, spread, diverged_at = (flat(leaf)[jnp.maximum(slots, 0)] for leaf in state[1:])
-    tile_stop = flat(jnp.broadcast_to(places.stop[..., None], places.trial.shape))
-    last = jnp.maximum(tile_stop[jnp.maximum(slots[:, 0], 0)] - 1, 0)
-    final = jnp.take_along_axis(curve, last[:, None, None, None, None], axis=2)[:, :, 0, 1, population.metric]
-
-    def mean(values: jax.Array) -> jax.Array:
-        """Over replicates, added one after another."""
-        total = jnp.zeros_like(values[:, 0])
-        for r in range(values.shape[1]):
-            here = there[:, r].reshape(-1, *(1,) * (total.ndim - 1))
-            total = total + jnp.where(here, values[:, r], 0.0)
-        return total / n.reshape(-1, *(1,) * (total.ndim - 1))
-
-    score = mean(final)
-    between = mean((final - score[:, None]) ** 2) / jnp.maximum(n - 1, 1)
-    examples = jnp.where(places.slots[:, 0] >= 0, spread[:, 0], jnp.nan) / population.examples.valid_count[0].astype(jnp.float32)
-    failed = jnp.where(there & (diverged_at > 0), diverged_at, jnp.iinfo(jnp.int32).max).min(1)
-    failed = jnp.where(failed == jnp.iinfo(jnp.int32).max, 0, failed)
-    score = jnp.where((n > 0) & (failed == 0), score, jnp.nan)
-    signed = score if population.task.mode == "max" else -score
-    bad = jnp.isnan(signed).astype(jnp.int32)
-    rows = jnp.arange(len(slots), dtype=jnp.int32)
-    order = lax.sort((bad, jnp.where(bad == 1, 0.0, -signed), rows), num_keys=3)[2]
-    return Ranked(
-        order=order,
-        score=score,
-        stderr=jnp.sqrt(jnp.where(n > 1, between, examples)),
-        replicate_scores=jnp.where(there, final, jnp.nan),
-        curve=mean(curve),
-        diverged_at=failed,
-    )
+    tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
+    return jax.vmap(one, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)

@@ -1,4 +1,4 @@
-"""The book's network, trained by plain NumPy from the same weights and minibatches, agrees with a population's member."""
+"""The book's network, trained by plain NumPy from the same weights and minibatches, agrees with a member."""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def main() -> None:
             took = sum(record(ledger, number, size) for number in range(trials // size))
         megabytes = (directory / "ledger.sqlite").stat().st_size / 1e6
         share = took / MINUTE
-        print(f"recording {trials} trials in rounds of {size}: {took:.2f} s, {share:.2%} of a minute, {megabytes:.0f} MB")
+        print(
+            f"recording {trials} trials in rounds of {size}: {took:.2f} s, {share:.2%} of a minute, {megabytes:.0f} MB"
+        )
         stop = multiprocessing.Event()
         writer = multiprocessing.Process(target=go_on, args=(directory, trials // size, size, stop))
         writer.start()

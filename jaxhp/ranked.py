@@ -1,0 +1,81 @@
+"""What a step of a population tells: every trial's score, its error, its curve, and the order of trials."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+class Ranked(NamedTuple):
+    """What a step tells of its trials: P rows, of which the first ones are filled."""
+
+    order: Any  # i32[P], rows best first, diverged and empty ones last, ties by row
+    score: Any  # f32[P], mean over replicates, NaN if any of them diverged
+    stderr: Any  # f32[P]
+    replicate_scores: Any  # f32[P, R]
+    curve: Any  # f32[P, E, 2, M], mean over replicates
+    diverged_at: Any  # i32[P], the first epoch in which a replicate diverged, 0 for none
+
+
+def rank_trials(
+    curve: jax.Array,
+    spread: jax.Array,
+    diverged_at: jax.Array,
+    stop: jax.Array,
+    slots: jax.Array,
+    *,
+    metric: int,
+    mode: str,
+    n_valid: int,
+) -> Ranked:
+    """Scores of trials from those of their members, in an order of operations that no shape changes.
+
+    Args:
+      curve, spread, diverged_at: see `population.State`; [N, D, T, ...].
+      stop: i32[N, D], the epochs that each tile was trained to.
+      slots: i32[P, R], the member of each trial's replicate, counted through N, D and T; -1 for none.
+      metric: the column of `curve` that is the score.
+      mode: "max" or "min".
+      n_valid: validation examples of a member.
+    """
+    there = slots >= 0
+    n = there.sum(1).astype(jnp.float32)
+    share = 1 / n  # XLA turns divisions by what is broadcast into this in some programs, not in all
+    place = jnp.maximum(slots, 0)
+    tile = spread.shape[2]
+    curve, spread, diverged_at = (
+        leaf.reshape(-1, *leaf.shape[3:])[place] for leaf in (curve, spread, diverged_at)
+    )  # [P, R, ...]
+    last = jnp.maximum(stop.reshape(-1)[place[:, 0] // tile] - 1, 0)
+    final = jnp.take_along_axis(curve, last[:, None, None, None, None], axis=2)[:, :, 0, 1, metric]
+
+    def mean(values: jax.Array) -> jax.Array:
+        """Over replicates, added one after another."""
+        total = jnp.zeros_like(values[:, 0])
+        for r in range(values.shape[1]):
+            here = there[:, r].reshape(-1, *(1,) * (total.ndim - 1))
+            total = total + jnp.where(here, values[:, r], 0.0)
+        return total * share.reshape(-1, *(1,) * (total.ndim - 1))
+
+    score = mean(final)
+    between = mean((final - score[:, None]) ** 2) / jnp.maximum(n - 1, 1)
+    examples = jnp.where(there[:, 0], spread[:, 0], jnp.nan) * np.float32(1 / n_valid)
+    failed = jnp.where(there & (diverged_at > 0), diverged_at, jnp.iinfo(jnp.int32).max).min(1)
+    failed = jnp.where(failed == jnp.iinfo(jnp.int32).max, 0, failed)
+    score = jnp.where((n > 0) & (failed == 0), score, jnp.nan)
+    signed = score if mode == "max" else -score
+    bad = jnp.isnan(signed).astype(jnp.int32)
+    rows = jnp.arange(len(slots), dtype=jnp.int32)
+    order = lax.sort((bad, jnp.where(bad == 1, 0.0, -signed), rows), num_keys=3)[2]
+    return Ranked(
+        order=order,
+        score=score,
+        stderr=jnp.sqrt(jnp.where(n > 1, between, examples)),
+        replicate_scores=jnp.where(there, final, jnp.nan),
+        curve=mean(curve),
+        diverged_at=failed,
+    )
