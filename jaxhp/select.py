@@ -3,7 +3,8 @@
 The choice and the number that is reported share no replicate: finalists compete on the first half of their fresh
 replicates, and the chosen one's mean is taken on the second half (and, where a holdout was allotted, on validation
 examples that nothing was chosen by). So the estimate knows nothing of what luck of the seeds (with a holdout: of seeds
-and examples) made the choice look good, and needs no correction for it. All comparisons are of paired differences: replicate r is the same seed for every trial.
+and examples) made the choice look good, and needs no correction for it. All comparisons are of paired differences:
+replicate r is the same seed for every trial.
 """
 
 from __future__ import annotations
