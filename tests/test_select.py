@@ -263,3 +263,27 @@ def test_of_equal_trials_the_estimate_is_unbiased(replicates):
     assert np.mean(raw) > 2.5  # in standard errors of one score
     assert abs(np.mean(errors)) < 3 * np.std(errors) / np.sqrt(200)
     assert 0.9 <= np.mean(hits) <= 0.99
+
+
+def test_with_a_holdout_the_estimate_is_unbiased_where_examples_suit_some_configs():
+    errors, hits, raw = [], [], []
+    for world in range(200):
+        rng = np.random.default_rng([world, 7])
+        suits = 6 * rng.normal(size=(256, 2 * N))  # the same for every seed; all configs are equally good
+        score = suits[:, :N].mean(1) + 0.3 * rng.normal(size=256)
+        best = np.argsort(-score)[:8]
+        trials = [Trial(int(i), {}, score=float(score[i])) for i in best]
+
+        def play(who, replicates, rng=rng, suits=suits[best]):
+            found = suits[who][:, None] + 0.3 * rng.normal(size=(len(who), len(replicates), 1))
+            return Played(found[:, :, :N], found[:, :, N:])
+
+        near = {t.trial_id: float(value) for t, value in zip(trials, rng.normal(size=8), strict=True)}
+        found = contest(trials, near, Finals(8, 8), play, mode="max", n_tried=256).estimate
+        assert found.held_out
+        errors.append(found.mean)
+        hits.append(found.low <= 0 <= found.high)
+        raw.append(score[best[0]])
+    assert np.mean(raw) / np.hypot(6 / N**0.5, 0.3) > 2.5  # in standard errors of one score
+    assert abs(np.mean(errors)) < 3 * np.std(errors) / np.sqrt(200)
+    assert 0.9 <= np.mean(hits) <= 0.99
