@@ -118,7 +118,7 @@ class LogUniform(Parameter):
             )
 
     def value(self, u: float) -> float:
-        return min(max(self.low * math.exp(u * math.log(self.high / self.low)), self.low), self.high)
+        return min(max(self.low ** (1 - u) * self.high**u, self.low), self.high)
 
     def unit(self, value: Any) -> float:
         inside = self._check_inside(value, self.low, self.high)
