@@ -112,7 +112,7 @@ def _present(result: Result, directory: Path) -> None:
 def _show(options: argparse.Namespace) -> None:
     if options.top is not None and options.top < 1:
         raise ValueError(f"--top: expected at least 1, got {options.top}")
-    result = Result.load(options.dir)
+    result = Result.load(options.dir, options.top or (None if options.json else 10))
     if options.json:
         print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
     else:

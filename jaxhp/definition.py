@@ -21,7 +21,7 @@ from jaxhp.select import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.store.manifest import environment
 from jaxhp.strategies import Strategy
-from jaxhp.task import Shapes, Task, check
+from jaxhp.task import Recorded, Shapes, Task, check
 from jaxhp.training import Group
 from jaxhp.types import Config
 
@@ -137,7 +137,8 @@ class Definition:
         static = self.space.static(config)
         key = self._key(static)
         if key not in self._members:
-            task = self._task if isinstance(self._task, Task) else self._task(static)
+            reads: set[str] = set()
+            task = self._task if isinstance(self._task, Task) else self._task(Recorded(static, reads))
             if not isinstance(task, Task):
                 raise TypeError(f"task: expected a Task or a function that returns one, got {type(task).__name__}")
             if self.finals and self.finals.holdout is not None:
@@ -146,7 +147,7 @@ class Definition:
             abstract = static | {n: jax.ShapeDtypeStruct((), dtype) for n, dtype in traced.items()}
             if self.folds:
                 check_folds(task, self.folds)
-            self._members[key] = (task, check(task, abstract), abstract)
+            self._members[key] = (task, check(task, abstract, reads), abstract)
         return self._members[key]
 
     def holdout(self, config: Config) -> Any:

@@ -78,7 +78,7 @@ class Experiment:
         """
         found = getattr(_load(self.file), self.name, None)
         if not isinstance(found, Search):
-            raise ValueError(f"{self.file}: expected a jaxhp.Search named {self.name!r}, got {found!r}")
+            raise ValueError(f"{self.file}: expected a jaxhp.Search named {self.name!r}, got {type(found).__name__}")
         if self.smoke:
             found = found.changed(**_smaller(found))
         return found.changed(**self.changes) if self.changes else found

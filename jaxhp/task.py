@@ -132,7 +132,7 @@ class Shapes(NamedTuple):
     metrics: tuple[str, ...]  # names in the order of a curve's columns
 
 
-class _Recorded(dict):
+class Recorded(dict):
     """A config that remembers which of its names were read."""
 
     def __init__(self, config: Mapping[str, Any], reads: set[str]):
@@ -166,20 +166,21 @@ class _Recorded(dict):
         return super().values()
 
 
-def check(task: Task, config: Mapping[str, Any]) -> Shapes:
+def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) -> Shapes:
     """Runs every function of the task on shapes alone, and says in one line what does not fit.
 
     Args:
       config: one config; its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
+      reads: names that were read of it already, by whoever made the task.
     """
-    reads: set[str] = set()
+    reads = set() if reads is None else reads
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
 
     def shape(name: str, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return jax.eval_shape(
-                lambda traced, *args: function(*args, _Recorded(static | traced, reads)), traced, *args
+                lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args
             )
         except KeyError as error:
             if error.args and error.args[0] in reads and error.args[0] not in config:

@@ -1,0 +1,180 @@
+"""The command line, on a small experiment file: what it prints, and what it says when something does not fit."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxhp.cli import main
+from jaxhp.experiment import Experiment
+from jaxhp.store import Ledger
+
+FILE = """
+from pathlib import Path
+import numpy as np, jax, optax
+import jaxhp as hp
+
+x = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+data = {"x": x, "y": x.sum(1)}
+train, valid = hp.split(data)
+task = hp.Task(
+    lambda key, config: {"w": 0.1 * jax.random.normal(key, (4,))},
+    lambda p, batch, key, config: ((batch["x"] @ p["w"] - batch["y"]) ** 2).mean(),
+    lambda p, batch, config: {"error": (batch["x"] @ p["w"] - batch["y"]) ** 2},
+    lambda config: optax.sgd(config["lr"]),
+    train=train, valid=valid, test=valid, batch_size=8, metric="error", mode="min",
+)
+space = hp.Space(lr=hp.LogUniform(1e-4, 0.3))
+search = hp.Search(task, space, hp.Narrowing(population=12, rounds=2), epochs=4, finals=hp.Finals(2, 4))
+long = search.changed(epochs=200_000, population=2, rounds=1, finals=None)
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("experiment") / "small.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(file, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    assert main(["run", str(file), "--dir", str(directory)]) == 0
+    return directory
+
+
+def out(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    return code, *capsys.readouterr()
+
+
+def test_run_ends_with_a_table_a_picture_and_the_choice(file, done, capsys):
+    code, shown, _ = out(capsys, "run", file, "--dir", done)  # finished: it is shown again, and not run
+    assert code == 0
+    assert shown.splitlines()[0].split() == [
+        "rank",
+        "trial",
+        "error",
+        "±",
+        "stderr",
+        "finals",
+        "lr",
+        "epochs",
+        "round",
+        "status",
+    ]
+    assert "chosen    trial" in shown
+    assert "raw best  error" in shown
+    assert (done / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_show_prints_ranked_trials_as_json(done, capsys):
+    code, shown, _ = out(capsys, "show", done, "--json")
+    assert code == 0
+    trials = json.loads(shown)
+    assert len(trials) == 24
+    assert {"trial_id", "config", "score", "status", "round", "epochs"} <= set(trials[0])
+    scores = [t["score"] for t in trials if t["score"] is not None]
+    assert scores == sorted(scores)
+    assert json.loads(out(capsys, "show", done, "--top", 3, "--json")[1]) == trials[:3]
+    assert len(out(capsys, "show", done, "--top", 3)[1].split("\n\n")[0].splitlines()) == 4
+
+
+def test_plan_trains_nothing(file, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, shown, _ = out(capsys, "plan", file, "--json", "--set", "epochs=7")
+    assert code == 0
+    plan = json.loads(shown)
+    assert plan["rungs"] == [[12, 7], [12, 7]]
+    assert {"tile", "waves", "peak_bytes", "epoch_flops"} <= set(plan["groups"][0])
+    assert "MFLOP a member and epoch" in out(capsys, "plan", file)[1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
+    expected = out(capsys, "digest", done)[1]
+    assert len(expected.strip()) == 64
+    main(["run", str(file), "--dir", str(tmp_path / "same")])
+    main(["run", str(file), "--dir", str(tmp_path / "other"), "--seed", "1"])
+    capsys.readouterr()
+    assert out(capsys, "digest", tmp_path / "same")[1] == expected
+    assert out(capsys, "digest", tmp_path / "other")[1] != expected
+
+
+def test_smoke_and_set_change_the_search(file, tmp_path, capsys):
+    assert main(["run", str(file), "--dir", str(tmp_path), "--smoke", "--set", "population=3"]) == 0
+    assert len(json.loads(out(capsys, "show", tmp_path, "--json")[1].split("picture")[-1].split("\n", 1)[1])) == 6
+
+
+def test_test_opens_the_sealed_data_and_counts(file, tmp_path, capsys):
+    main(["run", str(file), "--dir", str(tmp_path), "--smoke"])
+    capsys.readouterr()
+    code, shown, told = out(capsys, "test", tmp_path, "--seeds", 2)
+    assert code == 0
+    assert f"running the code of {file}:search (smoke)" in told
+    assert "test      error" in shown
+    assert "opening 2: no longer a test" in out(capsys, "test", tmp_path, "--seeds", 2)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "missing.py"], "missing.py: expected an experiment, a Python file; found none"),
+        (["run", "{file}:task"], "expected a jaxhp.Search named 'task', got Task"),
+        (["run", "{file}", "--set", "epoch=3"], "epoch: expected an argument of the search or its strategy (epochs,"),
+        (["run", "{file}", "--set", "epochs"], "--set: expected KEY=VALUE, got 'epochs'"),
+        (["run", "{file}", "--set", "epochs=many"], "epochs: expected an integer, got 'many'"),
+        (["run", "{file}", "--dir", "{done}", "--seed", "5"], "holds another search: its seed is 0, now it is 5"),
+        (["show", "{empty}"], "expected a run directory, found no manifest.json in it"),
+        (["show", "{done}", "--top", "0"], "--top: expected at least 1, got 0"),
+        (["digest", "{empty}"], "{empty}"),
+        (["resume", "{empty}"], "expected a run directory"),
+    ],
+)
+def test_what_does_not_fit_gets_one_line(arguments, told, file, done, tmp_path, capsys):
+    names = {"file": file, "done": done, "empty": tmp_path}
+    code, _, line = out(capsys, *(a.format(**names) for a in arguments))
+    assert code == 2
+    assert line.startswith("jaxhp: ")
+    assert told.format(**names) in line
+    assert line.count("\n") == 1
+
+
+def test_an_error_in_the_file_names_its_line(tmp_path, capsys):
+    file = tmp_path / "bad.py"
+    file.write_text("import jaxhp as hp\n\nspace = hp.Space(lr=hp.LogUniform(1, 0.1))\n")
+    code, _, line = out(capsys, "plan", file)
+    assert code == 2
+    assert line == ("jaxhp: LogUniform: expected low < high, got low=1, high=0.1\n" + f"  at {file}, line 3\n")
+
+
+def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
+    """A real process, a real SIGTERM, and the command that it names."""
+    directory = tmp_path / "run"
+    command = [sys.executable, "-m", "jaxhp.cli", "run", f"{file}:long", "--dir", str(directory)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (directory / "ledger.sqlite").exists():
+            with Ledger(directory) as ledger:
+                if ledger.round(0) is not None:
+                    break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75, told
+    assert f"jaxhp resume {directory}" in told
+    record = json.loads((directory / "manifest.json").read_text())["experiment"]
+    assert Experiment.from_json(record) == Experiment(str(file), "long", {}, False)
+
+
+@pytest.mark.parametrize(
+    "record", [None, [], {}, {"file": "x.py"}, {"file": 1, "name": "a", "changes": {}, "smoke": False}]
+)
+def test_a_record_of_something_else_is_refused(record):
+    with pytest.raises(ValueError, match="expected the record of an experiment file"):
+        Experiment.from_json(record)
