@@ -1,0 +1,38 @@
+"""What the README shows works: its Python runs, its commands exist, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxhp.cli import _parser
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+TEXT = README.read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_its_python_runs(number, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), names)
+    assert np.isfinite(names["result"].best.score)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["result"].best.params))
+
+
+def test_its_two_commands_come_first():
+    commands = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.M | re.S)
+    assert [c.strip().split()[:2] for c in commands] == [["pip", "install"]] * 2
+
+
+def test_it_lists_the_commands_that_there_are():
+    listed = set(re.findall(r"^jaxhp (\w+)", TEXT, re.M))
+    assert listed == set(_parser()._subparsers._group_actions[0].choices)
+
+
+def test_its_links_lead_to_files():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert target.startswith("http") or (README.parent / target).exists(), target
