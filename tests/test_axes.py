@@ -1,0 +1,47 @@
+"""Which weights meet the shared minibatch is found in the program, not guessed from names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.axes import from_axes, member_axes, to_axes
+
+F32 = jnp.float32
+BATCH = jax.ShapeDtypeStruct((10, 2, 3), F32)
+SHAPES = {
+    "first": jax.ShapeDtypeStruct((6, 4), F32),
+    "second": jax.ShapeDtypeStruct((4, 5), F32),
+    "bias": jax.ShapeDtypeStruct((4,), F32),
+}
+
+
+def axes(loss, opt_state=()):
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return member_axes(loss, SHAPES, BATCH, key, {"lr": jax.ShapeDtypeStruct((), F32)}, opt_state)
+
+
+def test_the_first_layer_is_found_through_reshapes_and_jit():
+    def loss(p, batch, key, config):
+        x = jax.jit(lambda b: b.reshape(10, 6) / 2)(batch)
+        h = jax.jit(lambda x, w, b: x @ w + b)(x, p["first"], p["bias"])
+        return (jnp.tanh(h) @ p["second"]).sum() * config["lr"]
+
+    momentum = {"trace": SHAPES, "count": jax.ShapeDtypeStruct((), jnp.int32)}
+    found = axes(loss, momentum)
+    assert found.variables == {"first": 1, "second": 0, "bias": 0}
+    assert found.opt_state == {"trace": {"first": 1, "second": 0, "bias": 0}, "count": 0}
+
+
+def test_what_depends_on_the_member_is_not_shared():
+    def loss(p, batch, key, config):
+        return ((batch.reshape(10, 6) * config["lr"]) @ p["first"]).sum() + p["second"].sum() + p["bias"].sum()
+
+    assert set(jax.tree.leaves(axes(loss).variables)) == {0}
+
+
+def test_axes_and_back():
+    tree = {"a": np.arange(24).reshape(2, 3, 4), "b": np.arange(6).reshape(2, 3)}
+    where = {"a": 1, "b": 0}
+    moved = to_axes(tree, where)
+    assert moved["a"].shape == (3, 2, 4)
+    np.testing.assert_array_equal(from_axes(moved, where)["a"], tree["a"])
