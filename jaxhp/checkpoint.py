@@ -40,7 +40,9 @@ class Checkpoints:
         self._folder = (ledger.directory / "checkpoints").absolute()
         self.seconds, self.bytes = 0.5, 2**26
         named = {saved.name for saved in ledger.checkpoints()}
-        if self._folder.is_dir() and not self._folder.is_symlink():
+        if self._folder.is_symlink():
+            raise ValueError(f"{self._folder}: expected a folder, got a link to {os.readlink(self._folder)}")
+        if self._folder.is_dir():
             for entry in self._folder.iterdir():
                 if entry.name not in named:
                     _remove(entry)

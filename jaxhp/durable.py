@@ -21,7 +21,7 @@ from jaxhp.store.files import crash_point
 from jaxhp.training import Outcome, Progress, Rows, Snapshot, Trainer, merge
 
 _OWN = 2**30  # added to the names of rows that continue themselves, to tell them from those of the round before
-_SHARE = 10  # at a rung, members are saved if that takes at most a tenth of the time since the last time
+_SHARE = 10  # saving may take at most a tenth of the training time since the last time
 
 
 class Durable:
@@ -104,9 +104,15 @@ class Durable:
             return
         held = {group.key: group.held() for group in self.trainer.groups.values() if group.place}
         size = sum(leaf.nbytes for members in held.values() for leaf in members.leaves)
-        asked = self._signals.received is not None
-        if asked or self._unsaved_s >= min(self._checkpoint_s, _SHARE * self._checkpoints.cost(size)):
+        if self._worth(size):
             self._save(number, Snapshot(held, np.zeros(0, np.int32), None), complete=True)
+
+    def _worth(self, size: int) -> bool:
+        """Whether so many bytes should be saved: before stopping always, else where it takes little of the time."""
+        assert self._checkpoints is not None
+        if self._signals.received is not None or self._checkpoint_s == 0:
+            return True
+        return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
 
     def stop_if_asked(self) -> None:
         if self._signals.received is not None:
@@ -143,9 +149,7 @@ class Durable:
             self._unsaved_s += p.seconds
             if p.last or self._checkpoints is None:
                 return
-            asked = self._signals.received is not None
-            worth = self._checkpoint_s == 0 or self._unsaved_s >= _SHARE * self._checkpoints.cost(p.state_bytes)
-            if asked or (worth and self._unsaved_s >= self._checkpoint_s):
+            if self._worth(p.state_bytes) and (self._unsaved_s >= self._checkpoint_s or self._signals.received):
                 self._save(number, p.snapshot(), complete=False)
             self.stop_if_asked()
 

@@ -67,10 +67,11 @@ class Run:
         finished = (t for t in ledger.trials() if t.status is not Status.RUNNING)
         self.trials: dict[int, Trial] = {t.trial_id: t for t in finished}
         self.networks: dict[int, Any] = {}  # of the trials that may be chosen, as far as they were at hand
+        self.began, self.earlier = time.perf_counter(), ledger.spent()
 
     def go(self) -> Result:
         """Runs what is left, and returns what was found."""
-        began, search, ledger = time.perf_counter(), self.search, self.ledger
+        search, ledger = self.search, self.ledger
         params = None
         if ledger.meta("finished") is None:
             try:
@@ -79,12 +80,13 @@ class Run:
                         self.display.note(line)
                     params = self._run()
             except Stopped as stopped:
+                ledger.record_spent(self._spent())
                 print(stopped.message, file=sys.stderr)
                 raise
         self.work.clear()
         result = Result(ledger, search.task.metric, search.task.mode, params)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
-            write_json(ledger.directory / "summary.json", self._summary(result, time.perf_counter() - began))
+            write_json(ledger.directory / "summary.json", self._summary(result))
             crash_point("summary written")
         return result
 
@@ -172,7 +174,7 @@ class Run:
         rows = Rows(configs, asked.trials, parent, start, np.arange(len(parent), dtype=np.int32))
         outcome = self.work.train(asked.number, rows, range(search.width), epochs, keep=keep, progress=progress)
         finished = [self._finished(draft, outcome, row, epochs) for row, draft in enumerate(drafts)]
-        self.ledger.finish(asked.number, finished, outcome.score, time.perf_counter() - began)
+        self.ledger.finish(asked.number, finished, outcome.score, time.perf_counter() - began, self._spent())
         self.trials |= {trial.trial_id: trial for trial in finished}
         asked = asked._replace(scores=outcome.score)
         self.work.finished(asked, keep=keep)
@@ -222,15 +224,28 @@ class Run:
             parent=draft.parent,
         )
 
-    def _summary(self, result: Result, wall_s: float) -> dict[str, Any]:
-        populations = [group.population for group in self.work.trainer.groups.values()]
+    def _cost(self) -> dict[str, float]:
+        """Of this run, so far."""
+        trainer = self.work.trainer
+        populations = [group.population for group in trainer.groups.values()]
         return {
-            "wall_s": wall_s,
+            "wall_s": time.perf_counter() - self.began,
             "compile_s": sum(p.compile_s for p in populations),
-            "step_s": self.work.trainer.step_s,
+            "step_s": trainer.step_s,
             "compilations": sum(p.compilations for p in populations),
+            "epochs_trained": trainer.member_epochs,
+        }
+
+    def _spent(self) -> dict[str, float]:
+        """Of all runs; what one did after its last finished round before it was killed is not known."""
+        now = self._cost() | {"runs": 1}
+        return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+    def _summary(self, result: Result) -> dict[str, Any]:
+        """What the search cost, in this run, which finished it, and in the runs before."""
+        return self._cost() | {
+            "earlier_runs": self.earlier,
             "members": len(result.trials) * self.search.width,
-            "epochs_trained": self.work.trainer.member_epochs,
             "best": table_rows([result.best])[0],
             "digest": result.digest,
             "planned": {"flops": self.plan.flops, "peak_bytes": max(g.peak_bytes for g in self.plan.groups)},

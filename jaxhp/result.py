@@ -86,7 +86,7 @@ class Result:
             "the finals", lambda: {f.trial_id: scores[f.trial_id][: f.replicates] for f in finalists}
         )
         self.opened = len(ledger.events(OPENED))
-        self.tests = [ledger.decode("a test", Tested.from_event, event) for event in ledger.events(TESTED)]
+        self.tests = [ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)]
         self.search: Definition | None = None  # the one that ran in this process
         self.space: Space | None = None
         self._whole = top is None
@@ -190,10 +190,20 @@ class Result:
 
 def _choice(text: str) -> Choice:
     choice = Choice.from_json(json.loads(text))
-    numbers = [choice.trial_id, *(choice.estimate or ()), *(value for f in choice.finalists for value in f)]
-    if not all(isinstance(number, (int, float)) for number in numbers):
-        raise TypeError(f"expected numbers, got {text[:200]}")
+    _check_numbers(choice.trial_id, *(choice.estimate or ()), *(value for f in choice.finalists for value in f))
     return choice
+
+
+def _tested(event: Mapping[str, Any]) -> Tested:
+    found = Tested.from_event(event)
+    _check_numbers(*found.scores, found.trial_id, found.mean, found.low, found.high, found.opening)
+    return found
+
+
+def _check_numbers(*values: Any) -> None:
+    for value in values:
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"expected numbers, got {value!r:.100}")
 
 
 def table_rows(trials: list[Trial]) -> list[dict]:

@@ -56,8 +56,8 @@ class Search(Definition):
           quiet: print nothing.
           accept_environment: go on with a search that was begun on another kind of device or with other versions,
             although what is trained from here on may differ in its last bits.
-          checkpoint_s: members in training are saved at least every so many seconds of training; they are saved
-            sooner, at rungs, where that costs less than a tenth of the time. 0: after every call of the step.
+          checkpoint_s: members in training are saved every so many seconds of training, and at rungs; more rarely
+            where that would take more than a tenth of the time. 0: after every call of the step.
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
 
         Raises:

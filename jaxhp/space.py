@@ -31,8 +31,8 @@ _GRID = 2.0**24
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+    if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number within float64, got {value!r:.40}")
     return float(value)
 
 
@@ -260,7 +260,10 @@ class Space:
 
     def config(self, unit: Sequence[float] | np.ndarray) -> Config:
         """The config at a point f32[D] of the unit cube; conditional parameters that do not exist are absent."""
-        point = np.asarray(unit, np.float64)
+        try:
+            point = np.asarray(unit, np.float64)
+        except OverflowError:
+            raise ValueError("unit: expected values in [0, 1], got one beyond float64") from None
         if point.shape != (self.dim,):
             raise ValueError(f"unit: expected shape ({self.dim},), got {point.shape}")
         if not np.all((point >= 0) & (point <= 1)):

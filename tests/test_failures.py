@@ -1,8 +1,10 @@
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,8 +21,12 @@ from jaxhp.store import Ledger
 
 SCRIPT = """
 import sys
+import time
 sys.path.insert(0, {tests!r})
+from jaxhp.population import Population
 from small_search import search
+if "endless" in sys.argv:
+    Population.step = lambda *_: time.sleep(1000)
 search("halving").run(sys.argv[1], checkpoint_s=0)
 """
 
@@ -117,6 +123,67 @@ def test_a_full_disk_stops_cleanly_and_a_resume_goes_on(tmp_path):
     assert ends >= 3
 
 
+NOBODY = 65534
+
+
+def as_nobody(directory: Path, code: str) -> str:
+    """What a process prints that may not write to `directory`."""
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(directory)],
+            user=NOBODY if os.geteuid() == 0 else None,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    finally:
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    return done.stdout + done.stderr
+
+
+def test_a_directory_without_write_permission_is_refused_in_one_line_and_shown(tmp_path):
+    directory = Path(tempfile.mkdtemp())  # pytest's own are closed to other users
+    try:
+        shared("random").run(directory / "run", quiet=True)
+        writing = "import sys; from jaxhp.store import Ledger; Ledger(sys.argv[1], write=True)"
+        shown = as_nobody(directory, writing).strip().splitlines()[-1]
+        assert "dir: expected a writable directory, got" in shown
+        assert "Permission denied" in shown
+        reading = "import sys; from jaxhp.result import Result; print(Result.load(sys.argv[1] + '/run', 1).summary())"
+        assert "estimate  none: no finals were run" in as_nobody(directory, reading)
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.mark.slow
+def test_a_full_file_system_stops_cleanly_and_a_resume_goes_on(tmp_path):
+    """A real one, of 400 kB; resumed once it has been made larger."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a file system here: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(OSError, match=r"cannot be written|writable") as full:
+            for number in range(20):
+                shared("pbt").run(small / str(number), quiet=True, checkpoint_s=0)
+        directory = next(d for d in sorted(small.iterdir(), key=lambda d: int(d.name)) if str(d) in str(full.value))
+        kept = []
+        if (directory / "manifest.json").exists():
+            with Ledger(directory) as ledger:
+                kept = [t.trial_id for t in ledger.trials(curves=False) if t.epochs]
+        subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
+        result = shared("pbt").run(directory, quiet=True, checkpoint_s=0)
+        assert set(kept) <= {t.trial_id for t in result.trials}
+        assert result.digest == digest("pbt")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
 def wait_for(directory: Path, what, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -130,42 +197,42 @@ def wait_for(directory: Path, what, process: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
-def test_kill_and_signals_in_processes(script, tmp_path):
-    """kill -9, then SIGTERM, then two at once, each on the same directory; a second process is refused meanwhile."""
+def start(script: Path, directory: Path, *options: str) -> subprocess.Popen:
     environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_COMPILATION_CACHE_DIR": str(script.parent / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    directory = tmp_path / "run"
+    command = [sys.executable, str(script), str(directory), *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
-    def start() -> subprocess.Popen:
-        command = [sys.executable, str(script), str(directory)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
-    process = start()
-    wait_for(directory, lambda ledger: ledger.round(0) is not None, process)
-    with pytest.raises(RuntimeError, match=f"another process \\(pid {process.pid}\\)"):
-        Ledger(directory, write=True)
+def test_kill_and_signals_in_processes(script, tmp_path):
+    """kill -9, then SIGTERM, then Ctrl-C on one directory; a second process is refused meanwhile."""
+    process = start(script, tmp_path)
+    wait_for(tmp_path, lambda ledger: ledger.round(0) is not None, process)
+    with pytest.raises(RuntimeError, match=f"another process \\(pid {process.pid}\\) is running this search"):
+        shared("halving").run(tmp_path, quiet=True)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
+    for number, name in enumerate(("SIGTERM", "SIGINT"), 1):
+        process = start(script, tmp_path)
+        wait_for(tmp_path, lambda ledger, n=number: len(ledger.events("resume")) == n, process)
+        process.send_signal(getattr(signal, name))
+        _, shown = process.communicate()
+        assert process.returncode == 75, shown
+        assert f"{name}: stopping after this step" in shown
+        assert f"Go on with: python {script} {tmp_path}" in shown
+    process = start(script, tmp_path)
+    assert process.wait() == 0, process.communicate()[1]
+    assert Result.load(tmp_path).digest == digest("halving")
 
-    process = start()
-    wait_for(directory, lambda ledger: ledger.events("resume"), process)
-    process.send_signal(signal.SIGTERM)
-    _, shown = process.communicate()
-    assert process.returncode == 75, shown
-    assert f"Go on with: python {script} {directory}" in shown
 
-    process = start()
-    wait_for(directory, lambda ledger: len(ledger.events("resume")) > 1, process)
+def test_a_second_signal_stops_at_once(script, tmp_path):
+    process = start(script, tmp_path, "endless")
+    wait_for(tmp_path, lambda ledger: ledger.round(0) is not None, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.01)
+    time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    process.communicate()
-    assert process.returncode in (130, 75, 0)
-
-    process = start()
-    _, shown = process.communicate()
-    assert process.returncode == 0, shown
-    assert Result.load(directory).digest == digest("halving")
+    assert process.wait(10) == 128 + signal.SIGINT
+    with Ledger(tmp_path, write=True) as ledger:
+        assert len(ledger.trials()) == 9

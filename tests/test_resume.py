@@ -1,7 +1,9 @@
 import json
 import os
+import pickletools
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -216,6 +218,94 @@ def test_names_of_checkpoints_are_not_trusted(tmp_path, die_at):
     die_at("")
     assert run("random", tmp_path / "run").digest == digest("random")
     assert precious.is_dir()
+
+
+def test_links_do_not_lead_a_writer_out_of_the_directory(tmp_path, die_at):
+    die_at("checkpoint named", 1)
+    with pytest.raises(Killed):
+        run("random", tmp_path / "run")
+    die_at("")
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inside").write_text("x")
+    for name, expected in (
+        ("lock", "expected a writable directory"),
+        ("ledger.sqlite", "expected a ledger, got a link"),
+        ("checkpoints", "expected a folder, got a link"),
+    ):
+        path, aside = tmp_path / "run" / name, tmp_path / "aside"
+        path.rename(aside)
+        path.symlink_to(tmp_path / "folder" if name == "checkpoints" else precious)
+        with pytest.raises((ValueError, OSError), match=expected):
+            run("random", tmp_path / "run")
+        path.unlink()
+        aside.rename(path)
+    (tmp_path / "run" / "summary.json.tmp").symlink_to(precious)
+    assert run("random", tmp_path / "run").digest == digest("random")
+    assert precious.read_text() == (tmp_path / "folder" / "inside").read_text() == "x"
+
+
+def test_nothing_in_a_run_directory_is_a_pickle(tmp_path, die_at):
+    """Neither while it runs, with checkpoints of a finished round and of one under way, nor at the end."""
+
+    def pickles() -> list[Path]:
+        found = []
+        for path in filter(Path.is_file, tmp_path.rglob("*")):
+            content = path.read_bytes()
+            if content.startswith(b"\x80") or path.suffix in (".pkl", ".pickle"):
+                found.append(path)
+            try:
+                list(pickletools.genops(content))
+                found.append(path)
+            except Exception:  # not even readable as one
+                continue
+        return found
+
+    die_at("checkpoint named", 4)
+    with pytest.raises(Killed):
+        run("pbt", tmp_path)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert not pickles()
+    die_at("")
+    run("pbt", tmp_path)
+    assert not pickles()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_the_digest_does_not_depend_on_the_number_of_calls(seconds, monkeypatch, steps):
+    whole = digest("halving")
+    steps.clear()
+    monkeypatch.setattr(sys.modules["jaxhp.training"], "_STEP_SECONDS", seconds)
+    assert shared("halving").run(quiet=True).digest == whole
+    assert len(steps) == (9 if seconds == 0 else 4)
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_the_digest_does_not_depend_on_the_number_of_devices(devices, tmp_path):
+    script = "import sys, jax; from small_search import search; search(sys.argv[1]).run(sys.argv[2], quiet=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "pbt", str(tmp_path)],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert files.read_json(tmp_path / "manifest.json")["environment"]["devices"] == devices
+    assert Result.load(tmp_path).digest == digest("pbt")
+
+
+def test_the_summary_tells_this_run_from_those_before(tmp_path, die_at):
+    die_at("round finished", 1)
+    with pytest.raises(Killed):
+        run("random", tmp_path)
+    die_at("")
+    run("random", tmp_path)
+    summary = files.read_json(tmp_path / "summary.json")
+    assert summary["earlier_runs"]["runs"] == 1
+    assert summary["earlier_runs"]["epochs_trained"] == summary["epochs_trained"] == 9 * 9
+    assert summary["earlier_runs"]["wall_s"] >= summary["earlier_runs"]["step_s"] > 0
+    assert summary["members"] == 2 * 9
 
 
 def test_a_signal_saves_and_a_resume_goes_on(tmp_path, steps, capsys):

@@ -65,7 +65,7 @@ def round_of(number: int, size: int) -> tuple[Round, list[Trial], list[Trial]]:
 def record(ledger: Ledger, number: int, size: int) -> float:
     """Records a round, and returns the seconds that took."""
     asked, drafts, measured = round_of(number, size)
-    scores = np.float32([t.score for t in measured])
+    scores = np.asarray([t.score for t in measured], np.float32)
     began = time.perf_counter()
     ledger.begin(asked, drafts)
     ledger.finish(number, measured, scores, 1.0)
@@ -104,11 +104,9 @@ def main() -> None:
         with Ledger(directory, write=True) as ledger:
             write_json(directory / "manifest.json", {"metric": "accuracy", "mode": "max", "space": SPACE})
             took = sum(record(ledger, number, size) for number in range(trials // size))
-        megabytes = (directory / "ledger.sqlite").stat().st_size / 1e6
+        size_mb = (directory / "ledger.sqlite").stat().st_size / 1e6
         share = took / MINUTE
-        print(
-            f"recording {trials} trials in rounds of {size}: {took:.2f} s, {share:.2%} of a minute, {megabytes:.0f} MB"
-        )
+        print(f"{trials} trials, {size} a round: recorded in {took:.2f} s, {share:.2%} of a minute; {size_mb:.0f} MB")
         stop = multiprocessing.Event()
         writer = multiprocessing.Process(target=go_on, args=(directory, trials // size, size, stop))
         writer.start()

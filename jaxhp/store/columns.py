@@ -18,6 +18,17 @@ from jaxhp.types import Status, Trial
 Columns = dict[str, Any]
 STATUSES = (Status.RUNNING, Status.COMPLETE, Status.STOPPED, Status.DIVERGED)  # a status is stored as its place here
 _DTYPES = ("<i4", "<i8", "<f4", "<f8", "|u1")
+_KINDS = {  # of the columns that are numbers: NumPy's kind, and axes
+    "trial_id": ("i", 1),
+    "round": ("i", 1),
+    "inherits": ("i", 1),
+    "status": ("u", 1),
+    "epochs": ("i", 1),
+    "score": ("f", 1),
+    "stderr": ("f", 1),
+    "replicates": ("f", 2),
+    "diverged_at": ("i", 1),
+}
 
 
 class Packed(NamedTuple):
@@ -65,6 +76,8 @@ def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) ->
     Raises:
       ValueError, KeyError, IndexError, TypeError: these are not the columns of a round.
     """
+    for name, column in columns.items():
+        check(name, column)
     count = len(columns["trial_id"])
     chosen = np.arange(count) if slots is None else np.asarray(list(slots), int)
     if any(len(column) != count for column in columns.values()):
@@ -112,6 +125,15 @@ def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) ->
         )
         for slot, trial_id, config, first, status, epochs, score, stderr, replicates, diverged_at, inherits in rows
     ]
+
+
+def check(name: str, column: Any) -> None:
+    """Raises ValueError unless a column that holds numbers does; a parameter may be anything."""
+    if name.startswith("config."):
+        return
+    kind, axes = _KINDS.get(name, ("f", 2))  # others are curves
+    if not isinstance(column, np.ndarray) or (column.dtype.kind, column.ndim) != (kind, axes):
+        raise ValueError(f"expected {name} as numbers of kind {kind!r} with {axes} axes")
 
 
 _missing: list[Any] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value

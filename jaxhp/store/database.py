@@ -108,7 +108,7 @@ def _unwritable(directory: Path, reason: object, number: int | None = None) -> O
 def _lock(directory: Path) -> int:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise _unwritable(directory, error.strerror, error.errno) from None
     try:
@@ -128,6 +128,8 @@ def _lock(directory: Path) -> int:
 
 def _open_to_write(directory: Path) -> sqlite3.Connection:
     path = directory / NAME
+    if path.is_symlink():
+        raise ValueError(f"{path}: expected a ledger, got a link to {os.readlink(path)}")
     try:
         db = sqlite3.connect(path, timeout=30, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")

@@ -49,7 +49,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replaces a file as a whole: a reader sees the old one or the new one, also after a power cut."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # what a kill left behind; a link would lead out of the directory
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -98,6 +98,15 @@ class Ledger(Database):
     def set_meta(self, name: str, value: str) -> None:
         self.write("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (name, value, _crc(value)))
 
+    def record_spent(self, spent: Mapping[str, float]) -> None:
+        """What all runs of the search have cost so far: seconds and counts by name."""
+        self.set_meta("spent", json.dumps(dict(spent)))
+
+    def spent(self) -> dict[str, float]:
+        """What `record_spent` was given last, or nothing."""
+        text = self.meta("spent")
+        return self.decode("spent", lambda: {str(n): float(v) for n, v in json.loads(text).items()}) if text else {}
+
     def begin(self, asked: Round, trials: Sequence[Trial]) -> None:
         """Records a proposal and shows its trials as running; until `finish` they do not count."""
         with self.transaction():
@@ -107,14 +116,30 @@ class Ledger(Database):
                 self._put_round(asked.number, asked.epochs, None)
         crash_point("round begun")
 
-    def finish(self, number: int, trials: Sequence[Trial], scores: np.ndarray, wall_s: float) -> None:
-        """Records a round that has begun: its trials, slot by slot, and the f32[P] scores that the strategy is told."""
+    def finish(
+        self,
+        number: int,
+        trials: Sequence[Trial],
+        scores: np.ndarray,
+        wall_s: float,
+        spent: Mapping[str, float] | None = None,
+    ) -> None:
+        """Records a round that has begun.
+
+        Args:
+          trials: slot by slot.
+          scores: f32[P], what the strategy is told.
+          wall_s: seconds that the round took.
+          spent: see `record_spent`.
+        """
         diverged = {t.trial_id: t.diverged_at for t in trials if t.diverged_at}
         with self.transaction():
             self._put(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
             self._put_round(number, self.rows("SELECT epochs FROM rounds WHERE round = ?", number)[0][0], wall_s)
             if diverged:
                 self.event("diverged", round=number, epoch_by_trial=diverged)
+            if spent is not None:
+                self.record_spent(spent)
         crash_point("round finished")
 
     def round(self, number: int) -> Round | None:
@@ -167,10 +192,13 @@ class Ledger(Database):
             return {}
         self._check_round(rows[0])
         record = self._get(_FINALS)
-        return self.decode(
-            "the record of the finals",
-            lambda: dict(zip(record["trial_id"].tolist(), record["scores"], strict=True)),
-        )
+
+        def by_trial() -> dict[int, np.ndarray]:
+            columns.check("trial_id", record["trial_id"])
+            columns.check("scores", record["scores"])
+            return dict(zip(record["trial_id"].tolist(), record["scores"], strict=True))
+
+        return self.decode("the record of the finals", by_trial)
 
     def record_part(self, number: int, part: Mapping[str, np.ndarray]) -> None:
         """Keeps what a part of the finals measured, as columns."""
@@ -278,7 +306,10 @@ def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]
     unit, parent, ids, told = (found[name] for name in ("unit", "parent", "trial_id", "told"))
     if wall_s is not None and told is None:
         raise ValueError("its scores are missing")
-    if not unit.ndim == 2 or not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
+    as_what = {"unit": unit, "inherits": parent, "trial_id": ids} | ({} if told is None else {"score": told})
+    for name, column in as_what.items():
+        columns.check(name, column)
+    if not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
         raise ValueError("its columns differ in length")
     return Round(number, epochs, unit, parent, ids, told)
 
