@@ -114,7 +114,7 @@ def finished(tmp_path_factory) -> Path:
     return directory
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(["metric", "mode", "space", "environment"]), json_values, min_size=1))
 def test_any_manifest_is_shown_or_gives_one_error(finished, changes):
     manifest = read_json(finished / "manifest.json")
@@ -141,7 +141,7 @@ places = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(places, st.integers(0, 10**6), st.lists(stored, min_size=1, max_size=4))
 def test_any_ledger_with_fitting_checksums_is_shown_or_gives_one_error(finished, tmp_path_factory, place, row, values):
     """A checksum keeps damage out, not a person: whoever wrote the values made their checksums fit."""
