@@ -32,7 +32,7 @@ def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number within float64, got {value!r:.40}")
+        raise ValueError(f"{name}: expected a finite number, got {value!r:.40}")
     return float(value)
 
 

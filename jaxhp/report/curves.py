@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from jaxhp.report.table import show_value
 from jaxhp.types import Trial
@@ -20,6 +18,9 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
       trials: in ranked order; the first columns * rows of those that have a curve are drawn.
       metric: drawn over epochs; the axes are shared, so the panels can be compared.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and seldom needed
+    from matplotlib.figure import Figure
+
     shown = [t for t in trials if len(t.curve.get(f"valid_{metric}", ()))][: columns * rows]
     columns = min(columns, max(len(shown), 1))
     rows = max(1, -(-len(shown) // columns))
