@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxhp.data import fingerprint, split
+from jaxhp.earlier import included, recalled
 from jaxhp.folds import check_folds, cross_validation
 from jaxhp.layout import tiles_needed
 from jaxhp.plan import GroupPlan, Plan, default_tile, plan_group
@@ -23,7 +24,7 @@ from jaxhp.store.manifest import environment
 from jaxhp.strategies import Strategy
 from jaxhp.task import Recorded, Shapes, Task, check
 from jaxhp.training import Group
-from jaxhp.types import Config
+from jaxhp.types import Config, Trial
 
 _DEFAULT = Finals()  # stands for a size that `default_finals` chooses
 
@@ -46,6 +47,8 @@ class Definition:
         tile: int | None = None,
         memory: int | None = None,
         devices: list[Any] | None = None,
+        include: Sequence[Mapping[str, Any]] = (),
+        warm_start: Iterable[Trial] = (),
     ):
         if not isinstance(space, Space):
             raise TypeError(f"space: expected a Space, got {type(space).__name__}")
@@ -77,6 +80,11 @@ class Definition:
                 raise
         if self._default:
             self.finals = self._default_finals()
+        self.include, self.warm_start = tuple(include), tuple(warm_start)
+        self.included = included(space, self.include, self.rungs[0].trials)
+        self.recalled = recalled(space, self.warm_start, self.task.mode)
+        if len(self.recalled.score) and not callable(getattr(strategy, "recall", None)):
+            raise TypeError(f"warm_start: expected a strategy with a method recall, got {strategy!r}")
 
     def _default_finals(self) -> Finals | None:
         shapes = [shapes for _, shapes, _ in self._members.values()]
@@ -243,6 +251,8 @@ class Definition:
             "train_examples": _one_or_all([t.train_examples for t, _, _ in members]),
             "metric": self.task.metric,
             "mode": self.task.mode,
+            "include": self.space.configs(self.included) or None,
+            "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
             "environment": environment(self.devices),
         }
 

@@ -28,6 +28,7 @@ from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import crash_point, write_json
 from jaxhp.store.params import save
+from jaxhp.strategies import include
 from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Proposal, Status, Trial
 
@@ -95,10 +96,15 @@ class Run:
         search, ledger = self.search, self.ledger
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
         state = search.strategy.init(key, search.space.dim, search.epochs)
+        if len(search.recalled.score):
+            recall: Any = getattr(search.strategy, "recall")  # noqa: B009
+            state = recall(state, search.recalled.unit, search.recalled.score)
         units: dict[int, bytes] = {}
         for number, rung in enumerate(search.rungs):
             self.work.stop_if_asked()
             proposal, state = search.strategy.ask(state)
+            if number == 0 and len(search.included):
+                proposal = include(proposal, search.included)
             asked = self._identify(number, rung.epochs, proposal, units)
             recorded = ledger.round(number)
             if recorded is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxhp.definition import Definition
+from jaxhp.earlier import best_at_edges
 from jaxhp.importance import Importance, importance
 from jaxhp.ranking import MODES, rank
 from jaxhp.report.table import trials_table
@@ -154,6 +155,19 @@ class Result:
             raise ValueError("importance: expected a result with its space and all trials, got one loaded with top=")
         return importance(self.space, self.trials, self.mode, self.metric)
 
+    @property
+    def edges(self) -> dict[str, int]:
+        """Parameters whose best values lie at the lower (-1) or upper (1) edge of their range.
+
+        `space.widened(result.edges)` is the space to search next.
+
+        Raises:
+          ValueError: the result was made without its space, or holds only some of the trials.
+        """
+        if self.space is None or not self._whole:
+            raise ValueError("edges: expected a result with its space and all trials, got one loaded with top=")
+        return best_at_edges(self.space, self.trials, self.mode)
+
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
         text = io.StringIO()
@@ -177,6 +191,9 @@ class Result:
             f"raw best  {self.metric} {self.raw_best.score:.4f} (trial {self.raw_best.trial_id}): the best score seen, "
             "biased by the choice"
         )
+        for name, side in self.edges.items() if self.space is not None and self._whole else ():
+            which = "upper" if side > 0 else "lower"
+            lines.append(f"edge      {name}: the best lie at the {which} end of its range; search beyond it")
         for test in self.tests:
             opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
             lines.append(

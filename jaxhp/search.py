@@ -35,6 +35,9 @@ class Search(Definition):
       tile: members of a tile; None: chosen from the task and the kind of device.
       memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
       devices: None: all local devices.
+      include: configs to try in the first round, in place of that many that the strategy asked for.
+      warm_start: trials of earlier searches, such as `Result.load(dir).trials`, told to the strategy before its first
+        round. Those count that were trained to their full budget or diverged, and have a point in this space.
 
     Raises:
       ValueError, TypeError: anything about the arguments that does not fit, before anything is trained.
@@ -111,6 +114,11 @@ class Search(Definition):
         self._recorded_tiles = self._read_tiles(before) if before else {}
         manifest = self.manifest() | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
+        if self.recalled.left_out:
+            told = len(self.recalled.score)
+            notes.append(
+                f"warm start: {told} of {told + self.recalled.left_out} earlier trials are finished and in the space"
+            )
         return notes, experiment or (before or {}).get("experiment")
 
 

@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,10 @@ class Parameter:
         named = [v if k in ("low", "high", "values") else f"{k}={v}" for k, v in shown.items()]
         return f"{type(self).__name__}({', '.join(named)})"
 
+    def widened(self, side: int) -> Parameter:
+        """The same with a range half as wide again, below it (-1) or above it (1)."""
+        raise ValueError(f"widened: expected a parameter with a range, got {self}")
+
     def _check_range(self, low: float, high: float) -> None:
         kind = type(self).__name__
         low, high = _number(f"{kind} low", low), _number(f"{kind} high", high)
@@ -99,6 +103,12 @@ class Uniform(Parameter):
     def unit(self, value: Any) -> float:
         return (self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)
 
+    def widened(self, side: int) -> Uniform:
+        step = (self.high - self.low) / 2
+        if side > 0:
+            return replace(self, high=self.high + step if self.high > 0 else min(self.high + step, 0.0))
+        return replace(self, low=self.low - step if self.low < 0 else max(self.low - step, 0.0))
+
 
 @dataclass(frozen=True)
 class LogUniform(Parameter):
@@ -123,6 +133,10 @@ class LogUniform(Parameter):
     def unit(self, value: Any) -> float:
         inside = self._check_inside(value, self.low, self.high)
         return math.log(inside / self.low) / math.log(self.high / self.low)
+
+    def widened(self, side: int) -> LogUniform:
+        factor = math.sqrt(self.high / self.low)
+        return replace(self, high=self.high * factor) if side > 0 else replace(self, low=self.low / factor)
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,15 @@ class IntUniform(Parameter):
         if inside != int(inside):
             raise ValueError(f"{self}: expected an integer, got {value!r}")
         return (self._edge(inside - 0.5) + self._edge(inside + 0.5)) / 2
+
+    def widened(self, side: int) -> IntUniform:
+        if self.log:
+            factor = math.sqrt(self.high / self.low)
+            low, high = max(1, math.floor(self.low / factor)), math.ceil(self.high * factor)
+        else:
+            step = max(1, (self.high - self.low) // 2)
+            low, high = self.low - step if self.low < 0 else max(0, self.low - step), self.high + step
+        return replace(self, high=high) if side > 0 else replace(self, low=low)
 
 
 @dataclass(frozen=True)
@@ -308,6 +331,23 @@ class Space:
         rows = list(configs)
         names = [n for n, p in self.parameters.items() if not p.static and rows and n in rows[0]]
         return {n: np.asarray([row[n] for row in rows], self.parameters[n].dtype) for n in names}
+
+    def widened(self, edges: Mapping[str, int]) -> Space:
+        """The space with ranges half as wide again, on a log scale where they are, on the sides given.
+
+        A range that ends at zero or above never comes to lie below it, nor one below it above.
+
+        Args:
+          edges: parameter name to -1 (lower) or 1 (upper), such as `Result.edges`.
+
+        >>> Space(lr=LogUniform(1e-4, 1e-2), width=IntUniform(1, 4), momentum=0.9).widened({"lr": 1, "width": -1})
+        Space(lr=LogUniform(0.0001, 0.1), width=IntUniform(0, 4), momentum=0.9)
+        """
+        for name, side in edges.items():
+            if name not in self.parameters or side not in (-1, 1):
+                raise ValueError(f"edges: expected a parameter's name to -1 or 1, got {name!r}: {side!r}")
+        wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
+        return Space(**wider, **self.fixed)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes an equal space."""
