@@ -95,10 +95,10 @@ class Run:
         """Searches, and returns the chosen network."""
         search, ledger = self.search, self.ledger
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
-        state = search.strategy.init(key, search.space.dim, search.epochs)
+        strategy: Any = search.strategy  # not every one has `recall`
+        state = strategy.init(key, search.space.dim, search.epochs)
         if len(search.recalled.score):
-            recall: Any = getattr(search.strategy, "recall")  # noqa: B009
-            state = recall(state, search.recalled.unit, search.recalled.score)
+            state = strategy.recall(state, search.recalled.unit, search.recalled.score)
         units: dict[int, bytes] = {}
         for number, rung in enumerate(search.rungs):
             self.work.stop_if_asked()

