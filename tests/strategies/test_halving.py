@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxhp.strategies import Halving, Hyperband, Narrowing
+from jaxhp.strategies import TPE, Halving, Hyperband, Narrowing
 
 KEY = jax.random.key(1)
 
@@ -84,8 +84,9 @@ def test_crossing_curves_are_survived_by_the_bracket_that_waits():
     assert best[Hyperband] > 0.7
 
 
-def test_inner_learns_from_the_highest_budget_with_enough_points():
-    strategy = Halving(27, rounds=2, inner=Narrowing())
+@pytest.mark.parametrize("inner", [Narrowing(), TPE()], ids=["cem", "tpe"])
+def test_inner_learns_from_the_highest_budget_with_enough_points(inner):
+    strategy = Halving(27, rounds=2, inner=inner)
     steps = rounds(strategy, lambda unit, epochs: -np.abs(unit - 0.9).sum(axis=1) if epochs > 1 else unit[:, 0] * 0)
     first, second = np.asarray(steps[0][0].unit), np.asarray(steps[3][0].unit)
     assert np.abs(second - 0.9).mean() < np.abs(first - 0.9).mean() / 1.5
