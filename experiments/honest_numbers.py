@@ -39,7 +39,7 @@ mnist        256 configs, 20 seeds, each with 500 of the sample's 5,000 training
                interval covers fresh             19 of 20               18 of 20
              So real configs suit examples far less differently than the simulation's last rows have it.
 paired       8 finalists of 64 configs, 32 seeds each, 4 searches. The variance of the difference of two is
-               0.89, 1.62, 2.36, 0.41 times as large without shared seeds (geometric mean 1.09): so many replicates more;
+               0.89, 1.62, 2.36, 0.41 times as large without shared seeds (geometric mean 1.09): so many replicates;
                52, 35, 123, 20 times (46) without shared seeds and shared validation examples.
              What pairs a comparison here is that both finalists meet the same examples. Shared seeds gave no reliable
              gain (presumably since learning rates this large soon lead the same initial weights elsewhere).
