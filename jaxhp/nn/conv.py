@@ -1,25 +1,27 @@
 """Convolutions as matrix products, so that a stack of them is one batched product.
 
 `vmap` over kernels turns `lax.conv_general_dilated` into a grouped convolution, which XLA runs on a CPU at about one
-hundredth of the machine's speed. Here the shifted slices of the input are laid side by side (im2col) and multiplied
-by the kernel. Inside, the batch is the last axis: slices are then long runs of memory, and pooling and activations
-vectorise over the batch. A product goes over a few output rows at a time, so that its slices stay in the cache.
+hundredth of the machine's speed. Here the patches that a kernel sees are gathered as columns of a matrix (im2col) and
+multiplied by the kernel. Inside, the batch is the last axis, so that a column's neighbours are copied in long runs,
+and pooling and activations vectorise over it.
+
+On a CPU one output row is gathered and multiplied at a time: its patches stay in the cache between the two, which
+measured two to three times as fast as all rows at once. On accelerators all rows are one product. That was chosen by
+reasoning, not by measurement: what `vmap` makes of a convolution there is a grouped one with few channels a group,
+which leaves matrix units idle, while a batched product fills them and patches cost memory bandwidth alone.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-
-CACHE_BYTES = 1 << 20
-"""Size of the slices that one product reads on a CPU: about a core's second-level cache."""
 
 
 def conv_general_dilated(
@@ -72,75 +74,90 @@ def conv_general_dilated(
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     (batch, channels, *spatial), (features, inputs, *window), out_spec = numbers
     rank, groups = len(spatial), feature_group_count
-    size = tuple(rhs.shape[axis] for axis in window)
-    dilation = tuple(rhs_dilation or (1,) * rank)
+    dilation = rhs_dilation or (1,) * rank
+    reach = [(rhs.shape[axis] - 1) * step + 1 for axis, step in zip(window, dilation, strict=True)]
     if isinstance(padding, str):
-        reach = [(n - 1) * step + 1 for n, step in zip(size, dilation, strict=True)]
         padding = lax.padtype_to_pads([lhs.shape[axis] for axis in spatial], reach, window_strides, padding)
+    axes = [
+        _Axis(rhs.shape[k], step, stride, out.shape[o])
+        for k, step, stride, o in zip(window, dilation, window_strides, out_spec[2:], strict=True)
+    ]
+    shape = _Shape(tuple(axes), out.dtype, precision)
 
     x = lhs.transpose(channels, *spatial, batch)
     edges = [(low, high, step - 1) for (low, high), step in zip(padding, lhs_dilation or (1,) * rank, strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    for place, axis in enumerate(axes, start=1):
+        x = axis.by_phase(x, place)
     x = x.reshape(groups, -1, *x.shape[1:])
     kernel = rhs.transpose(*window, inputs, features)
     kernel = kernel.reshape(-1, groups, rhs.shape[features] // groups).transpose(1, 0, 2)
-    shape = _Shape(
-        window=size,
-        strides=tuple(window_strides),
-        dilation=dilation,
-        out=tuple(out.shape[axis] for axis in out_spec[2:]),
-        dtype=out.dtype,
-        precision=precision,
-    )
-    if rank == 1:
-        shape, x = shape.as_one_row(), jnp.expand_dims(x, 2)
-    y: Any = _product(shape, _shifted(shape, x), kernel)  # [G, O/G, *out, B]
-    y = y.reshape((rhs.shape[features], *(out.shape[axis] for axis in out_spec[2:]), -1))
+    y: Any = _product(shape, x, kernel)
+    y = y.reshape(rhs.shape[features], *y.shape[2:])
     place = {axis: at for at, axis in enumerate((out_spec[1], *out_spec[2:], out_spec[0]))}
     return y.transpose([place[axis] for axis in range(rank + 2)])
 
 
-class _Shape(NamedTuple):
-    """What of a convolution does not depend on numbers; in each tuple one entry a spatial axis, at least two."""
+class _Axis(NamedTuple):
+    """One spatial axis of a convolution."""
 
-    window: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilation: tuple[int, ...]
-    out: tuple[int, ...]
+    window: int
+    dilation: int
+    stride: int
+    out: int
+
+    def by_phase(self, x: jax.Array, axis: int) -> jax.Array:
+        """Sorts an axis by position modulo the stride: what a window position sees in all outputs is then one run."""
+        length = self.out + (self.window - 1) * self.dilation // self.stride  # of one phase
+        edges = [(0, 0, 0)] * x.ndim
+        edges[axis] = (0, length * self.stride - x.shape[axis], 0)
+        x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+        apart = x.reshape(*x.shape[:axis], length, self.stride, *x.shape[axis + 1 :]).swapaxes(axis, axis + 1)
+        return apart.reshape(x.shape)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where the run of each window position begins."""
+        length = self.out + (self.window - 1) * self.dilation // self.stride
+        return [at % self.stride * length + at // self.stride for at in range(0, self.window * self.dilation, self.dilation)]
+
+
+class _Shape(NamedTuple):
+    """What of a convolution does not depend on numbers."""
+
+    axes: tuple[_Axis, ...]
     dtype: Any
     precision: Any
 
-    def as_one_row(self) -> _Shape:
-        first = {name: (1, *getattr(self, name)) for name in ("window", "strides", "dilation", "out")}
-        return self._replace(**first)
+    @property
+    def rows(self) -> int:
+        """How many output rows (along the first spatial axis) one product covers."""
+        return rows_at_once(self.axes[0].out) if len(self.axes) > 1 else self.axes[0].out
+
+    @property
+    def parts(self) -> int:
+        """How many products cover all output rows."""
+        return self.axes[0].out // self.rows
+
+    @property
+    def out(self) -> tuple[int, ...]:
+        return tuple(axis.out for axis in self.axes)
+
+    @property
+    def taps(self) -> np.ndarray:
+        """i32[window positions, spatial axes], where the run of each begins."""
+        return np.array(list(itertools.product(*(axis.starts for axis in self.axes))), np.int32)
 
 
-def _shifted(shape: _Shape, x: jax.Array) -> jax.Array:
-    """[G, C, H, *W, B] -> [H, G, T, *out[1:], B] with T over (*window[1:], C): the slices along all axes but H."""
-    x = jnp.moveaxis(x, 2, 0)
-    axes = list(zip(shape.window, shape.strides, shape.dilation, shape.out, strict=True))[1:]
-    starts = [range(0, window * dilation, dilation) for window, _, dilation, _ in axes]
-    parts = []
-    for start in itertools.product(*starts):
-        box = [slice(at, at + (out - 1) * step + 1, step) for at, (_, step, _, out) in zip(start, axes, strict=True)]
-        parts.append(x[(slice(None), slice(None), slice(None), *box)])
-    return jnp.concatenate(parts, axis=2)
+def rows_at_once(rows: int) -> int:
+    """How many of `rows` output rows one product covers."""
+    return 1 if jax.default_backend() == "cpu" else rows
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _product(shape: _Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`_shifted`'s result and a kernel [G, K, O] with K over (*window, C) -> [G, O, *out, B]."""
-    if _at_once(shape, x):
-        y = _dot(shape, kernel, _slices(shape, x), 1, 1, shape.dtype)
-        return y.reshape(*y.shape[:2], *shape.out, x.shape[-1])
-
-    def row(h: jax.Array, y: jax.Array) -> jax.Array:
-        part = _dot(shape, kernel, _row(shape, x, h), 1, 1, shape.dtype)
-        part = part.reshape(*part.shape[:2], 1, *y.shape[3:])
-        return lax.dynamic_update_slice_in_dim(y, part, h, 2)
-
-    y = jnp.zeros((kernel.shape[0], kernel.shape[2], *shape.out, x.shape[-1]), shape.dtype)
-    return lax.fori_loop(0, shape.out[0], row, y)
+    """x [G, C, *spatial, B] sorted by phase, kernel [G, K, O] with K over (*window, C) -> [G, O, *out, B]."""
+    return _stacked(partial(_outputs, shape), features=(2, 1))(x, kernel)
 
 
 def _forward(shape: _Shape, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -149,57 +166,87 @@ def _forward(shape: _Shape, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array,
 
 def _backward(shape: _Shape, residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
-    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over rows and window positions
-    kernel = kernel.astype(g.dtype)
-    if _at_once(shape, x):
-        slices, back = jax.vjp(partial(_slices, shape), x.astype(dtype))
-        flat = g.reshape(*g.shape[:2], -1)
-        dk = _dot(shape, slices.astype(g.dtype), flat, 2, 2, dtype)
-        (dx,) = back(_dot(shape, kernel, flat, 2, 1, dtype))
-        return dx.astype(x.dtype), dk.astype(residuals[1].dtype)
-
-    def g_row(h: jax.Array) -> jax.Array:
-        return lax.dynamic_index_in_dim(g, h, 2, keepdims=False).reshape(*g.shape[:2], -1)
-
-    def kernel_gradient(h: jax.Array, dk: jax.Array) -> jax.Array:
-        return dk + _dot(shape, _row(shape, x, h).astype(g.dtype), g_row(h), 2, 2, dtype)
-
-    def input_gradient(h: jax.Array, dx: jax.Array) -> jax.Array:
-        part = _dot(shape, kernel, g_row(h), 2, 1, dtype)  # [G, K, N]
-        part = part.reshape(x.shape[1], shape.window[0], *x.shape[2:]).swapaxes(0, 1)
-        part = lax.pad(part, jnp.zeros((), dtype), [(0, 0, shape.dilation[0] - 1)] + [(0, 0, 0)] * (x.ndim - 1))
-        start = h * shape.strides[0]
-        return lax.dynamic_update_slice_in_dim(
-            dx, lax.dynamic_slice_in_dim(dx, start, part.shape[0], 0) + part, start, 0
-        )
-
-    dk = lax.fori_loop(0, shape.out[0], kernel_gradient, jnp.zeros(kernel.shape, dtype))
-    dx = lax.fori_loop(0, shape.out[0], input_gradient, jnp.zeros(x.shape, dtype))
-    return dx.astype(x.dtype), dk.astype(residuals[1].dtype)
+    dx = _stacked(partial(_input_gradient, shape, x.shape[2:-1]))(kernel.astype(g.dtype), g)
+    dk = _stacked(partial(_kernel_gradient, shape), features=(1, 2))(x, g)
+    return dx.astype(x.dtype), dk.astype(kernel.dtype)
 
 
 _product.defvjp(_forward, _backward)
 
 
-def _at_once(shape: _Shape, x: jax.Array) -> bool:
-    """Whether all rows are one product: on accelerators, and where the slices fit a CPU core's cache."""
-    size = math.prod((shape.window[0], shape.out[0], *x.shape[1:])) * x.dtype.itemsize
-    return jax.default_backend() != "cpu" or shape.out[0] == 1 or size <= CACHE_BYTES
+def _stacked(function: Any, features: tuple[int, int] | None = None) -> Any:
+    """Under `vmap`, members are groups: `function(a, b)`, whose arrays have the groups in front, gets T times as many.
+
+    Args:
+      features: axes of `b` and of the result. Where `a` is the same for all members, they are laid side by side along
+        these instead: the members' kernels are then one matrix.
+    """
+    mapped = jax.custom_batching.custom_vmap(function)
+
+    @mapped.def_vmap
+    def rule(size: int, batched: list[bool], a: jax.Array, b: jax.Array):
+        if features and not batched[0]:
+            at, out_at = features
+            b = jnp.moveaxis(b, 0, at)
+            out = mapped(a, b.reshape(*b.shape[:at], -1, *b.shape[at + 2 :]))
+            return jnp.moveaxis(out.reshape(*out.shape[:out_at], size, -1, *out.shape[out_at + 1 :]), out_at, 0), True
+        a, b = (v if there else jnp.broadcast_to(v, (size, *v.shape)) for v, there in zip((a, b), batched, strict=True))
+        out = mapped(a.reshape(-1, *a.shape[2:]), b.reshape(-1, *b.shape[2:]))
+        return out.reshape(size, -1, *out.shape[1:]), True
+
+    return mapped
 
 
-def _slices(shape: _Shape, x: jax.Array) -> jax.Array:
-    """[H, G, T, *out[1:], B] -> [G, K, N], K over (window[0], T), N over (*out, B)."""
-    step, reach = shape.strides[0], (shape.out[0] - 1) * shape.strides[0] + 1
-    starts = range(0, shape.window[0] * shape.dilation[0], shape.dilation[0])
-    rows = jnp.stack([x[start : start + reach : step] for start in starts])  # [window[0], out[0], G, T, ...]
-    return rows.transpose(2, 0, 3, 1, *range(4, rows.ndim)).reshape(x.shape[1], len(starts) * x.shape[2], -1)
+def _outputs(shape: _Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    def part(n: jax.Array, y: jax.Array) -> jax.Array:
+        rows = _dot(shape, kernel, _patches(shape, x, n), 1, 1, shape.dtype)
+        rows = rows.reshape(*y.shape[:2], shape.rows, *y.shape[3:])
+        return lax.dynamic_update_slice_in_dim(y, rows, n * shape.rows, 2)
+
+    y = jnp.zeros((kernel.shape[0], kernel.shape[2], *shape.out, x.shape[-1]), shape.dtype)
+    return lax.fori_loop(0, shape.parts, part, y)
 
 
-def _row(shape: _Shape, x: jax.Array, h: jax.Array) -> jax.Array:
-    """`_slices` for output row `h` alone."""
-    reach = (shape.window[0] - 1) * shape.dilation[0] + 1
-    rows = lax.dynamic_slice_in_dim(x, h * shape.strides[0], reach, 0)[:: shape.dilation[0]]
-    return rows.swapaxes(0, 1).reshape(x.shape[1], len(rows) * x.shape[2], -1)
+def _kernel_gradient(shape: _Shape, x: jax.Array, g: jax.Array) -> jax.Array:
+    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over rows
+
+    def part(n: jax.Array, dk: jax.Array) -> jax.Array:
+        return dk + _dot(shape, _patches(shape, x, n).astype(g.dtype), _rows(shape, g, n), 2, 2, dtype)
+
+    dk = jnp.zeros((len(x), len(shape.taps) * x.shape[1], g.shape[1]), dtype)
+    return lax.fori_loop(0, shape.parts, part, dk)
+
+
+def _input_gradient(shape: _Shape, spatial: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
+    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over window positions
+    channels = kernel.shape[1] // len(shape.taps)
+    size = (len(g), channels, shape.rows, *shape.out[1:], g.shape[-1])
+
+    def part(n: jax.Array, dx: jax.Array) -> jax.Array:
+        patches = _dot(shape, kernel, _rows(shape, g, n), 2, 1, dtype).reshape(len(g), -1, *size[1:])
+        for tap, start in enumerate(shape.taps):
+            at = (0, 0, n * shape.rows + start[0], *start[1:], 0)
+            dx = lax.dynamic_update_slice(dx, lax.dynamic_slice(dx, at, size) + patches[:, tap], at)
+        return dx
+
+    dx = jnp.zeros((len(g), channels, *spatial, g.shape[-1]), dtype)
+    return lax.fori_loop(0, shape.parts, part, dx)
+
+
+def _rows(shape: _Shape, g: jax.Array, n: jax.Array) -> jax.Array:
+    """The n-th part of g [G, O, *out, B]: [G, O, N], N over (rows, *out[1:], B)."""
+    return lax.dynamic_slice_in_dim(g, n * shape.rows, shape.rows, 2).reshape(*g.shape[:2], -1)
+
+
+def _patches(shape: _Shape, x: jax.Array, n: jax.Array) -> jax.Array:
+    """What the kernel sees for the n-th part of the output rows: [G, K, N], N over (rows, *out[1:], B)."""
+    first = np.arange(len(shape.axes)) == 0
+    starts = shape.taps + jnp.where(first, n * shape.rows, 0).astype(jnp.int32)
+    spatial = tuple(range(2, x.ndim - 1))
+    numbers = lax.GatherDimensionNumbers((0, *range(2, x.ndim + 1)), (), spatial)
+    size = (*x.shape[:2], shape.rows, *shape.out[1:], x.shape[-1])
+    patches = lax.gather(x, starts, numbers, size, mode="promise_in_bounds")  # [G, taps, C, rows, *out[1:], B]
+    return patches.reshape(len(x), len(starts) * x.shape[1], -1)
 
 
 def _dot(shape: _Shape, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, dtype: Any) -> jax.Array:

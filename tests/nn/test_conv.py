@@ -1,5 +1,7 @@
 """`jaxhp.nn.conv_general_dilated` against `lax.conv_general_dilated`."""
 
+from functools import partial
+
 import flax.linen
 import flax.nnx
 import jax
@@ -17,6 +19,14 @@ ORDERS = {
     2: [None, ("NHWC", "HWIO", "NHWC"), ("CHWN", "HWIO", "CHWN"), ("HWNC", "IHWO", "CHNW")],
     3: [None, ("NDHWC", "DHWIO", "NDHWC")],
 }
+
+
+def one_row(rows):
+    return 1
+
+
+def all_rows(rows):
+    return rows
 
 
 def normal(seed, *shape):
@@ -70,7 +80,7 @@ def convolutions(draw):
     )
 
 
-def check_any(case, cache_bytes):
+def check_any(case, at_once):
     lhs, rhs, options = case
     try:
         out = jax.eval_shape(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **options), lhs, rhs)
@@ -78,21 +88,21 @@ def check_any(case, cache_bytes):
         assume(False)
     assume(out.size > 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conv, "CACHE_BYTES", cache_bytes)
+        patch.setattr(conv, "rows_at_once", at_once)
         assert_equals_lax(lhs, rhs, **options)
 
 
 @settings(max_examples=10, deadline=None)
-@given(convolutions(), st.sampled_from([1, 300, 1 << 20]))
-def test_any_convolution_equals_lax_forward_and_backward(case, cache_bytes):
-    check_any(case, cache_bytes)
+@given(convolutions(), st.sampled_from([one_row, all_rows]))
+def test_any_convolution_equals_lax_forward_and_backward(case, at_once):
+    check_any(case, at_once)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
-@given(convolutions(), st.sampled_from([1, 300, 1 << 20]))
-def test_many_convolutions_equal_lax_forward_and_backward(case, cache_bytes):
-    check_any(case, cache_bytes)
+@given(convolutions(), st.sampled_from([one_row, all_rows]))
+def test_many_convolutions_equal_lax_forward_and_backward(case, at_once):
+    check_any(case, at_once)
 
 
 def test_three_spatial_axes():
@@ -100,10 +110,10 @@ def test_three_spatial_axes():
     assert_equals_lax(normal(0, 2, 5, 4, 3, 2), normal(1, 3, 2, 2, 2, 4), **options)
 
 
-@pytest.mark.parametrize("cache_bytes", [1, 1 << 20])
-def test_rows_in_parts_and_all_at_once(monkeypatch, cache_bytes):
-    monkeypatch.setattr(conv, "CACHE_BYTES", cache_bytes)
-    assert_equals_lax(normal(0, 3, 2, 12, 9), normal(1, 4, 2, 5, 3), window_strides=(1, 1), padding="VALID")
+@pytest.mark.parametrize("at_once", [one_row, all_rows])
+def test_rows_one_by_one_and_all_at_once(monkeypatch, at_once):
+    monkeypatch.setattr(conv, "rows_at_once", at_once)
+    assert_equals_lax(normal(0, 3, 2, 12, 9), normal(1, 4, 2, 5, 3), window_strides=(3, 2), padding="VALID")
 
 
 def test_bfloat16_with_a_float32_result():
@@ -127,21 +137,30 @@ def test_the_lowered_program_is_matrix_products_of_the_asked_precision():
     assert "scatter" not in text
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_stacked_members_equal_members_one_by_one(shared):
-    lhs, rhs = normal(0, 3, 2, 4, 6, 6), normal(1, 3, 5, 2, 3, 3)
-    inputs = lhs[0] if shared else lhs
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_stacked_members_equal_members_one_by_one(axes, groups):
+    lhs, rhs = normal(0, *[3] * (axes[0] == 0), 4, 2, 6, 6), normal(1, *[3] * (axes[1] == 0), 4, 2 // groups, 3, 3)
 
     def gradients(lhs, rhs):
-        return jax.grad(lambda a, b: jnp.sum(conv_general_dilated(a, b, (1, 1), "SAME") ** 2), (0, 1))(
-            lhs.swapaxes(0, 1), rhs
-        )
+        def loss(lhs, rhs):
+            return jnp.sum(conv_general_dilated(lhs, rhs, (1, 1), "SAME", feature_group_count=groups) ** 2)
 
-    stacked = jax.jit(jax.vmap(gradients, (None if shared else 0, 0)))(inputs, rhs)
+        return jax.value_and_grad(loss, (0, 1))(lhs, rhs)
+
+    stacked = jax.jit(jax.vmap(gradients, axes))(lhs, rhs)
+    alone = jax.jit(gradients)
     for member in range(3):
-        alone = jax.jit(gradients)(inputs if shared else inputs[member], rhs[member])
-        for mine, reference in zip(stacked, alone, strict=True):
+        one = alone(*(v if axis is None else v[member] for v, axis in zip((lhs, rhs), axes, strict=True)))
+        for mine, reference in zip(jax.tree.leaves(stacked), jax.tree.leaves(one), strict=True):
             np.testing.assert_allclose(mine[member], reference, rtol=1e-5, atol=1e-4)
+
+
+def test_members_of_members():
+    lhs, rhs = normal(0, 2, 3, 1, 2, 4, 4), normal(1, 3, 2, 4, 2, 3, 3)
+    conv = partial(conv_general_dilated, window_strides=(1, 1), padding="SAME")
+    both = jax.jit(jax.vmap(jax.vmap(conv), (0, 1)))(lhs, rhs)
+    np.testing.assert_allclose(both[1, 2], conv(lhs[1, 2], rhs[2, 1]), rtol=1e-5, atol=1e-5)
 
 
 def test_stacked_kernels_on_a_shared_input_are_one_product():
