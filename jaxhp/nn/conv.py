@@ -106,20 +106,24 @@ class _Axis(NamedTuple):
     stride: int
     out: int
 
-    def by_phase(self, x: jax.Array, axis: int) -> jax.Array:
-        """Sorts an axis by position modulo the stride: what a window position sees in all outputs is then one run."""
-        length = self.out + (self.window - 1) * self.dilation // self.stride  # of one phase
-        edges = [(0, 0, 0)] * x.ndim
-        edges[axis] = (0, length * self.stride - x.shape[axis], 0)
-        x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-        apart = x.reshape(*x.shape[:axis], length, self.stride, *x.shape[axis + 1 :]).swapaxes(axis, axis + 1)
-        return apart.reshape(x.shape)
+    @property
+    def run(self) -> int:
+        """Length of one phase: the positions that are equal modulo the stride."""
+        return self.out + (self.window - 1) * self.dilation // self.stride
 
     @property
     def starts(self) -> list[int]:
-        """Where the run of each window position begins."""
-        length = self.out + (self.window - 1) * self.dilation // self.stride
-        return [at % self.stride * length + at // self.stride for at in range(0, self.window * self.dilation, self.dilation)]
+        """Where the run that a window position sees in all outputs begins, once the axis is sorted by phase."""
+        seen = range(0, self.window * self.dilation, self.dilation)
+        return [at % self.stride * self.run + at // self.stride for at in seen]
+
+    def by_phase(self, x: jax.Array, axis: int) -> jax.Array:
+        """Sorts an axis of `x` by phase."""
+        edges = [(0, 0, 0)] * x.ndim
+        edges[axis] = (0, self.run * self.stride - x.shape[axis], 0)
+        x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+        apart = x.reshape(*x.shape[:axis], self.run, self.stride, *x.shape[axis + 1 :])
+        return apart.swapaxes(axis, axis + 1).reshape(x.shape)
 
 
 class _Shape(NamedTuple):
@@ -130,16 +134,6 @@ class _Shape(NamedTuple):
     precision: Any
 
     @property
-    def rows(self) -> int:
-        """How many output rows (along the first spatial axis) one product covers."""
-        return rows_at_once(self.axes[0].out) if len(self.axes) > 1 else self.axes[0].out
-
-    @property
-    def parts(self) -> int:
-        """How many products cover all output rows."""
-        return self.axes[0].out // self.rows
-
-    @property
     def out(self) -> tuple[int, ...]:
         return tuple(axis.out for axis in self.axes)
 
@@ -147,6 +141,16 @@ class _Shape(NamedTuple):
     def taps(self) -> np.ndarray:
         """i32[window positions, spatial axes], where the run of each begins."""
         return np.array(list(itertools.product(*(axis.starts for axis in self.axes))), np.int32)
+
+    @property
+    def rows(self) -> int:
+        """How many output rows (along the first spatial axis) one product covers."""
+        return rows_at_once(self.out[0]) if len(self.axes) > 1 else self.out[0]
+
+    @property
+    def parts(self) -> int:
+        """How many products cover all output rows."""
+        return self.out[0] // self.rows
 
 
 def rows_at_once(rows: int) -> int:
