@@ -24,6 +24,7 @@ from jaxhp.axes import from_axes, member_axes, to_axes
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
 from jaxhp.layout import Layout
+from jaxhp.plan import rows_at_once
 from jaxhp.ranked import Ranked, rank_trials
 from jaxhp.task import Member, Shapes, Task, create, update
 
@@ -106,6 +107,7 @@ class Population:
             {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in self.traced.items()},
             shapes.member.opt_state,
         )
+        self.rows_at_once = rows_at_once(task, shapes, capacity.tile, self.devices[0])
         self.compilations = 0
         self.compile_s = 0.0
         self._trains = self._compile()
@@ -354,12 +356,9 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
 
         member = lax.fori_loop(0, steps, one, tile.member)
         n_train = min(task.train_examples or examples.train_rows.shape[1], examples.train_rows.shape[1])
-        train, _ = _measure(
-            evaluate, member, config, examples.train, examples.train_rows[fold][:n_train], jnp.minimum(count, n_train)
-        )
-        valid, spread = _measure(
-            evaluate, member, config, held_out, examples.valid_rows[fold], examples.valid_count[fold]
-        )
+        measure = partial(_measure, evaluate, member, config, at_once=population.rows_at_once)
+        train, _ = measure(examples.train, examples.train_rows[fold][:n_train], jnp.minimum(count, n_train))
+        valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
         healthy = jnp.isfinite(train).all(-1) & jnp.isfinite(valid).all(-1) & (tile.diverged_at == 0)
         row = jnp.where(healthy[:, None, None], jnp.stack([train, valid], 1), jnp.nan)
         diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
@@ -370,9 +369,9 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
     return tile._replace(member=from_axes(tile.member, axes))
 
 
-def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count: jax.Array):
+def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count: jax.Array, at_once: int):
     """Mean and variance over examples of every metric: (f32[T, M], f32[T, M])."""
-    chunks = -(-len(rows) // 1024)
+    chunks = -(-len(rows) // at_once)
     size = -(-len(rows) // chunks)
     rows = jnp.pad(rows, (0, chunks * size - len(rows)))
 

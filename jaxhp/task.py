@@ -110,9 +110,8 @@ def update(task: Task, member: Member, batch: Any, key: jax.Array, config: Confi
     stateful = isinstance(member.variables, Variables)
 
     def objective(params):
-        if stateful:
-            return task.loss(Variables(params, member.variables.state), batch, key, config)
-        return task.loss(params, batch, key, config), None
+        found = task.loss(_with_params(member.variables, params), batch, key, config)
+        return found if stateful else (found, None)
 
     params = _params(member.variables)
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
@@ -125,11 +124,16 @@ def _params(variables: Any) -> Any:
     return variables.params if isinstance(variables, Variables) else variables
 
 
+def _with_params(variables: Any, params: Any) -> Any:
+    return Variables(params, variables.state) if isinstance(variables, Variables) else params
+
+
 class Shapes(NamedTuple):
     """What the functions of a task make, as found by `check`."""
 
     member: Member  # of jax.ShapeDtypeStruct
     metrics: tuple[str, ...]  # names in the order of a curve's columns
+    activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights
 
 
 class Recorded(dict):
@@ -205,7 +209,8 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     if not jax.tree.leaves(_params(variables)):
         raise ValueError("Task init: expected a pytree of arrays, got no arrays")
 
-    loss = shape("loss", task.loss, variables, rows(task.train, task.batch_size), key)
+    batch = rows(task.train, task.batch_size)
+    loss = shape("loss", task.loss, variables, batch, key)
     if isinstance(variables, Variables):
         if not (isinstance(loss, tuple) and len(loss) == 2):
             raise ValueError("Task loss: expected (scalar, new_state), since init returned Variables")
@@ -213,6 +218,14 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
         loss = loss[0]
     if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise ValueError(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
+
+    def pullback(variables: Any, batch: Any, key: jax.Array, config: Config) -> Any:
+        loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
+        return jax.vjp(loss, _params(variables))[1]
+
+    kept = jax.tree.leaves(shape("loss", pullback, variables, batch, key))
+    shared = 4 * sum(leaf.size for leaf in jax.tree.leaves((_params(variables), batch)))  # kept too, as f32
+    activations = max(sum(leaf.size * leaf.dtype.itemsize for leaf in kept) - shared, 0)
 
     metrics = shape("evaluate", task.evaluate, variables, rows(task.valid, 7))
     if not isinstance(metrics, Mapping) or not metrics:
@@ -243,7 +256,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
             f"got also {', '.join(unread)}"
         )
-    return Shapes(Member(variables, opt_state), tuple(sorted(metrics)))
+    return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
 
 
 def _describe(value: Any) -> str:

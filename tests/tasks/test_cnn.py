@@ -78,7 +78,7 @@ def test_colour_images_and_all_hyperparameters():
 
 
 def test_bad_arguments_are_named():
-    data = hp.data.mnist_sample(50)
+    data = hp.data.mnist_sample(200)
     with pytest.raises(ValueError, match=r"^cnn channels: expected positive integers, got \(\)"):
         hp.tasks.cnn(data, ())
     with pytest.raises(ValueError, match=r"^cnn hidden: expected positive integers, got \(0,\)"):
