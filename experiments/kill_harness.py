@@ -1,6 +1,6 @@
 """Kills searches with SIGKILL at random moments, resumes them, and compares every end with an uninterrupted one.
 
-    python experiments/kill_harness.py --kills 240
+    python experiments/kill_harness.py --kills 240      # about half an hour
     python experiments/kill_harness.py --smoke          # 8 kills, about a minute
     python experiments/kill_harness.py --points         # dies at every named crash point instead
 
@@ -9,6 +9,10 @@ short calls with a checkpoint after each. A process is killed after a random tim
 killed again, and so on; in the end it is left to finish. After every kill all trials that the ledger held before must
 be there, unchanged and once; the final digest must be that of a run nobody touched. The table at the end says what
 the processes were doing when they died.
+
+Result on 2 shared cores, in runs of `--kills 24` with seeds 11 to 15, 21 and 22 (2 to 4 minutes each): 168 kills, of
+which 43 at a checkpoint, 28 while compiling, 26 while starting, 16 in a step, 9 in a commit and 46 in between; no trial
+lost or counted twice, every digest that of the run nobody touched.
 """
 
 import argparse

@@ -116,7 +116,7 @@ class Result:
         metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
             raise ValueError(f"{path}: expected a metric, a mode and a space, got {metric!r}, {mode!r}, {space!r:.80}")
-        with Ledger(directory) as ledger:
+        with Ledger(directory) as ledger, ledger.snapshot():
             result = cls(ledger, metric, mode, top=top)
         result.space = Space.from_json(space)
         return result

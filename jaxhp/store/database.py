@@ -7,14 +7,18 @@ transaction on disk before it counts. The writer holds a lock that ends with its
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 NAME = "ledger.sqlite"
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D", bound="Database")
 
 
 class Database:
@@ -77,6 +81,19 @@ class Database:
                 raise OSError(f"{self.path}: cannot be written: {error}; everything recorded before is kept") from error
             raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read within it is as it was at one moment, whatever a writer does meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.in_transaction:  # damage may have ended it
+                self.rows("ROLLBACK")
+
     def write(self, statement: str, *rows: Sequence[Any]) -> None:
         """Executes a statement for each row of values, within a transaction or as one of its own."""
         if self._db.in_transaction:
@@ -98,6 +115,17 @@ class Database:
             return decode(*args)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{self.path}: {what} is damaged: {error}") from error
+
+
+def consistent(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P], T]:
+    """A method of a `Database` that reads within one `snapshot`."""
+
+    @functools.wraps(method)
+    def reading(database: D, *args: P.args, **kwargs: P.kwargs) -> T:
+        with database.snapshot():
+            return method(database, *args, **kwargs)
+
+    return reading
 
 
 def _unwritable(directory: Path, reason: object, number: int | None = None) -> OSError:

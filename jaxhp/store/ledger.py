@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxhp.ranking import standing
 from jaxhp.store import columns
-from jaxhp.store.database import Database
+from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import crash_point, sync
 from jaxhp.types import Status, Trial
@@ -142,6 +142,7 @@ class Ledger(Database):
                 self.record_spent(spent)
         crash_point("round finished")
 
+    @consistent
     def round(self, number: int) -> Round | None:
         """What was asked in a round, and told if it is finished; None if it has not begun."""
         rows = self.rows("SELECT * FROM rounds WHERE round = ?", number)
@@ -151,6 +152,7 @@ class Ledger(Database):
         found = {name: self._get(number, name).get(name) for name in ("unit", "parent", "trial_id", "told")}
         return self.decode(f"round {number}", _round, *rows[0][:3], found)
 
+    @consistent
     def trials(self, *, curves: bool = True) -> list[Trial]:
         """Every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
         latest: dict[int, Trial] = {}
@@ -161,6 +163,7 @@ class Ledger(Database):
                     latest[trial.trial_id] = trial
         return [latest[trial_id] for trial_id in sorted(latest)]
 
+    @consistent
     def best(self, mode: str, top: int) -> list[Trial]:
         """The first `top` of all trials in the order of `ranking.rank`, without their curves: quick for many trials."""
         rounds = self._rounds()
@@ -185,6 +188,7 @@ class Ledger(Database):
                 self.set_meta("choice", choice)
         crash_point("finals recorded")
 
+    @consistent
     def finals(self) -> dict[int, np.ndarray]:
         """What `record_finals` was given, or nothing."""
         rows = self.rows("SELECT * FROM rounds WHERE round = ?", _FINALS)
@@ -241,6 +245,7 @@ class Ledger(Database):
         found = [Saved(*self.decode("the name of a checkpoint", _checked, *row)) for row in rows]
         return [saved._replace(complete=bool(saved.complete)) for saved in found]
 
+    @consistent
     def digest(self) -> str:
         """See `jaxhp.store.digest.digest`."""
         return digest(self.trials(), self.finals())

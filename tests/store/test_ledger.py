@@ -163,6 +163,22 @@ def test_one_writer_and_many_readers(filled):
     Ledger(filled, write=True).close()
 
 
+def test_a_reader_sees_one_moment_while_a_round_is_finished(filled):
+    with Ledger(filled, write=True) as writer, Ledger(filled) as reader:
+        record(writer, 2, [trial(7)], finish=False)
+        check = reader._check_round
+
+        def meanwhile(row: tuple) -> None:
+            asked = writer.round(2)
+            if asked is not None and asked.scores is None:
+                writer.finish(2, [trial(7)], np.float32([0.5]), 0.1)
+            check(row)
+
+        reader._check_round = meanwhile
+        assert {t.trial_id: t.status for t in reader.trials()}[7] is Status.RUNNING
+        assert {t.trial_id: t.status for t in reader.trials()}[7] is Status.COMPLETE
+
+
 def test_a_dead_process_does_not_hold_the_lock(filled):
     script = "import sys, os; from jaxhp.store import Ledger; Ledger(sys.argv[1], write=True); os._exit(0)"
     subprocess.run([sys.executable, "-c", script, str(filled)], check=True)
