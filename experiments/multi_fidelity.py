@@ -2,6 +2,7 @@
 
     python experiments/multi_fidelity.py --data ../shared/data/mnist --out runs/multi_fidelity.jsonl    # adds 5 seeds
     python experiments/multi_fidelity.py --out runs/multi_fidelity.jsonl --table                        # what it holds
+    python experiments/multi_fidelity.py --median     # would a median rule inside a round save anything? 2 minutes
     python experiments/multi_fidelity.py --smoke                                                        # a minute
 
 A network 784-32-10, SGD with momentum, batches of 200, 48,000 images to train and 12,000 to validate; the learning
@@ -10,7 +11,19 @@ search trains 27 networks to the full budget (729 epochs in all); everything els
 Accuracy is that of the trial each ends with, on validation data. The best of 27 full trainings is chosen by the very
 score that is shown, the best of Halving's two likewise: what bias there is favours random search.
 
-Result:
+Result (2 cores shared with others; one seed so far, whose standard error is about 0.0016 from the validation images):
+
+    random, full budget         729 epochs  0.9696
+    Halving, Halving(TPE)       162         0.9694
+    PBT                         162         0.9641
+    Hyperband                   165         0.9616
+    random, 6 of the 27         162         0.9595
+    one epoch, keep the best    162         0.9591
+
+With 22% of the epochs Halving is 2 of 12,000 images behind random search, and 0.0103 ahead of "one epoch, keep the
+best". A median rule inside a round, from epoch 1, 3 or 9, would have saved 46%, 36% or 20% of random search's epochs on
+the bundled sample, and lost no accuracy in 5 seeds. Halving saves 78%, at rungs, where survivors are gathered into
+full tiles; inside a round nothing is gathered. So there is no such rule.
 """
 
 from __future__ import annotations
@@ -63,6 +76,29 @@ def best_of(scores: list[float], k: int) -> float:
     return float(np.sum(np.diff(chances) * ordered))
 
 
+def median_rule(seeds: int = 5) -> None:
+    """What is saved, and lost, by giving up each trial whose best accuracy so far is below the others' median one.
+
+    The rule is Vizier's (https://research.google/pubs/google-vizier-a-service-for-black-box-optimization/), applied
+    after 1, 3 and 9 epochs or more to the curves of 27 random trials on the bundled sample.
+    """
+    task = hp.tasks.mlp(hp.data.mnist_sample(5000), (32,), optimizer="momentum", batch_size=200, train_examples=200)
+    found: dict[int, list[tuple[float, float]]] = {1: [], 3: [], 9: []}
+    for seed in range(seeds):
+        search = hp.Search(task, SPACE, METHODS[REFERENCE], epochs=EPOCHS, seed=seed, finals=None)
+        curves = np.stack([np.nan_to_num(t.curve["valid_accuracy"]) for t in search.run(quiet=True).trials])
+        so_far = np.maximum.accumulate(curves, axis=1)  # [trials, epochs]
+        averages = np.cumsum(curves, axis=1) / np.arange(1, EPOCHS + 1)
+        for grace, rows in found.items():
+            below = so_far[:, grace - 1 : -1] < np.median(averages[:, grace - 1 : -1], axis=0)
+            stop = np.where(below.any(axis=1), grace + below.argmax(axis=1), EPOCHS)  # epochs trained
+            kept = curves[stop == EPOCHS, -1].max()
+            rows.append((1 - stop.mean() / EPOCHS, kept - curves[:, -1].max()))
+    for grace, rows in found.items():
+        saved, lost = np.mean(rows, axis=0)
+        print(f"median rule from epoch {grace}: {saved:.0%} of the epochs saved, accuracy {lost:+.4f} ({seeds} seeds)")
+
+
 def show(records: list[dict[str, Any]]) -> None:
     """A line a method: epochs, mean accuracy, and the paired difference to random search at the full budget."""
     by = {(r["method"], r["seed"]): r for r in records}
@@ -86,8 +122,12 @@ def main() -> None:
     parser.add_argument("--seeds", default="0:5", help="FIRST:END")
     parser.add_argument("--methods", default="", help="comma-separated beginnings of names; all if not given")
     parser.add_argument("--table", action="store_true", help="only print what --out holds")
+    parser.add_argument("--median", action="store_true", help="only what a median rule would save")
     parser.add_argument("--smoke", action="store_true", help="a bundled sample, one seed, 9 epochs; keeps nothing")
     args = parser.parse_args()
+    if args.median:
+        median_rule()
+        return
     if args.smoke:
         args.seeds, args.out = "0:1", Path(tempfile.mkdtemp()) / "smoke.jsonl"
     records = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
