@@ -214,7 +214,9 @@ def test_names_of_checkpoints_are_not_trusted(tmp_path, die_at):
     precious = tmp_path / "precious"
     precious.mkdir()
     with Ledger(tmp_path / "run", write=True) as ledger:
-        ledger._db.execute("UPDATE checkpoints SET name = '../../precious'")
+        saved = ledger.checkpoints()[0]
+        ledger.forget_checkpoint(saved)
+        ledger.name_checkpoint(saved._replace(name="../../precious"))
     die_at("")
     assert run("random", tmp_path / "run").digest == digest("random")
     assert precious.is_dir()
