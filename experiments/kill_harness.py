@@ -10,8 +10,8 @@ killed again, and so on; in the end it is left to finish. After every kill all t
 be there, unchanged and once; the final digest must be that of a run nobody touched. The table at the end says what
 the processes were doing when they died.
 
-Result on 2 shared cores, in runs of `--kills 24` with seeds 11 to 15, 21 and 22 (2 to 4 minutes each): 168 kills, of
-which 43 at a checkpoint, 28 while compiling, 26 while starting, 16 in a step, 9 in a commit and 46 in between; no trial
+Result on 2 shared cores, as runs of `--kills 24` with seeds 11 to 15 and 21 to 25 (2 to 4 minutes each): 240 kills, of
+which 56 at a checkpoint, 43 while compiling, 32 while starting, 25 in a step, 14 in a commit and 70 in between; no trial
 lost or counted twice, every digest that of the run nobody touched.
 """
 
