@@ -11,8 +11,8 @@ be there, unchanged and once; the final digest must be that of a run nobody touc
 the processes were doing when they died.
 
 Result on 2 shared cores, as runs of `--kills 24` with seeds 11 to 15 and 21 to 25 (2 to 4 minutes each): 240 kills, of
-which 56 at a checkpoint, 43 while compiling, 32 while starting, 25 in a step, 14 in a commit and 70 in between; no trial
-lost or counted twice, every digest that of the run nobody touched.
+which 56 at a checkpoint, 43 while compiling, 32 while starting, 25 in a step, 14 in a commit and 70 in between; no
+trial lost or counted twice, every digest that of the run nobody touched.
 """
 
 import argparse
