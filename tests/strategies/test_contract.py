@@ -53,9 +53,9 @@ def test_valid_in_few_and_many_dimensions(name, dim):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", testing.CHECKS)
-@pytest.mark.parametrize("strategy", (STRATEGIES | MORE).values(), ids=(STRATEGIES | MORE).keys())
-def test_contract_everywhere(strategy, check):
-    for dim in (1, 5, 20):
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+def test_contract_in_few_and_many_dimensions(strategy, check):
+    for dim in (1, 20):
         check(strategy, dim)
 
 
