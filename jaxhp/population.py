@@ -21,6 +21,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxhp.axes import from_axes, member_axes, to_axes
+from jaxhp.cache import keep_compiled
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
 from jaxhp.layout import Layout
@@ -270,6 +271,7 @@ class Population:
             state, facts = jax.tree.map(mine, self.abstract_state()), jax.tree.map(mine, places)
             return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, self._copies[0]))
 
+        keep_compiled(self.devices[0])
         began = time.perf_counter()
         programs = [lowered(device) for device in self.devices]
         with ThreadPoolExecutor(len(programs)) as pool:
