@@ -1,0 +1,113 @@
+"""What a machine can do, and how the benchmarks beside this file time, count and print."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+SIZES = (256, 512, 1024, 2048)
+
+
+def seconds(run: Callable[[], Any], repeats: int = 5) -> float:
+    """Median of several runs, after one that is not counted."""
+    jax.block_until_ready(run())
+    return statistics.median(timed(run) for _ in range(repeats))
+
+
+def timed(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - began
+
+
+class Peak:
+    """Plain matrix products f32[n, n] @ f32[n, n] on all devices at once; n is the fastest of a few.
+
+    Attributes:
+      size: n.
+      flops: the rate found at first, FLOP/s; `measure` gives what it is now.
+    """
+
+    def __init__(self, devices: Sequence[Any], sizes: Sequence[int] = SIZES):
+        self._devices, self._pool = devices, ThreadPoolExecutor(len(devices))
+        self._runs = {n: self._products(n) for n in sizes}
+        rates = {n: statistics.median(self._rate(n) for _ in range(5)) for n in sizes}
+        self.size = max(rates, key=lambda n: rates[n])
+        self.flops = rates[self.size]
+
+    def measure(self) -> float:
+        return self._rate(self.size)
+
+    def _rate(self, n: int) -> float:
+        run, count = self._runs[n]
+        return 2.0 * n**3 * count * len(self._devices) / timed(run)
+
+    def _products(self, n: int) -> tuple[Callable[[], Any], int]:
+        count = max(1, int(1.5e10 / (2 * n**3)))
+        matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0].astype(np.float32)
+        chain = jax.jit(lambda a, b: jax.lax.fori_loop(0, count, lambda _, c: c @ b, a))
+        pairs = [jax.device_put((matrix, matrix), device) for device in self._devices]
+
+        def run() -> Any:
+            return list(self._pool.map(lambda pair: jax.block_until_ready(chain(*pair)), pairs))
+
+        run()
+        return run, count
+
+
+def product_flops(function: Callable[..., Any], *args: Any) -> float:
+    """Floating-point operations of the matrix products and convolutions that a function of these shapes does."""
+
+    def count(jaxpr: Jaxpr) -> float:
+        total = 0.0
+        for eqn in jaxpr.eqns:
+            sources: list[Any] = [v.aval for v in eqn.invars]
+            results: list[Any] = [v.aval for v in eqn.outvars]
+            if eqn.primitive.name == "dot_general":
+                (contracted, _), _ = eqn.params["dimension_numbers"]
+                depth = 1
+                for axis in contracted:
+                    depth *= sources[0].shape[axis]
+                total += 2.0 * results[0].size * depth
+            elif eqn.primitive.name == "conv_general_dilated":
+                spec = eqn.params["dimension_numbers"].rhs_spec
+                kernel = sources[1]
+                total += 2.0 * results[0].size * kernel.size / kernel.shape[spec[0]]
+            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+            for value in eqn.params.values():
+                if isinstance(value, (ClosedJaxpr, Jaxpr)):
+                    total += times * count(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+        return total
+
+    return count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows with the same keys as a Markdown table."""
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def show(title: str, facts: dict[str, Any], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Prints one benchmark's result as Markdown, or as one JSON object."""
+    devices = jax.local_devices()
+    facts = {
+        "device": f"{len(devices)} x {devices[0].device_kind}",
+        "jax": jax.__version__,
+        **facts,
+    }
+    if as_json:
+        print(json.dumps({"title": title, "facts": facts, "rows": list(rows)}))
+    else:
+        print(f"## {title}\n\n{', '.join(f'{name}: {value}' for name, value in facts.items())}\n\n{table(rows)}\n")
+    sys.stdout.flush()

@@ -1,0 +1,140 @@
+"""Which share of the machine's own matrix-product peak does training a population reach?
+
+    python experiments/benchmarks/peak.py [--json] [--smoke] [--case NAME ...] [--members N ...]
+
+The peak is the best of a few plain square matrix products on all devices at once. A case's time is one call of the
+compiled step (compilation apart): every epoch of every member, with the evaluation of training and validation data
+after each epoch. Its FLOPs are those of the matrix products in that work, and nothing else. The speed of a shared
+machine changes from one second to the next, so the peak is measured again before and after every call, and the share
+is the median over five calls of the call's rate by the mean of the two.
+
+Takes about 8 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from machine import Peak, product_flops, show, timed
+
+import jaxhp as hp
+from jaxhp.layout import arrange, tiles_needed
+from jaxhp.plan import default_tile
+from jaxhp.population import Capacity, Population
+from jaxhp.task import Shapes, Task, check, update
+
+OPTIMIZERS = ("sgd", "momentum", "adamw")
+MEMBERS = (1, 4, 16, 64, 256, 1024)
+CONFIG = {"lr": 1e-3, "weight_decay": 1e-6}
+
+
+class Case(NamedTuple):
+    """A network and its data."""
+
+    task: Callable[[str], Task]  # from the name of an optimizer
+    members: tuple[int, ...] = MEMBERS
+    flops: float = 2e11  # of one call, about
+
+
+def book(optimizer: str) -> Task:
+    """784-100x6-10 on 400 training and 100 validation images."""
+    return hp.tasks.mlp(hp.data.mnist_sample(500), optimizer=optimizer)
+
+
+def small(optimizer: str) -> Task:
+    """64-32-10 on 1,440 training and 360 validation images of 8x8 pixels."""
+    return hp.tasks.mlp(hp.data.arrays(images8(1800)), hidden=(32,), optimizer=optimizer)
+
+
+@functools.cache
+def images8(count: int) -> dict[str, np.ndarray]:
+    """MNIST images shrunk to 8x8 pixels."""
+    train = hp.data.mnist_sample(count).train
+    inner = train["image"][:, 2:26, 2:26].reshape(-1, 8, 3, 8, 3)
+    return {"image": inner.mean((2, 4)).astype(np.uint8), "label": train["label"]}
+
+
+CASES = {"book MLP": Case(book), "small MLP": Case(small)}
+
+
+def epoch_flops(task: Task, shapes: Shapes, config: dict[str, Any]) -> float:
+    """Of the matrix products of one member in one epoch, evaluation included."""
+
+    def rows(tree: Any, n: int) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), tree)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = product_flops(
+        lambda m, b, k, c: update(task, m, b, k, c), shapes.member, rows(task.train, task.batch_size), key, config
+    )
+    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, c), shapes.member, rows(task.valid, 100), config)
+    return step * -(-task.n_train // task.batch_size) + seen / 100 * (task.n_train + task.n_valid)
+
+
+def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repeats: int = 5) -> dict[str, Any]:
+    """One row of the table: `count` members of a case in one compiled step."""
+    task = case.task(optimizer)
+    abstract = {k: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for k in CONFIG}
+    shapes = check(task, abstract)
+    tile = default_tile(shapes, jax.local_devices()[0])
+    flops = epoch_flops(task, shapes, abstract)
+    epochs = int(np.clip(case.flops / (flops * count), 1, 50))
+    capacity = Capacity(tile, tiles_needed(count, 1, tile), count, 1, epochs)
+    population = Population(task, shapes, {}, {k: v.dtype for k, v in abstract.items()}, capacity)
+    configs = {k: np.full(count, v, np.float32) for k, v in CONFIG.items()}
+    layout = arrange(np.zeros(count), [0], tile)
+    state = population.init()
+
+    def run() -> Any:
+        nonlocal state
+        state, ranked = population.step(state, configs, np.arange(count), layout, 0, epochs)
+        return ranked
+
+    jax.block_until_ready(run())
+    work, taken, share = flops * count * epochs, [], []
+    for _ in range(repeats):
+        before = peak.measure()
+        taken.append(timed(run))
+        share.append(2 * work / taken[-1] / (before + peak.measure()))
+    typical = statistics.median(taken)
+    return {
+        "case": name,
+        "optimizer": optimizer,
+        "members": count,
+        "tile": tile,
+        "epochs": epochs,
+        "seconds": round(typical, 3),
+        "member-epochs/s": f"{count * epochs / typical:.4g}",
+        "GFLOP/s": round(work / typical / 1e9, 1),
+        "share of peak": round(statistics.median(share), 3),
+        "compile s": round(population.compile_s, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--optimizer", nargs="*", choices=OPTIMIZERS, default=list(OPTIMIZERS))
+    parser.add_argument("--members", nargs="*", type=int)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="a few members, seconds")
+    args = parser.parse_args()
+    peak = Peak(jax.local_devices())
+    rows = []
+    for name in args.case:
+        case = CASES[name]._replace(flops=1e9) if args.smoke else CASES[name]
+        for optimizer in args.optimizer:
+            for count in args.members or ((1, 4) if args.smoke else case.members):
+                rows.append(measure(name, case, optimizer, count, peak))
+    facts = {"matrix-product peak": f"{peak.flops / 1e9:.0f} GFLOP/s at first (f32, n = {peak.size})"}
+    show("Share of the matrix-product peak", facts, rows, args.json)
+
+
+if __name__ == "__main__":
+    main()
