@@ -2,7 +2,8 @@
 
 A weight [I, O] that multiplies the minibatch itself (a network's first layer) is fastest stacked as [I, T, O]: x @ w
 for all members is then one matrix product [B, I] @ [I, T * O], with nothing to rearrange. Stacked as [T, I, O], XLA
-copies it into that order in every step. Other leaves keep the member axis in front.
+copies it into that order in every step. Other leaves keep the member axis in front. Between steps such a weight is
+carried as a matrix [I, T * O]: as [I, T, O], XLA would lay it out as [T, I, O] in memory, and copy it all the same.
 """
 
 from __future__ import annotations
@@ -62,10 +63,20 @@ def _open(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
 
 
 def to_axes(tree: Any, axes: Any) -> Any:
-    """Moves the member axis from the front of every leaf to where `axes` says."""
-    return jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, 0, axis), tree, axes)
+    """Leaves [T, ...] as they are carried between steps: [T, I, O] as [I, T * O] where `axes` says 1."""
+    return beside(jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, 0, axis), tree, axes), axes)
 
 
-def from_axes(tree: Any, axes: Any) -> Any:
-    """The inverse of `to_axes`."""
-    return jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, axis, 0), tree, axes)
+def from_axes(tree: Any, axes: Any, tile: int) -> Any:
+    """The inverse of `to_axes`, for T = `tile`."""
+    return jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, axis, 0), stacked(tree, axes, tile), axes)
+
+
+def stacked(tree: Any, axes: Any, tile: int) -> Any:
+    """Carried leaves with a member axis of their own where `axes` says, as `vmap` takes them."""
+    return jax.tree.map(lambda leaf, axis: leaf.reshape(len(leaf), tile, -1) if axis else leaf, tree, axes)
+
+
+def beside(tree: Any, axes: Any) -> Any:
+    """The inverse of `stacked`."""
+    return jax.tree.map(lambda leaf, axis: leaf.reshape(len(leaf), -1) if axis else leaf, tree, axes)

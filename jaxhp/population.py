@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxhp.axes import from_axes, member_axes, to_axes
+from jaxhp.axes import beside, from_axes, member_axes, stacked, to_axes
 from jaxhp.cache import keep_compiled
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
@@ -331,12 +332,19 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
     axes = population.axes if paired else jax.tree.map(lambda _: 0, population.axes)
     tile = tile._replace(member=to_axes(tile.member, axes))
     order_key, noise_key = key(ORDER), key(NOISE)
-    advance = jax.vmap(
+    tile_size = population.capacity.tile
+    update_each = jax.vmap(
         lambda m, b, k, c: update(task, m, b, k, full(c)),
         in_axes=(axes, shared, shared, 0),
         out_axes=(axes, 0),
     )
-    evaluate = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(axes, None, 0))
+    evaluate_each = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(axes, None, 0))
+
+    def advance(member: Member, batch: Any, key: jax.Array) -> Member:
+        return beside(update_each(stacked(member, axes, tile_size), batch, key, config)[0], axes)
+
+    def evaluate(member: Member, batch: Any) -> Mapping[str, jax.Array]:
+        return evaluate_each(stacked(member, axes, tile_size), batch, config)
 
     def shuffle(key: jax.Array) -> jax.Array:
         """A permutation of the fold's examples: a stable sort of random numbers, with padding at the end."""
@@ -353,12 +361,11 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
         def one(i, member: Member) -> Member:
             rows = jnp.take(order, (i * task.batch_size + jnp.arange(task.batch_size)) % count, axis=-1)
             batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), examples.train)
-            member, _ = advance(member, batch, each(lambda k: jax.random.fold_in(k, i))(noise), config)
-            return member
+            return advance(member, batch, each(lambda k: jax.random.fold_in(k, i))(noise))
 
         member = lax.fori_loop(0, steps, one, tile.member)
         n_train = min(task.train_examples or examples.train_rows.shape[1], examples.train_rows.shape[1])
-        measure = partial(_measure, evaluate, member, config, at_once=population.rows_at_once)
+        measure = partial(_measure, evaluate, member, at_once=population.rows_at_once)
         train, _ = measure(examples.train, examples.train_rows[fold][:n_train], jnp.minimum(count, n_train))
         valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
         healthy = jnp.isfinite(train).all(-1) & jnp.isfinite(valid).all(-1) & (tile.diverged_at == 0)
@@ -368,10 +375,10 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
         return State(member, curve, spread[:, population.metric], diverged_at)
 
     tile = lax.fori_loop(place.start, place.stop, epoch, tile)
-    return tile._replace(member=from_axes(tile.member, axes))
+    return tile._replace(member=from_axes(tile.member, axes, tile_size))
 
 
-def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count: jax.Array, at_once: int):
+def _measure(evaluate, member: Member, data: Any, rows: jax.Array, count: jax.Array, at_once: int):
     """Mean and variance over examples of every metric: (f32[T, M], f32[T, M])."""
     chunks = -(-len(rows) // at_once)
     size = -(-len(rows) // chunks)
@@ -380,7 +387,7 @@ def _measure(evaluate, member: Member, config, data: Any, rows: jax.Array, count
     def chunk(c, sums):
         at = c * size + jnp.arange(size)
         batch = jax.tree.map(lambda a: a.at[rows[at]].get(mode="promise_in_bounds"), data)
-        metrics = evaluate(member, batch, config)
+        metrics = evaluate(member, batch)
         values = jnp.stack([metrics[name].astype(jnp.float32) for name in sorted(metrics)], -1)  # [T, B, M]
         values = jnp.where((at < count)[:, None], values, 0.0)
         return sums[0] + values.sum(1), sums[1] + (values * values).sum(1)

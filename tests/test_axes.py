@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.axes import from_axes, member_axes, to_axes
+from jaxhp.axes import beside, from_axes, member_axes, stacked, to_axes
 
 F32 = jnp.float32
 BATCH = jax.ShapeDtypeStruct((10, 2, 3), F32)
@@ -43,5 +43,7 @@ def test_axes_and_back():
     tree = {"a": np.arange(24).reshape(2, 3, 4), "b": np.arange(6).reshape(2, 3)}
     where = {"a": 1, "b": 0}
     moved = to_axes(tree, where)
-    assert moved["a"].shape == (3, 2, 4)
-    np.testing.assert_array_equal(from_axes(moved, where)["a"], tree["a"])
+    assert moved["a"].shape == (3, 2 * 4)
+    np.testing.assert_array_equal(moved["a"][:, 4:], tree["a"][1])
+    np.testing.assert_array_equal(from_axes(moved, where, 2)["a"], tree["a"])
+    np.testing.assert_array_equal(beside(stacked(moved, where, 2), where)["a"], moved["a"])
