@@ -107,14 +107,15 @@ def member_bytes(shapes: Shapes, epochs: int) -> int:
 def default_tile(shapes: Shapes, device: Any) -> int:
     """Members of a tile: a function of the task, the optimizer and the kind of device alone.
 
-    On a CPU, the largest power of two up to 64 whose weights, optimizer state and activations, with the gradients of
-    both, fit a core's share of the cache; on an accelerator, enough to fill its matrix units.
+    On a CPU, the largest power of two up to 16 whose weights, optimizer state and activations, with the gradients of
+    both, fit a core's share of the cache (larger tiles are no faster, and leave cores idle in small rounds); on an
+    accelerator, enough to fill its matrix units.
     """
     if device.platform != "cpu":
         return _ACCELERATOR_TILE
     variables = getattr(shapes.member.variables, "params", shapes.member.variables)
     bytes_ = tree_bytes(shapes.member) + tree_bytes(variables) + 2 * shapes.activations
-    return 2 ** int(np.clip(np.log2(max(_CPU_TILE_BYTES / bytes_, 1)), 0, 6))
+    return 2 ** int(np.clip(np.log2(max(_CPU_TILE_BYTES / bytes_, 1)), 0, 4))
 
 
 def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
