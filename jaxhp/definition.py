@@ -258,7 +258,7 @@ class Definition:
 
     def _tile(self, config: Config) -> int:
         """Of a config's group: the one given, else the one its directory was begun with, else the default."""
-        key = repr(sorted(self.space.static(config).items()))
+        key = self._key(self.space.static(config))
         return self.tile or self._recorded_tiles.get(key) or default_tile(self.member(config)[1], self.devices[0])
 
     def _read_tiles(self, manifest: Mapping[str, Any]) -> dict[str, int]:
@@ -270,7 +270,7 @@ class Definition:
             return {}
         if not all(type(tile) is int and 1 <= tile <= 2**16 for tile in tiles):
             return {}
-        keys = (repr(sorted(self.space.static(config).items())) for config in groups)
+        keys = (self._key(self.space.static(config)) for config in groups)
         return dict(zip(keys, tiles, strict=True))
 
 

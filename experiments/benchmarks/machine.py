@@ -17,12 +17,6 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 SIZES = (256, 512, 1024, 2048)
 
 
-def seconds(run: Callable[[], Any], repeats: int = 5) -> float:
-    """Median of several runs, after one that is not counted."""
-    jax.block_until_ready(run())
-    return statistics.median(timed(run) for _ in range(repeats))
-
-
 def timed(run: Callable[[], Any]) -> float:
     began = time.perf_counter()
     jax.block_until_ready(run())
