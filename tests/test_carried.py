@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.axes import beside, from_axes, member_axes, stacked, to_axes
+from jaxhp.carried import carry, first_layers, stacked
 
 F32 = jnp.float32
 BATCH = jax.ShapeDtypeStruct((10, 2, 3), F32)
@@ -15,9 +15,9 @@ SHAPES = {
 }
 
 
-def axes(loss, opt_state=()):
+def found(loss, opt_state=()):
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return member_axes(loss, SHAPES, BATCH, key, {"lr": jax.ShapeDtypeStruct((), F32)}, opt_state)
+    return first_layers(loss, SHAPES, BATCH, key, {"lr": jax.ShapeDtypeStruct((), F32)}, opt_state)
 
 
 def test_the_first_layer_is_found_through_reshapes_and_jit():
@@ -27,23 +27,23 @@ def test_the_first_layer_is_found_through_reshapes_and_jit():
         return (jnp.tanh(h) @ p["second"]).sum() * config["lr"]
 
     momentum = {"trace": SHAPES, "count": jax.ShapeDtypeStruct((), jnp.int32)}
-    found = axes(loss, momentum)
-    assert found.variables == {"first": 1, "second": 0, "bias": 0}
-    assert found.opt_state == {"trace": {"first": 1, "second": 0, "bias": 0}, "count": 0}
+    leaves = found(loss, momentum)
+    assert leaves.variables == {"first": True, "second": False, "bias": False}
+    assert leaves.opt_state == {"trace": {"first": True, "second": False, "bias": False}, "count": False}
 
 
 def test_what_depends_on_the_member_is_not_shared():
     def loss(p, batch, key, config):
         return ((batch.reshape(10, 6) * config["lr"]) @ p["first"]).sum() + p["second"].sum() + p["bias"].sum()
 
-    assert set(jax.tree.leaves(axes(loss).variables)) == {0}
+    assert not any(jax.tree.leaves(found(loss).variables))
 
 
-def test_axes_and_back():
+def test_carried_and_back():
     tree = {"a": np.arange(24).reshape(2, 3, 4), "b": np.arange(6).reshape(2, 3)}
-    where = {"a": 1, "b": 0}
-    moved = to_axes(tree, where)
-    assert moved["a"].shape == (3, 2 * 4)
-    np.testing.assert_array_equal(moved["a"][:, 4:], tree["a"][1])
-    np.testing.assert_array_equal(from_axes(moved, where, 2)["a"], tree["a"])
-    np.testing.assert_array_equal(beside(stacked(moved, where, 2), where)["a"], moved["a"])
+    where = {"a": True, "b": False}
+    moved = carry(tree, where)
+    assert moved["a"].shape == (2 * 4, 3)
+    np.testing.assert_array_equal(moved["a"][4:], tree["a"][1].T)
+    np.testing.assert_array_equal(stacked(moved, where, 2)["a"], tree["a"])
+    np.testing.assert_array_equal(moved["b"], tree["b"])

@@ -1,9 +1,10 @@
-"""Where the member axis of a tile's arrays goes, so that the shared minibatch meets one matrix.
+"""How a tile's arrays are carried from one step to the next, so that XLA need not lay them out anew in every step.
 
-A weight [I, O] that multiplies the minibatch itself (a network's first layer) is fastest stacked as [I, T, O]: x @ w
-for all members is then one matrix product [B, I] @ [I, T * O], with nothing to rearrange. Stacked as [T, I, O], XLA
-copies it into that order in every step. Other leaves keep the member axis in front. Between steps such a weight is
-carried as a matrix [I, T * O]: as [I, T, O], XLA would lay it out as [T, I, O] in memory, and copy it all the same.
+A weight [I, O] that multiplies the minibatch itself (a network's first layer) meets it as one matrix product for all
+members, [B, I] @ [I, T * O], and its gradient is one product, [T * O, B] @ [B, I]. Such weights, and the leaves of
+the optimizer state that belong to them, are carried as that gradient comes, as a matrix [T * O, I]: the update runs
+through memory in order, and the forward product takes its factor transposed at no cost. Carried as [T, I, O], or as
+[I, T * O], they would be rearranged in every step. All other leaves are carried as they are stacked, [T, ...].
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from jaxhp.task import Member
 
 
-def member_axes(loss: Any, variables: Any, batch: Any, key: Any, config: Any, opt_state: Any) -> Member:
-    """A tree of ints like `Member(variables, opt_state)`: 1 where the member axis is to stand second, else 0.
+def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, opt_state: Any) -> Member:
+    """A tree of booleans like `Member(variables, opt_state)`: the leaves of weights that multiply the batch.
 
     Args:
       loss: `(variables, batch, key, config) -> ...` of one member; the others are shapes of its arguments.
@@ -32,8 +33,8 @@ def member_axes(loss: Any, variables: Any, batch: Any, key: Any, config: Any, op
     shared = set(inputs[len(weights) : len(weights) + n_batch])
     first = {leaf for leaf in _meetings(traced.jaxpr, names, shared) if len(weights[leaf].shape) == 2}
     moved = {(weights[leaf].shape, weights[leaf].dtype) for leaf in first}
-    follow = jax.tree.map(lambda s: int((s.shape, s.dtype) in moved), opt_state)
-    return Member(jax.tree.unflatten(structure, [int(leaf in first) for leaf in range(len(weights))]), follow)
+    follow = jax.tree.map(lambda s: (s.shape, s.dtype) in moved, opt_state)
+    return Member(jax.tree.unflatten(structure, [leaf in first for leaf in range(len(weights))]), follow)
 
 
 def _meetings(jaxpr: Jaxpr, names: dict[Any, int], shared: set[Any]) -> set[int]:
@@ -62,21 +63,15 @@ def _open(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
     return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
 
 
-def to_axes(tree: Any, axes: Any) -> Any:
-    """Leaves [T, ...] as they are carried between steps: [T, I, O] as [I, T * O] where `axes` says 1."""
-    return beside(jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, 0, axis), tree, axes), axes)
+def carry(tree: Any, first: Any) -> Any:
+    """Leaves [T, ...] as they are carried: [T, I, O] as [T * O, I] where `first` says."""
+    return jax.tree.map(
+        lambda leaf, moved: jnp.swapaxes(leaf, 1, 2).reshape(-1, leaf.shape[1]) if moved else leaf, tree, first
+    )
 
 
-def from_axes(tree: Any, axes: Any, tile: int) -> Any:
-    """The inverse of `to_axes`, for T = `tile`."""
-    return jax.tree.map(lambda leaf, axis: jnp.moveaxis(leaf, axis, 0), stacked(tree, axes, tile), axes)
-
-
-def stacked(tree: Any, axes: Any, tile: int) -> Any:
-    """Carried leaves with a member axis of their own where `axes` says, as `vmap` takes them."""
-    return jax.tree.map(lambda leaf, axis: leaf.reshape(len(leaf), tile, -1) if axis else leaf, tree, axes)
-
-
-def beside(tree: Any, axes: Any) -> Any:
-    """The inverse of `stacked`."""
-    return jax.tree.map(lambda leaf, axis: leaf.reshape(len(leaf), -1) if axis else leaf, tree, axes)
+def stacked(tree: Any, first: Any, tile: int) -> Any:
+    """The inverse of `carry`, for T = `tile`."""
+    return jax.tree.map(
+        lambda leaf, moved: jnp.swapaxes(leaf.reshape(tile, -1, leaf.shape[1]), 1, 2) if moved else leaf, tree, first
+    )
