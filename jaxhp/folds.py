@@ -42,6 +42,8 @@ def numbers(data: Any, folds: int, seed: int) -> np.ndarray:
 def check_folds(task: Task, folds: int) -> None:
     """Raises a ValueError if there are more folds than examples, or a fold leaves fewer training examples than a
     batch."""
+    if task.stream is not None:
+        raise ValueError("folds: expected a task whose training data is held as arrays, got one with a Stream")
     n = task.n_train + task.n_valid
     if folds > n:
         raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")

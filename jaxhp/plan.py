@@ -181,7 +181,8 @@ def plan_group(
     counts = [trials] + ([finals[0]] if finals else [])
     needed = max(tiles_needed(c, w, tile) for c, w in zip(counts, widths, strict=True))
     tile_bytes = tile * member_bytes(shapes, epochs)
-    data_bytes = tree_bytes((task.train, task.valid))
+    held = 1 if task.stream is None else 2  # epochs of training data
+    data_bytes = held * tree_bytes(task.train) + tree_bytes(task.valid)
     largest_leaf = max((tree_bytes(leaf) for leaf in jax.tree.leaves(shapes.member)), default=0) / max(
         member_bytes(shapes, epochs), 1
     )

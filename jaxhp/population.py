@@ -21,10 +21,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from jaxhp.axes import beside, from_axes, member_axes, stacked, to_axes
 from jaxhp.cache import keep_compiled
+from jaxhp.carried import carry, first_layers, stacked
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
+from jaxhp.feed import Feed
 from jaxhp.layout import Layout
 from jaxhp.plan import rows_at_once
 from jaxhp.ranked import Ranked, rank_trials
@@ -100,8 +101,8 @@ class Population:
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._sharded = NamedSharding(mesh, PartitionSpec(None, "device"))
         self.examples = examples_of(task, folds)
-        self._copies = [jax.device_put((self.examples, jax.random.key(seed)), device) for device in self.devices]
-        self.axes = member_axes(
+        self._feed = Feed(self.examples, jax.random.key(seed), task.stream, self.devices, capacity.epochs)
+        self.first_layers = first_layers(
             lambda v, b, k, c: task.loss(v, b, k, static | c),
             shapes.member.variables,
             jax.tree.map(lambda a: jax.ShapeDtypeStruct((task.batch_size, *a.shape[1:]), a.dtype), self.examples.train),
@@ -157,11 +158,14 @@ class Population:
         filled = np.bincount(np.arange(layout.tiles) % len(self.devices), minlength=len(self.devices)).astype(np.int32)
         parts = split(state, self.devices)
         del state
-        done = []
-        for device, train in enumerate(self._trains):
-            mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places)
-            done.append(train(parts.pop(0), mine, filled[device], *self._copies[device]))
-        state = join(done, self._sharded)
+        first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()
+        for begin, end, copies in self._feed.spans(int(first), int(last)):
+            epochs = {name: np.clip(getattr(places, name), begin, end) for name in ("start", "stop")}
+            jax.block_until_ready(parts)  # so that a stream is not brought here faster than it is used
+            for device, train in enumerate(self._trains):
+                mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places._replace(**epochs))
+                parts[device] = train(parts[device], mine, filled[device], *copies[device])
+        state = join(parts, self._sharded)
         slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
         slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
         return state, self._rank(*jax.device_put(state[1:], self.devices[0]), places.stop, slots)
@@ -184,9 +188,9 @@ class Population:
             rows, counts = np.arange(n, dtype=np.int32)[None], np.asarray([n])
             copies = [jax.device_put(data, device) for device in self.devices]
         else:
-            copies = [held.train if held.valid is None else held.valid for held, _ in self._copies]
+            copies = [held.train if held.valid is None else held.valid for held, _ in self._feed.copies]
         places = self._place(configs, np.zeros(len(layout.slots)), layout, 0, 0)
-        size = -(-rows.shape[1] // -(-rows.shape[1] // 1024))
+        size = -(-rows.shape[1] // -(-rows.shape[1] // self.rows_at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
         by_member = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
@@ -270,7 +274,7 @@ class Population:
                 return here(s, (s.shape[0], 1, *s.shape[2:]))
 
             state, facts = jax.tree.map(mine, self.abstract_state()), jax.tree.map(mine, places)
-            return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, self._copies[0]))
+            return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, self._feed.abstract))
 
         keep_compiled(self.devices[0])
         began = time.perf_counter()
@@ -329,22 +333,18 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
         )
 
     tile = lax.cond(place.start == 0, fresh, lambda: tile)
-    axes = population.axes if paired else jax.tree.map(lambda _: 0, population.axes)
-    tile = tile._replace(member=to_axes(tile.member, axes))
+    first = population.first_layers if paired else jax.tree.map(lambda _: False, population.first_layers)
+    tile = tile._replace(member=carry(tile.member, first))
     order_key, noise_key = key(ORDER), key(NOISE)
     tile_size = population.capacity.tile
-    update_each = jax.vmap(
-        lambda m, b, k, c: update(task, m, b, k, full(c)),
-        in_axes=(axes, shared, shared, 0),
-        out_axes=(axes, 0),
-    )
-    evaluate_each = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(axes, None, 0))
+    update_each = jax.vmap(lambda m, b, k, c: update(task, m, b, k, full(c)), in_axes=(0, shared, shared, 0))
+    evaluate_each = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(0, None, 0))
 
     def advance(member: Member, batch: Any, key: jax.Array) -> Member:
-        return beside(update_each(stacked(member, axes, tile_size), batch, key, config)[0], axes)
+        return carry(update_each(stacked(member, first, tile_size), batch, key, config)[0], first)
 
     def evaluate(member: Member, batch: Any) -> Mapping[str, jax.Array]:
-        return evaluate_each(stacked(member, axes, tile_size), batch, config)
+        return evaluate_each(stacked(member, first, tile_size), batch, config)
 
     def shuffle(key: jax.Array) -> jax.Array:
         """A permutation of the fold's examples: a stable sort of random numbers, with padding at the end."""
@@ -375,7 +375,7 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
         return State(member, curve, spread[:, population.metric], diverged_at)
 
     tile = lax.fori_loop(place.start, place.stop, epoch, tile)
-    return tile._replace(member=from_axes(tile.member, axes, tile_size))
+    return tile._replace(member=stacked(tile.member, first, tile_size))
 
 
 def _measure(evaluate, member: Member, data: Any, rows: jax.Array, count: jax.Array, at_once: int):

@@ -66,7 +66,8 @@ def open_test(
     if task.test is None:
         raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
     held_out = search.holdout(config)
-    train = joined(task.train, task.valid if held_out is None else joined(task.valid, held_out))
+    rest = task.valid if held_out is None else joined(task.valid, held_out)
+    train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
     measure = retrained(search, replace(task, train=train), [config], seeds)
     if directory is None:
         return _tested(trial_id, measure(task.test.open())[0], before + 1)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from jaxhp.data.dataset import Sealed, checked, examples
+from jaxhp.data.stream import Stream
 from jaxhp.ranking import MODES
 from jaxhp.types import Config
 
@@ -42,12 +43,14 @@ class Task:
       optimizer: `(config) -> optax.GradientTransformation`, built from traced values.
       train, valid: pytrees of arrays whose first axis is the examples. They stay on the device as they are
         (uint8 images, say); convert and normalise them inside `loss` and `evaluate`.
+        `train` may also be a `hp.data.Stream`; it is then kept in `stream`, and `train` is its first epoch.
       test: likewise, or a `Sealed` holder; sealed until `Result.test()`.
       batch_size: examples a step. An epoch is ceil(n / batch_size) steps over a fresh shuffle; the last one is
         filled up with the first examples of that shuffle.
       metric: the name in `evaluate`'s result by which trials are ranked.
       mode: `"max"` if a larger metric is better, else `"min"`.
       train_examples: how many training examples the training curve is measured on each epoch; None: all.
+      stream: where each epoch's training examples come from; None: all epochs train on `train`.
     """
 
     init: Callable[..., Any]
@@ -61,8 +64,12 @@ class Task:
     metric: str = "accuracy"
     mode: str = "max"
     train_examples: int | None = None
+    stream: Stream | None = None
 
     def __post_init__(self):
+        if isinstance(self.train, Stream):
+            object.__setattr__(self, "stream", self.train)
+            object.__setattr__(self, "train", self.train.first)
         for name in ("init", "loss", "evaluate", "optimizer"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"Task {name}: expected a function, got {getattr(self, name)!r}")

@@ -21,11 +21,9 @@ Takes about 3 minutes on 2 cores.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,12 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from machine import Peak, show, timed
+from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.layout import arrange, tiles_needed
-from jaxhp.plan import default_tile
-from jaxhp.population import Capacity, Population
-from jaxhp.task import check
 
 BATCH = 100
 
@@ -66,38 +62,14 @@ NETS = {"16-32-128": Net((16, 32), 128), "6-16-120": Net((6, 16), 120)}
 
 def seconds(run: Callable[[], Any], repeats: int) -> float:
     """Median of several runs, after one that is not counted; with no repeats, that one."""
-    taken = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(run())
-        taken.append(time.perf_counter() - began)
+    taken = [timed(run) for _ in range(repeats + 1)]
     return statistics.median(taken[1:] or taken)
-
-
-def matmul_peak() -> float:
-    """FLOP/s of products of 1024 x 1024 matrices, one chain of them on every device at once."""
-    a = jnp.full((1024, 1024), 1e-3)
-    chains = [jax.device_put(a, device) for device in jax.local_devices()]
-    run = jax.jit(lambda a: lax.fori_loop(0, 20, lambda i, c: a @ c, a))
-    return 20 * 2 * 1024**3 * len(chains) / seconds(lambda: [run(chain) for chain in chains], 5)
 
 
 def population(net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int) -> tuple[float, str]:
     task = hp.tasks.cnn(data, net.channels, (net.hidden,), batch_size=BATCH)
-    members = len(rates)
-    configs = {"lr": rates, "weight_decay": np.full(members, 1e-6, np.float32)}
-    shapes = check(task, {name: jax.ShapeDtypeStruct((), np.float32) for name in configs})
-    tile = default_tile(shapes, jax.local_devices()[0])
-    capacity = Capacity(tile, tiles_needed(members, 1, tile), members, 1, 1)
-    made = Population(task, shapes, {}, dict.fromkeys(configs, np.dtype(np.float32)), capacity)
-    layout, state = arrange(np.zeros(members), [0], tile), made.init()
-
-    def run() -> Any:
-        nonlocal state
-        state, ranked = made.step(state, configs, np.arange(members, dtype=np.int32), layout, 0, 1)
-        return state, ranked
-
-    return seconds(run, repeats), f"tile {tile}, compiled in {made.compile_s:.1f} s"
+    made = Stacked(task, {"lr": rates, "weight_decay": np.full(len(rates), 1e-6)}, epochs=1)
+    return seconds(made.run, repeats), f"tile {made.tile}, compiled in {made.population.compile_s:.1f} s"
 
 
 def plain(net: Net, data: hp.data.Dataset) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -137,7 +109,7 @@ def plain(net: Net, data: hp.data.Dataset) -> tuple[Callable[..., Any], Callable
     return init, epoch
 
 
-def stacked(net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int) -> tuple[float, str]:
+def vmapped(net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int) -> tuple[float, str]:
     init, epoch = plain(net, data)
     params = jax.vmap(init)(jax.random.split(jax.random.key(0), len(rates)))
     order = jnp.arange(len(data.train["label"]) * 4 // 5)
@@ -190,7 +162,7 @@ WAYS = {
     "PyTorch one by one": lambda *args: torch_in_sequence(*args, channels_last=False),
     "PyTorch one by one, channels last": lambda *args: torch_in_sequence(*args, channels_last=True),
     "plain jitted JAX one by one": in_sequence,
-    "plain vmap": stacked,
+    "plain vmap": vmapped,
 }
 
 
@@ -203,7 +175,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two members, seconds")
     args = parser.parse_args()
     members, repeats, images = (2, 1, 250) if args.smoke else (args.members, args.repeats, 1000)
-    data, peak = hp.data.mnist_sample(images), matmul_peak()
+    data, peak = hp.data.mnist_sample(images), Peak(jax.local_devices())
     rows = []
     for name in args.net:
         flops = NETS[name].flops(images * 4 // 5, images // 5)
@@ -219,25 +191,13 @@ def main() -> None:
                     "way": way,
                     "ms a member and epoch": round(1e3 * taken / count, 1),
                     "GFLOP/s": round(flops * count / taken / 1e9, 1),
-                    "share of peak": round(flops * count / taken / peak, 3),
+                    "share of peak": round(flops * count / taken / peak.flops, 3),
                     "note": note,
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
-    again = matmul_peak()
-    facts = {
-        "device": f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}",
-        "jax": jax.__version__,
-        "members": members,
-        "peak GFLOP/s": round(peak / 1e9),
-        "peak after": round(again / 1e9),
-    }
-    if args.json:
-        print(json.dumps({"title": "Convolutional networks", "facts": facts, "rows": rows}))
-        return
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    print(f"## Convolutional networks\n\n{', '.join(f'{k}: {v}' for k, v in facts.items())}\n\n{table}")
+    facts = {"members": members, "peak": f"{peak.flops / 1e9:.0f} GFLOP/s, after it all {peak.measure() / 1e9:.0f}"}
+    show("Convolutional networks", facts, rows, args.json)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from machine import Peak, product_flops, show, timed
+from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.layout import arrange, tiles_needed
-from jaxhp.plan import default_tile
-from jaxhp.population import Capacity, Population
 from jaxhp.task import Shapes, Task, check, update
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
@@ -81,39 +79,27 @@ def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repea
     """One row of the table: `count` members of a case in one compiled step."""
     task = case.task(optimizer)
     abstract = {k: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for k in CONFIG}
-    shapes = check(task, abstract)
-    tile = default_tile(shapes, jax.local_devices()[0])
-    flops = epoch_flops(task, shapes, abstract)
+    flops = epoch_flops(task, check(task, abstract), abstract)
     epochs = int(np.clip(case.flops / (flops * count), 1, 50))
-    capacity = Capacity(tile, tiles_needed(count, 1, tile), count, 1, epochs)
-    population = Population(task, shapes, {}, {k: v.dtype for k, v in abstract.items()}, capacity)
-    configs = {k: np.full(count, v, np.float32) for k, v in CONFIG.items()}
-    layout = arrange(np.zeros(count), [0], tile)
-    state = population.init()
-
-    def run() -> Any:
-        nonlocal state
-        state, ranked = population.step(state, configs, np.arange(count), layout, 0, epochs)
-        return ranked
-
-    jax.block_until_ready(run())
+    stacked = Stacked(task, {k: np.full(count, v) for k, v in CONFIG.items()}, epochs)
+    stacked.run()
     work, taken, share = flops * count * epochs, [], []
     for _ in range(repeats):
         before = peak.measure()
-        taken.append(timed(run))
+        taken.append(timed(stacked.run))
         share.append(2 * work / taken[-1] / (before + peak.measure()))
     typical = statistics.median(taken)
     return {
         "case": name,
         "optimizer": optimizer,
         "members": count,
-        "tile": tile,
+        "tile": stacked.tile,
         "epochs": epochs,
         "seconds": round(typical, 3),
         "member-epochs/s": f"{count * epochs / typical:.4g}",
         "GFLOP/s": round(work / typical / 1e9, 1),
         "share of peak": round(statistics.median(share), 3),
-        "compile s": round(population.compile_s, 1),
+        "compile s": round(stacked.population.compile_s, 1),
     }
 
 

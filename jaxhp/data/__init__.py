@@ -5,6 +5,7 @@ from jaxhp.data.fingerprints import fingerprint
 from jaxhp.data.idx_files import idx
 from jaxhp.data.sample import mnist_sample
 from jaxhp.data.splitting import split
+from jaxhp.data.stream import Stream
 from jaxhp.data.tfds_source import tfds
 
-__all__ = ["Dataset", "Sealed", "arrays", "fingerprint", "idx", "mnist_sample", "split", "tfds"]
+__all__ = ["Dataset", "Sealed", "Stream", "arrays", "fingerprint", "idx", "mnist_sample", "split", "tfds"]

@@ -1,0 +1,217 @@
+"""Do time, memory and compilation grow with the work, and with nothing else?
+
+    python experiments/benchmarks/growth.py [--json] [--smoke] [--part NAME ...]
+
+Four parts, each on the book's network (784-100x6-10, 400 training and 100 validation images):
+
+- members: the time a member takes in one call of the step, for 16 to 4,096 members, SGD and AdamW, and the most memory
+  that the process took above what it had before the population was made, beside the plan's figure. Each size in a
+  process of its own; the sizes are timed in turns, so that a change of the machine's speed meets all of them alike.
+- compile: seconds to compile the step for 16 and for 1,024 members, and to find it in the cache.
+- rounds: a recorded search (Narrowing, finals off) of 256 members a round, in one round and in ten: how much of a
+  round goes into sampling, ranking, recording and display.
+- waves: 20,000 members with AdamW, one epoch, by waves; and Halving over them (20,000 one epoch, 6,666 go on to three).
+  Their weights and optimizer states together are larger than the memory. Only where it is named: it writes up to 31
+  GB of temporary files.
+
+Takes about 6 minutes on 2 cores, the waves 5 more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from machine import show
+from stacked import Stacked
+
+import jaxhp as hp
+
+MEMBERS = (16, 64, 256, 1024, 4096)
+PARTS = ("members", "compile", "rounds", "waves")
+SPACE = hp.Space(lr=hp.LogUniform(1e-4, 1e-2), weight_decay=hp.LogUniform(1e-8, 1e-4))
+
+
+def stacked(optimizer: str, count: int, epochs: int) -> Stacked:
+    configs = {"lr": np.geomspace(1e-4, 1e-2, count), "weight_decay": np.full(count, 1e-6)}
+    return Stacked(hp.tasks.mlp(hp.data.mnist_sample(500), optimizer=optimizer), configs, epochs)
+
+
+def search(strategy: Any, optimizer: str = "sgd", epochs: int = 1) -> hp.Search:
+    task = hp.tasks.mlp(hp.data.mnist_sample(500), optimizer=optimizer)
+    return hp.Search(task, SPACE, strategy, epochs=epochs, finals=None)
+
+
+def resident() -> int:
+    """The most bytes that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Worker:
+    """This file in a process of its own, which runs one of the functions below and answers in JSON."""
+
+    def __init__(self, *arguments: Any, **environment: str):
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+
+    def answer(self) -> Any:
+        """The next line of the process."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"a worker ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def ask(self) -> Any:
+        """One more run."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("run\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        self._process.communicate()
+
+
+def work_members(optimizer: str, count: str, epochs: str) -> None:
+    """Times calls of the step when asked; tells of compilation and memory first."""
+    jax.block_until_ready(jax.jit(lambda x: x @ x)(np.ones((8, 8), np.float32)))
+    before = resident()
+    members = stacked(optimizer, int(count), int(epochs))
+    times = max(1, 1024 // int(count))
+    members.run()
+    print(json.dumps({"bytes": resident() - before}), flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        for _ in range(times):
+            members.run()
+        print(json.dumps((time.perf_counter() - began) / times / int(count) / int(epochs)), flush=True)
+
+
+def work_compile(count: str) -> None:
+    print(json.dumps(stacked("sgd", int(count), 50).population.compile_s), flush=True)
+
+
+def work_waves(kind: str, count: str, directory: str) -> None:
+    """Trains a population that is larger than the memory; tells what it took."""
+    members = int(count)
+    strategy = hp.Random(members) if kind == "random" else hp.Halving(members, eta=3)
+    wanted = search(strategy, "adamw", 1 if kind == "random" else 3)
+    waves = wanted.plan().groups[0].waves
+    result = wanted.run(directory, quiet=True)
+    summary = json.loads(Path(directory, "summary.json").read_text())
+    told = {name: summary[name] for name in ("wall_s", "step_s", "compile_s", "epochs_trained")}
+    print(json.dumps(told | {"bytes": resident(), "waves": waves, "best": result.best.score}), flush=True)
+
+
+def members_part(smoke: bool) -> list[dict[str, Any]]:
+    rows = []
+    for optimizer in ("sgd",) if smoke else ("sgd", "adamw"):
+        sizes, epochs = ((4, 16), 1) if smoke else (MEMBERS, 2)
+        workers = {count: Worker("members", optimizer, count, epochs) for count in sizes}
+        memory = {count: worker.answer()["bytes"] for count, worker in workers.items()}
+        taken: dict[int, list[float]] = {count: [] for count in sizes}
+        for _ in range(1 if smoke else 5):
+            for count, worker in workers.items():
+                taken[count].append(worker.ask())
+        for worker in workers.values():
+            worker.end()
+        for count in sizes:
+            ratios = [mine / first for mine, first in zip(taken[count], taken[sizes[1]], strict=True)]
+            plan = search(hp.Random(count), optimizer, epochs).plan().groups[0]
+            rows.append(
+                {
+                    "optimizer": optimizer,
+                    "members": count,
+                    "ms a member and epoch": round(1e3 * statistics.median(taken[count]), 3),
+                    f"by that of {sizes[1]}": round(statistics.median(ratios), 3),
+                    "memory MiB": round(memory[count] / 2**20),
+                    "plan MiB": round(plan.peak_bytes / 2**20),
+                }
+            )
+    return rows
+
+
+def compile_part(smoke: bool) -> list[dict[str, Any]]:
+    rows = []
+    for count in (4,) if smoke else (16, 1024):
+        with tempfile.TemporaryDirectory() as folder:
+            cold, warm = (Worker("compile", count, XDG_CACHE_HOME=folder).answer() for _ in range(2))
+        rows.append({"members": count, "compile s": round(cold, 2), "from the cache s": round(warm, 2)})
+    return rows
+
+
+def rounds_part(smoke: bool) -> list[dict[str, Any]]:
+    rows = []
+    for rounds in (1, 2) if smoke else (1, 10):
+        with tempfile.TemporaryDirectory() as folder:
+            population, epochs = (8, 1) if smoke else (256, 10)
+            search(hp.Narrowing(population, rounds=rounds), epochs=epochs).run(folder)
+            summary = json.loads(Path(folder, "summary.json").read_text())
+        other = summary["wall_s"] - summary["compile_s"] - summary["step_s"]
+        rows.append(
+            {
+                "rounds": rounds,
+                "seconds in the step, a round": round(summary["step_s"] / rounds, 3),
+                "seconds in all else, a round": round(other / rounds, 3),
+                "share of all else": round(other / summary["step_s"], 4),
+                "compilations": summary["compilations"],
+            }
+        )
+    return rows
+
+
+def waves_part(smoke: bool) -> list[dict[str, Any]]:
+    rows, members = [], 40 if smoke else 20_000
+    for kind in ("random", "halving"):
+        with tempfile.TemporaryDirectory() as folder:
+            told = Worker("waves", kind, members, folder).answer()
+        rows.append(
+            {
+                "strategy": kind,
+                "members": members,
+                "waves": told["waves"],
+                "member-epochs": told["epochs_trained"],
+                "seconds": round(told["wall_s"], 1),
+                "of these in the step": round(told["step_s"], 1),
+                "peak GiB of the process": round(told["bytes"] / 2**30, 2),
+                "best accuracy": round(told["best"], 3),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="*", choices=PARTS, default=PARTS[:3])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="a few members, seconds")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        name, *arguments = args.worker
+        {"members": work_members, "compile": work_compile, "waves": work_waves}[name](*arguments)
+        return
+    parts = {"members": members_part, "compile": compile_part, "rounds": rounds_part, "waves": waves_part}
+    for name in args.part:
+        show(f"Growth: {name}", {}, parts[name](args.smoke), args.json)
+
+
+if __name__ == "__main__":
+    main()
