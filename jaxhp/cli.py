@@ -1,4 +1,7 @@
-"""The command line: run, resume, show, plan, test and digest. See `jaxhp --help`."""
+"""The command line: run, resume, show, plan, test and digest. See `jaxhp --help`.
+
+The commands that train import JAX, those that read do without.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxhp.experiment import Experiment
 from jaxhp.report.curves import draw_curves
 from jaxhp.result import Result, table_rows
-from jaxhp.search import Search
 from jaxhp.signals import Stopped
 from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
+
+if TYPE_CHECKING:
+    from jaxhp.searching import Search
 
 FAILED = 2  # exit code where an argument or a run directory does not fit
 
@@ -81,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from jaxhp.experiment import Experiment
+
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = options.dir or Path("runs") / Path(experiment.file).stem
@@ -94,6 +100,8 @@ def _resume(options: argparse.Namespace) -> None:
 
 def _recorded_search(directory: Path) -> Search:
     """The search of a run directory, from the experiment file that its manifest names."""
+    from jaxhp.experiment import Experiment
+
     record = read_json(directory / "manifest.json").get("experiment")
     if record is None:
         raise ValueError(
@@ -112,7 +120,7 @@ def _present(result: Result, directory: Path) -> None:
 def _show(options: argparse.Namespace) -> None:
     if options.top is not None and options.top < 1:
         raise ValueError(f"--top: expected at least 1, got {options.top}")
-    result = Result.load(options.dir, options.top or (None if options.json else 10))
+    result = Result.load(options.dir, options.top or (None if options.json else 10), curves=False)
     if options.json:
         print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
     else:
@@ -120,6 +128,8 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
+    from jaxhp.experiment import Experiment
+
     search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
     plan = search.plan()
     print(json.dumps(plan.to_json(), indent=1) if options.json else plan)

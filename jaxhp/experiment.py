@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jaxhp.search import Search
+from jaxhp.searching import Search
 
 
 @dataclass(frozen=True)

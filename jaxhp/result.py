@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from jaxhp.definition import Definition
-from jaxhp.earlier import best_at_edges
+from jaxhp.edges import best_at_edges
 from jaxhp.importance import Importance, importance
 from jaxhp.ranking import MODES, rank
 from jaxhp.report.table import trials_table
-from jaxhp.sealed import OPENED, TESTED, Tested, open_test
 from jaxhp.select import Choice, Estimate, Finalist
 from jaxhp.space import Space
 from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
+from jaxhp.tested import OPENED, TESTED, Tested
 from jaxhp.types import Trial
 
 
@@ -64,13 +63,24 @@ class Result:
       metric, mode: what the trials are ranked by.
     """
 
-    def __init__(self, ledger: Ledger, metric: str, mode: str, params: Any = None, top: int | None = None):
+    def __init__(
+        self,
+        ledger: Ledger,
+        metric: str,
+        mode: str,
+        params: Any = None,
+        top: int | None = None,
+        curves: bool = True,
+    ):
         self.metric, self.mode = metric, mode
         self.directory = ledger.directory
         text = ledger.meta("choice")
         choice = ledger.decode("the choice", _choice, text) if text else None
         finalists = choice.finalists if choice else ()
-        trials = rank(ledger.trials(), mode) if top is None else ledger.best(mode, max(top, len(finalists), 1))
+        if top is None:
+            trials = rank(ledger.trials(curves=curves), mode)
+        else:
+            trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
         if not trials:
             raise ValueError(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         self.trials: list[Trial] = trials[:top]
@@ -88,24 +98,24 @@ class Result:
         )
         self.opened = len(ledger.events(OPENED))
         self.tests = [ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)]
-        self.search: Definition | None = None  # the one that ran in this process
         self.space: Space | None = None
-        self._whole = top is None
+        self.opener: Callable[..., Tested] | None = None  # `sealed.open_test` of the search that ran in this process
+        self._whole, self._curves = top is None, curves
 
     @functools.cached_property
     def digest(self) -> str:
         """What `jaxhp digest` prints, see `jaxhp.store.digest`."""
-        if not self._whole:
-            raise ValueError("digest: expected a result with all trials, got one that was loaded with top=")
+        if not (self._whole and self._curves):
+            raise ValueError("digest: expected all trials and their curves, got a result loaded without some of them")
         return digest(self.trials, self._scores)
 
     @classmethod
-    def load(cls, directory: str | Path, top: int | None = None) -> Result:
+    def load(cls, directory: str | Path, top: int | None = None, *, curves: bool = True) -> Result:
         """The result of a run directory, finished or not.
 
         Args:
-          top: load only so many of the best trials, and without their curves; quick, however many there are. None:
-            all.
+          top: load only so many of the best trials; quick, however many there are. None: all.
+          curves: whether to load the learning curves.
 
         Raises:
           FileNotFoundError: it is not a run directory.
@@ -117,7 +127,7 @@ class Result:
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
             raise ValueError(f"{path}: expected a metric, a mode and a space, got {metric!r}, {mode!r}, {space!r:.80}")
         with Ledger(directory) as ledger, ledger.snapshot():
-            result = cls(ledger, metric, mode, top=top)
+            result = cls(ledger, metric, mode, top=top, curves=curves)
         result.space = Space.from_json(space)
         return result
 
@@ -134,13 +144,13 @@ class Result:
           ValueError: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
             has no test data, or every trial diverged.
         """
-        if self.search is None:
+        if self.opener is None:
             raise ValueError("test: expected a result of Search.run; for a directory use search.test(dir)")
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
             raise ValueError(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if not np.isfinite(self.best.score):
             raise ValueError("test: expected a chosen trial, but every trial diverged")
-        found = open_test(self.search, self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
+        found = self.opener(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
         self.opened = found.opening
         self.tests.append(found)
         return found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,34 +17,8 @@ from jaxhp.layout import arrange
 from jaxhp.population import Capacity, Population
 from jaxhp.store import Ledger
 from jaxhp.task import Task, check
+from jaxhp.tested import OPENED, TESTED, Tested
 from jaxhp.types import Config
-
-OPENED, TESTED = "test opened", "test"  # kinds of ledger events
-
-
-class Tested(NamedTuple):
-    """What an opening of the test data found.
-
-    Attributes:
-      trial_id: the trial whose config was tested.
-      mean: the metric on the test data, over the seeds that did not diverge; NaN if all did.
-      low, high: 95% interval over seeds and examples.
-      scores: of each seed; NaN for one that diverged.
-      opening: how many times this search's test data had been opened, this time included. Only the first is a test.
-    """
-
-    trial_id: int
-    mean: float
-    low: float
-    high: float
-    scores: tuple[float, ...]
-    opening: int
-
-    @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> Tested:
-        scores = tuple(float("nan") if score is None else score for score in event["scores"])
-        mean, low, high = (float("nan") if event[n] is None else event[n] for n in ("mean", "low", "high"))
-        return cls(event["trial_id"], mean, low, high, scores, event["opening"])
 
 
 def open_test(

@@ -84,6 +84,13 @@ def test_show_prints_ranked_trials_as_json(done, capsys):
     assert len(out(capsys, "show", done, "--top", 3)[1].split("\n\n")[0].splitlines()) == 4
 
 
+@pytest.mark.parametrize("arguments", [["show"], ["show", "--json"], ["digest"]])
+def test_what_reads_does_without_jax(arguments, done):
+    script = "import sys; from jaxhp.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'jax' in sys.modules)"
+    command = [sys.executable, "-c", script, *arguments, str(done)]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+
+
 def test_plan_trains_nothing(file, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, shown, _ = out(capsys, "plan", file, "--json", "--set", "epochs=7")
@@ -158,7 +165,7 @@ def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
     command = [sys.executable, "-m", "jaxhp.cli", "run", f"{file}:long", "--dir", str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
-        if (directory / "ledger.sqlite").exists():
+        if (directory / "manifest.json").exists():  # the ledger is whole by then
             with Ledger(directory) as ledger:
                 if ledger.round(0) is not None:
                     break

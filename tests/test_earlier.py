@@ -7,7 +7,8 @@ import pytest
 from small_search import search, shared
 
 import jaxhp as hp
-from jaxhp.earlier import best_at_edges, recalled
+from jaxhp.earlier import recalled
+from jaxhp.edges import best_at_edges
 from jaxhp.strategies import Narrowing, Random
 from jaxhp.types import Status, Trial
 

@@ -11,7 +11,7 @@ import jaxhp
 ROOT = Path(jaxhp.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FLOOR = ("types", "space", "ranking")  # imports nothing above itself
-ABOVE = ("task", "plan", "population", "store", "training", "report", "search", "select", "loop", "result", "cli")
+ABOVE = ("task", "plan", "population", "store", "training", "report", "searching", "select", "loop", "result", "cli")
 
 
 def name_of(file: Path) -> str:

@@ -69,7 +69,9 @@ class Ledger(Database):
     def __init__(self, directory: str | Path | None, *, write: bool = False):
         super().__init__(directory, write=write)
         try:
-            if write and not self.rows("SELECT name FROM sqlite_master"):
+            if not self.rows("SELECT name FROM sqlite_master"):
+                if not write:
+                    raise ValueError(f"{self.path}: expected a ledger, found an empty one: its search is beginning")
                 self._create()
             found = self.meta("schema")
             if found != str(SCHEMA):
@@ -157,15 +159,14 @@ class Ledger(Database):
         """Every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
         latest: dict[int, Trial] = {}
         for number in self._rounds():
-            record = self._get(number) if curves else self._without_curves(number)
-            for trial in self.decode(f"round {number}", columns.trials_of, _facts(record)):
+            for trial in self.decode(f"round {number}", columns.trials_of, self._facts(number, curves)):
                 if trial.status is not Status.RUNNING or trial.trial_id not in latest:
                     latest[trial.trial_id] = trial
         return [latest[trial_id] for trial_id in sorted(latest)]
 
     @consistent
-    def best(self, mode: str, top: int) -> list[Trial]:
-        """The first `top` of all trials in the order of `ranking.rank`, without their curves: quick for many trials."""
+    def best(self, mode: str, top: int, *, curves: bool = False) -> list[Trial]:
+        """The first `top` of all trials in the order of `ranking.rank`: quick, however many there are."""
         rounds = self._rounds()
         running_first = sorted(rounds, key=lambda number: rounds[number])  # what is finished comes later, and counts
         measured = [self._get(number, "trial_id") | self._measured(number) for number in running_first]
@@ -173,8 +174,7 @@ class Ledger(Database):
         by_place: dict[tuple[int, int], Trial] = {}
         for number in set(numbers):
             chosen = [slot for n, slot in zip(numbers, slots, strict=True) if n == number]
-            record = _facts(self._without_curves(number))
-            trials = self.decode(f"round {number}", columns.trials_of, record, chosen)
+            trials = self.decode(f"round {number}", columns.trials_of, self._facts(number, curves), chosen)
             by_place |= {(number, slot): trial for slot, trial in zip(chosen, trials, strict=True)}
         return [by_place[place] for place in zip(numbers, slots, strict=True)]
 
@@ -262,8 +262,10 @@ class Ledger(Database):
             for row in self.rows(query, number, names)
         }
 
-    def _without_curves(self, number: int) -> dict[str, Any]:
-        return self._get(number, "[^c]*") | self._get(number, "config.*")
+    def _facts(self, number: int, curves: bool) -> dict[str, Any]:
+        """The columns that describe trials, with their curves or without."""
+        found = self._get(number) if curves else self._get(number, "[^c]*") | self._get(number, "config.*")
+        return {name: column for name, column in found.items() if name not in ("unit", "parent", "told")}
 
     def _measured(self, number: int) -> dict[str, Any]:
         return {name: found for name in ("status", "epochs", "score") for found in self._get(number, name).values()}
@@ -300,11 +302,6 @@ def _checked(*row: Any) -> tuple:
     if _crc(*row[:-1]) != row[-1]:
         raise ValueError("its checksum does not fit its content")
     return row[:-1]
-
-
-def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that describe trials."""
-    return {name: column for name, column in record.items() if name not in ("unit", "parent", "told")}
 
 
 def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]) -> Round:

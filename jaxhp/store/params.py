@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jax.tree_util import FlattenedIndexKey, SequenceKey
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as encode
 
@@ -29,9 +27,13 @@ def save(path: Path, params: Any, **facts: Any) -> None:
     >>> load(path)[0]["w"].shape, facts(path)["trial_id"]
     ((2, 3), 7)
     """
-    paths = [[_key(key) for key in keys] for keys, _ in jax.tree.flatten_with_path(params)[0]]
+    from jax import tree_util  # slow to import, and who reads does without
+
+    found = tree_util.tree_flatten_with_path(params)[0]
+    numbered = (tree_util.SequenceKey, tree_util.FlattenedIndexKey)
+    paths = [[_index(key) if isinstance(key, numbered) else _name(key) for key in keys] for keys, _ in found]
     names = [".".join(map(str, keys)) or "params" for keys in paths]
-    arrays = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(params)]
+    arrays = [np.ascontiguousarray(leaf) for _, leaf in found]
     if len(set(names)) < len(names):
         raise ValueError(f"params: expected distinct names, got {sorted(names)}")
     metadata = {name: json.dumps(value) for name, value in facts.items()}
@@ -67,9 +69,11 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{path}: expected parameters, got: {error}") from error
 
 
-def _key(key: Any) -> int | str:
-    if isinstance(key, (SequenceKey, FlattenedIndexKey)):
-        return getattr(key, "idx", getattr(key, "key", 0))
+def _index(key: Any) -> int:
+    return getattr(key, "idx", getattr(key, "key", 0))
+
+
+def _name(key: Any) -> str:
     return str(getattr(key, "key", getattr(key, "name", key)))
 
 

@@ -6,7 +6,7 @@ from jaxhp.strategies.gp import GP
 from jaxhp.strategies.grid import Grid
 from jaxhp.strategies.halving import Halving, Hyperband
 from jaxhp.strategies.history import History
-from jaxhp.strategies.narrowing import Narrowing, edges
+from jaxhp.strategies.narrowing import Narrowing
 from jaxhp.strategies.pbt import PBT
 from jaxhp.strategies.random import Random
 from jaxhp.strategies.sampler import Sampler
@@ -27,6 +27,5 @@ __all__ = [
     "Sampler",
     "Sobol",
     "Strategy",
-    "edges",
     "include",
 ]

@@ -79,6 +79,12 @@ def test_what_is_recorded_is_read_back(filled):
         assert ledger.events("diverged")[0]["epoch_by_trial"] == {"1": 2}
 
 
+def test_a_ledger_that_is_just_being_made_is_not_one_yet(tmp_path):
+    (tmp_path / "ledger.sqlite").touch()
+    with pytest.raises(ValueError, match="found an empty one: its search is beginning"):
+        Ledger(tmp_path)
+
+
 def test_conditional_parameters_are_absent_where_they_do_not_exist(tmp_path):
     configs = [{"kind": "a", "width": 3}, {"kind": "b"}, {"kind": "b", "flag": True, "big": 2**70}]
     with Ledger(tmp_path, write=True) as ledger:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.strategies import Grid, Halving, Narrowing, Random, Sobol, edges, include
+from jaxhp.edges import edges
+from jaxhp.strategies import Grid, Halving, Narrowing, Random, Sobol, include
 from jaxhp.strategies.history import append, empty, ranks
 from jaxhp.types import Proposal, Rung
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jaxhp.definition import Definition
 from jaxhp.loop import Run
 from jaxhp.result import Result
-from jaxhp.sealed import Tested
+from jaxhp.sealed import open_test
 from jaxhp.signals import Signals
 from jaxhp.space import Space
 from jaxhp.store import Ledger
 from jaxhp.store.manifest import claim, differences, recorded
 from jaxhp.strategies import Strategy
+from jaxhp.tested import Tested
 
 
 class Search(Definition):
@@ -81,7 +83,7 @@ class Search(Definition):
                 experiment=started_by,
             )
             result = run.go()
-        result.search, result.space = self, self.space
+        result.space, result.opener = self.space, partial(open_test, self)
         return result
 
     def test(self, dir: str | Path, seeds: int = 8) -> Tested:
@@ -103,7 +105,7 @@ class Search(Definition):
         if unfinished:
             raise ValueError(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
         result = Result.load(dir)
-        result.search = self
+        result.opener = partial(open_test, self)
         return result.test(seeds)
 
     def _take(
