@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, plan, test and digest. See `jaxhp --help`.
+"""The command line: run, resume, show, plan, export, test and digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxhp.interop import FORMATS, export
 from jaxhp.report.curves import draw_curves
 from jaxhp.result import Result, table_rows
 from jaxhp.signals import Stopped
@@ -76,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     plan = command("plan", _plan, "print groups, tiles, waves, memory and work of a search; trains nothing")
     experiment(plan)
     plan.add_argument("--json", action="store_true")
+    export = command("export", _export, "write the trials of a run directory for another tool")
+    export.add_argument("dir", type=Path)
+    export.add_argument("--to", choices=FORMATS, required=True, help="csv, parquet, optuna or tensorboard")
+    export.add_argument("--out", help="a file, a folder or the URL of an Optuna storage; by default in the directory")
     test = command("test", _test, "open the sealed test data once, for the chosen trial")
     test.add_argument("dir", type=Path)
     test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
@@ -133,6 +138,12 @@ def _plan(options: argparse.Namespace) -> None:
     search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
     plan = search.plan()
     print(json.dumps(plan.to_json(), indent=1) if options.json else plan)
+
+
+def _export(options: argparse.Namespace) -> None:
+    place, written, training = export(options.dir, options.to, options.out)
+    left_out = f"; {training} still in training are left out" if training else ""
+    print(f"{written} trials in {place}{left_out}")
 
 
 def _test(options: argparse.Namespace) -> None:

@@ -181,7 +181,7 @@ class Result:
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
         text = io.StringIO()
-        Console(file=text, width=100).print(trials_table(self.trials, self.metric, top, self.finals))
+        Console(file=text, width=1000).print(trials_table(self.trials, self.metric, top, self.finals))
         return text.getvalue()
 
     def summary(self) -> str:

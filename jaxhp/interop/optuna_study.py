@@ -1,0 +1,100 @@
+"""Trials as an Optuna study, for its dashboard, its plots and its samplers.
+
+A trial has the parameters of its config with the distributions of the space, the validation curve as intermediate
+values, and as user attributes what Optuna has no word for. A finished trial is COMPLETE, one that was given up at a
+rung PRUNED with its last score, one that diverged FAIL; those still in training are left out. Trials stand in the order
+of their ids. The study is a copy: the ledger stays the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import distributions
+from optuna.distributions import BaseDistribution
+
+from jaxhp.result import Result
+from jaxhp.space import Choice, IntUniform, LogUniform, Space
+from jaxhp.types import Status, Trial
+
+
+def write(result: Result, place: str) -> int:
+    """Makes a study in a storage, named as the run directory.
+
+    Args:
+      place: the path of an SQLite file, made where there is none, or the URL of a storage such as
+        "postgresql://...".
+
+    Raises:
+      ValueError: the storage has a study of this name, or cannot be used.
+    """
+    name = result.directory.absolute().name if result.directory is not None else "jaxhp"
+    if "://" not in place and Path(place).is_symlink():
+        raise ValueError(f"out: expected a file or the URL of a storage, got {place}, a link")
+    url = place if "://" in place else f"sqlite:///{Path(place).absolute()}"
+    finished = sorted((t for t in result.trials if t.status is not Status.RUNNING), key=lambda trial: trial.trial_id)
+    with _quiet():
+        direction = "maximize" if result.mode == "max" else "minimize"
+        try:
+            storage = optuna.storages.RDBStorage(url)
+            study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+        except optuna.exceptions.DuplicatedStudyError:
+            raise ValueError(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
+        except Exception as error:  # of one of many database drivers
+            raise ValueError(f"out: expected a storage of Optuna, got {place}: {str(error).splitlines()[0]}") from error
+        assert result.space is not None
+        study.set_user_attr("metric", result.metric)
+        study.set_user_attr("chosen_trial_id", result.best.trial_id)
+        study.set_user_attr("estimate", result.estimate._asdict() if result.estimate else None)
+        study.set_user_attr("fixed", result.space.fixed)
+        for trial in finished:
+            study.add_trial(_trial(trial, result.space, result.metric))
+        storage.remove_session()
+        storage.engine.dispose()
+    return len(finished)
+
+
+def _trial(trial: Trial, space: Space, metric: str) -> optuna.trial.FrozenTrial:
+    known = {name: parameter for name, parameter in space.parameters.items() if name in trial.config}
+    curve = trial.curve.get(f"valid_{metric}", ())
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState[_STATES[trial.status]],
+        value=trial.score if trial.status is not Status.DIVERGED and math.isfinite(trial.score) else None,
+        params={name: trial.config[name] for name in known},
+        distributions={name: _distribution(parameter) for name, parameter in known.items()},
+        intermediate_values={epoch: float(value) for epoch, value in enumerate(curve, 1)},
+        user_attrs={
+            "trial_id": trial.trial_id,
+            "round": trial.round,
+            "epochs": trial.epochs,
+            "stderr": trial.stderr if math.isfinite(trial.stderr) else None,
+            "diverged_at": trial.diverged_at or None,
+            "parent": trial.parent,
+        },
+    )
+
+
+_STATES = {Status.COMPLETE: "COMPLETE", Status.STOPPED: "PRUNED", Status.DIVERGED: "FAIL"}
+
+
+def _distribution(parameter: Any) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return distributions.CategoricalDistribution(parameter.values)
+    if isinstance(parameter, IntUniform):
+        return distributions.IntDistribution(parameter.low, parameter.high, log=parameter.log)
+    return distributions.FloatDistribution(parameter.low, parameter.high, log=isinstance(parameter, LogUniform))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,35 @@
+"""Trials as a table: one row a trial, best first.
+
+The columns are `rank`, `trial_id`, `config.<name>` for every hyperparameter, `score` and `stderr` (empty where a trial
+diverged or is in training), `status`, `round`, `epochs`, `diverged_at`, `parent`, `chosen`, and where finals were run
+`finals.<field>` for each field of `Finalist`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from jaxhp.result import Result, table_rows
+from jaxhp.select import Finalist
+
+Columns = dict[str, list[Any]]  # name to one value a trial, None where there is none
+
+
+def table(result: Result) -> Columns:
+    """The columns of the table."""
+    rows = table_rows(result.trials)
+    names = dict.fromkeys(name for row in rows for name in row["config"])
+    columns: Columns = {"rank": list(range(1, len(rows) + 1)), "trial_id": [row["trial_id"] for row in rows]}
+    columns |= {f"config.{name}": [row["config"].get(name) for row in rows] for name in names}
+    for name in ("score", "stderr", "status", "round", "epochs", "diverged_at", "parent"):
+        columns[name] = [row[name] for row in rows]
+    columns["chosen"] = [row["trial_id"] == result.best.trial_id for row in rows]
+    finals = {finalist.trial_id: finalist._asdict() for finalist in result.finalists}
+    for name in (name for name in Finalist._fields if finals and name != "trial_id"):
+        columns[f"finals.{name}"] = [_known(finals.get(row["trial_id"], {}).get(name)) for row in rows]
+    return columns
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,118 @@
+"""Trials as TensorBoard's event files: learning curves as scalars, and the HParams tab.
+
+Written with tensorboardX's records, which need no TensorFlow. The folder itself holds what was searched (parameters
+with their ranges, the metric); `trial_<id>` in it one trial: its curves as `<metric>/train` and `<metric>/valid` by
+epoch, its config, its score under `score` at its last epoch, and whether it diverged.
+"""
+
+# protobuf makes its classes when it is imported
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_pb2
+
+from jaxhp.result import Result
+from jaxhp.space import Choice, Space
+from jaxhp.types import Config, Status, Trial
+
+SCORE = "score"  # the tag of the number that trials are ranked by
+_PLUGIN = "hparams"
+
+
+def write(result: Result, place: str) -> int:
+    """Makes the folder `place`; `tensorboard --logdir` shows it.
+
+    Raises:
+      ValueError: there is something in it already.
+    """
+    folder = Path(place).absolute()
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ValueError(f"out: expected a new or an empty folder, got {place}, which holds something")
+    assert result.space is not None
+    now = time.time()
+    _write(folder, [(0, _experiment(result.space, result.metric))], now)
+    width = len(str(max(trial.trial_id for trial in result.trials)))
+    for trial in result.trials:
+        _write(folder / f"trial_{trial.trial_id:0{width}d}", _events(trial), now)
+    return len(result.trials)
+
+
+def _write(folder: Path, events: list[tuple[int, Any]], now: float) -> None:
+    """Steps and summaries as one event file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = EventsWriter(str(folder / "events"))
+    try:
+        for step, summary in events:
+            writer.write_event(event_pb2.Event(wall_time=now, step=step, summary=summary))
+    finally:
+        writer.close()
+
+
+def _events(trial: Trial) -> list[tuple[int, Any]]:
+    def scalar(tag: str, value: float) -> Any:
+        return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value))])
+
+    found = [(0, _session_start(trial.config))]
+    for name, curve in sorted(trial.curve.items()):
+        part, _, metric = name.partition("_")
+        found += [(epoch, scalar(f"{metric}/{part}", value)) for epoch, value in enumerate(curve, 1)]
+    if math.isfinite(trial.score):
+        found.append((trial.epochs, scalar(SCORE, trial.score)))
+    if trial.status is not Status.RUNNING:
+        found.append((trial.epochs, _session_end(trial.status is not Status.DIVERGED)))
+    return found
+
+
+def _experiment(space: Space, metric: str) -> Any:
+    """What the columns of the HParams tab are, and their ranges."""
+    infos = []
+    for name, parameter in space.parameters.items():
+        info = api_pb2.HParamInfo(name=name, description=str(parameter))
+        if isinstance(parameter, Choice):
+            info.domain_discrete.extend(parameter.values)
+            kinds = {_type(value) for value in parameter.values}
+            info.type = api_pb2.DataType.Value(kinds.pop() if len(kinds) == 1 else "DATA_TYPE_STRING")
+        else:
+            low, high = (getattr(parameter, end) for end in ("low", "high"))
+            info.type = api_pb2.DataType.Value("DATA_TYPE_FLOAT64")
+            info.domain_interval.min_value, info.domain_interval.max_value = low, high
+        infos.append(info)
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCORE), display_name=metric)]
+    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return _plugin_summary("experiment", plugin_hparams_pb2.HParamsPluginData(experiment=experiment))
+
+
+def _session_start(config: Config) -> Any:
+    start = plugin_hparams_pb2.SessionStartInfo()
+    for name, value in config.items():
+        if isinstance(value, bool):
+            start.hparams[name].bool_value = value
+        elif isinstance(value, str):
+            start.hparams[name].string_value = value
+        else:
+            start.hparams[name].number_value = value
+    return _plugin_summary("session_start_info", plugin_hparams_pb2.HParamsPluginData(session_start_info=start))
+
+
+def _session_end(well: bool) -> Any:
+    end = plugin_hparams_pb2.SessionEndInfo(status=api_pb2.Status.Value("STATUS_SUCCESS" if well else "STATUS_FAILURE"))
+    return _plugin_summary("session_end_info", plugin_hparams_pb2.HParamsPluginData(session_end_info=end))
+
+
+def _plugin_summary(kind: str, content: Any) -> Any:
+    data = summary_pb2.SummaryMetadata.PluginData(plugin_name=_PLUGIN, content=content.SerializeToString())
+    value = summary_pb2.Summary.Value(tag=f"_hparams_/{kind}", metadata=summary_pb2.SummaryMetadata(plugin_data=data))
+    return summary_pb2.Summary(value=[value])
+
+
+def _type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "DATA_TYPE_BOOL"
+    return "DATA_TYPE_STRING" if isinstance(value, str) else "DATA_TYPE_FLOAT64"
