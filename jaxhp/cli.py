@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, plan, export, test and digest. See `jaxhp --help`.
+"""The command line: run, resume, show, plan, report, export, test and digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxhp.interop import FORMATS, export
 from jaxhp.report.curves import draw_curves
+from jaxhp.report.page import write_report
 from jaxhp.result import Result, table_rows
 from jaxhp.signals import Stopped
 from jaxhp.store import Ledger
@@ -77,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = command("plan", _plan, "print groups, tiles, waves, memory and work of a search; trains nothing")
     experiment(plan)
     plan.add_argument("--json", action="store_true")
+    report = command("report", _report, "write one self-contained page about a run directory")
+    report.add_argument("dir", type=Path)
+    report.add_argument("--out", type=Path, metavar="FILE.html", help="by default report.html in the directory")
     export = command("export", _export, "write the trials of a run directory for another tool")
     export.add_argument("dir", type=Path)
     export.add_argument("--to", choices=FORMATS, required=True, help="csv, parquet, optuna or tensorboard")
@@ -138,6 +142,10 @@ def _plan(options: argparse.Namespace) -> None:
     search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
     plan = search.plan()
     print(json.dumps(plan.to_json(), indent=1) if options.json else plan)
+
+
+def _report(options: argparse.Namespace) -> None:
+    print(f"report in {write_report(options.dir, options.out)}")
 
 
 def _export(options: argparse.Namespace) -> None:

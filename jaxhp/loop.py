@@ -122,7 +122,9 @@ class Run:
         if search.finals and ledger.meta("choice") is None:
             run_finals(search, search.finals, list(self.trials.values()), self.work, ledger, self.display)
         params = self._network()
-        ledger.set_meta("finished", "yes")
+        with ledger.transaction():
+            ledger.set_meta("finished", "yes")
+            ledger.event("finished")
         crash_point("search finished")
         return params
 

@@ -121,13 +121,22 @@ class Result:
           FileNotFoundError: it is not a run directory.
           ValueError: it is damaged, or holds no trials yet.
         """
-        path = Path(directory) / "manifest.json"
-        manifest = read_json(path)
+        manifest = read_json(Path(directory) / "manifest.json")
+        with Ledger(directory) as ledger, ledger.snapshot():
+            return cls.read(ledger, manifest, top, curves=curves)
+
+    @classmethod
+    def read(
+        cls, ledger: Ledger, manifest: Mapping[str, Any], top: int | None = None, *, curves: bool = True
+    ) -> Result:
+        """As `load`, from an open ledger and its manifest."""
         metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
-            raise ValueError(f"{path}: expected a metric, a mode and a space, got {metric!r}, {mode!r}, {space!r:.80}")
-        with Ledger(directory) as ledger, ledger.snapshot():
-            result = cls(ledger, metric, mode, top=top, curves=curves)
+            raise ValueError(
+                f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
+                f"got {metric!r}, {mode!r}, {space!r:.80}"
+            )
+        result = cls(ledger, metric, mode, top=top, curves=curves)
         result.space = Space.from_json(space)
         return result
 

@@ -80,12 +80,12 @@ def made(directory: Path, *, space: hp.Space = SPACE, metric: str = "accuracy", 
         second = [trial(t.trial_id, t.config, u, 9, Status.COMPLETE, metric) for t, u in zip(best, kept, strict=True)]
         second[-1] = trial(best[-1].trial_id, best[-1].config, kept[-1], 9, Status.DIVERGED, metric)
         _record(ledger, 1, 9, kept, second)
-        finals(ledger, rank(second, "max")[:3], size)
+        chosen = finals(ledger, rank(second, "max")[:3], size)
         ledger.event("warning", text="a checkpoint of round 1 is of no use")
         ledger.event("resume", environment=ENVIRONMENT, notes=["its devices is 2, now it is 1: results stay the same"])
-        ledger.event(OPENED, trial_id=second[0].trial_id)
+        ledger.event(OPENED, trial_id=chosen)
         scores = [0.81, 0.84, 0.82]
-        ledger.event(TESTED, trial_id=second[0].trial_id, mean=0.8233, low=0.79, high=0.85, scores=scores, opening=1)
+        ledger.event(TESTED, trial_id=chosen, mean=0.8233, low=0.79, high=0.85, scores=scores, opening=1)
         ledger.record_spent({"wall_s": 12.5, "compile_s": 3.25, "step_s": 8.0, "compilations": 1, "runs": 2})
         ids = np.arange(size, size + 2, dtype=np.int32)
         drafts = [Trial(int(i), space.config(unit[0]), 2) for i in ids]
@@ -106,8 +106,8 @@ def trial(number: int, config: Mapping, unit: np.ndarray, epochs: int, status: S
     return Trial(number, dict(config), 0, status, epochs, score, 0.01, curve, (score,), 5 if diverged else 0)
 
 
-def finals(ledger: Ledger, finalists: list[Trial], tried: int) -> None:
-    """With the second of them chosen."""
+def finals(ledger: Ledger, finalists: list[Trial], tried: int) -> int:
+    """With the second of them chosen, whose id is returned."""
     found = tuple(
         Finalist(t.trial_id, 8, t.score - 0.01, -0.004 * place, 0.005, t.score - 0.05, place < 2, p)
         for place, (t, p) in enumerate(zip(finalists, (0.55, 0.4, 0.05), strict=True))
@@ -116,6 +116,7 @@ def finals(ledger: Ledger, finalists: list[Trial], tried: int) -> None:
     scores = {t.trial_id: np.full(8, t.score - 0.01, np.float32) for t in finalists}
     choice = Choice(finalists[1].trial_id, estimate, found)
     ledger.record_finals(scores, json.dumps(choice.to_json()))
+    return choice.trial_id
 
 
 def _record(ledger: Ledger, number: int, epochs: int, unit: np.ndarray, trials: list[Trial]) -> None:

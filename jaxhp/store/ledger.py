@@ -48,6 +48,7 @@ class Round(NamedTuple):
     parent: np.ndarray  # i32[P], slots of the round before, or -1
     trials: np.ndarray  # i32[P], trial ids
     scores: np.ndarray | None = None  # f32[P], None until the round is finished
+    wall_s: float | None = None  # seconds that it took
 
 
 class Saved(NamedTuple):
@@ -153,6 +154,11 @@ class Ledger(Database):
         self._check_round(rows[0])
         found = {name: self._get(number, name).get(name) for name in ("unit", "parent", "trial_id", "told")}
         return self.decode(f"round {number}", _round, *rows[0][:3], found)
+
+    @consistent
+    def rounds(self) -> list[Round]:
+        """Every round that has begun, in order."""
+        return [asked for number in self._rounds() if (asked := self.round(number)) is not None]
 
     @consistent
     def trials(self, *, curves: bool = True) -> list[Trial]:
@@ -313,7 +319,7 @@ def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]
         columns.check(name, column)
     if not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
         raise ValueError("its columns differ in length")
-    return Round(number, epochs, unit, parent, ids, told)
+    return Round(number, epochs, unit, parent, ids, told, wall_s)
 
 
 def _places(

@@ -69,6 +69,7 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     if before is None:
         write_json(ledger.directory / "manifest.json", manifest)
         crash_point("manifest written")
+        ledger.event("begun")
         return []
     where = differences(before.get("environment", {}), manifest["environment"])
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)

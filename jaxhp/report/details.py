@@ -1,0 +1,131 @@
+"""The sections of the page that list: the heading, the ranked trials, what happened, and what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxhp.report.markup import Markup, element
+from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
+from jaxhp.report.reading import Recorded
+from jaxhp.types import Status
+
+_ROWS = 300  # of the table of trials
+_EVENTS = 200  # the last ones
+_SEARCH = (
+    "strategy",
+    "epochs",
+    "seed",
+    "replicates",
+    "folds",
+    "paired",
+    "finals",
+    "tile",
+    "batch_size",
+    "train_examples",
+)
+_MACHINE = (
+    "device_kind",
+    "devices",
+    "platform",
+    "python",
+    "jax",
+    "jaxlib",
+    "jaxhp",
+    "numpy",
+    "optax",
+    "matmul_precision",
+)
+
+
+def heading(run: Recorded) -> Markup:
+    """What was run, and when."""
+    result, seed = run.result, run.manifest.get("seed")
+    times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
+    name, kind = ("finished", "finished") if run.finished else ("in progress, or stopped", "running")
+    diverged = sum(trial.status is Status.DIVERGED for trial in result.trials)
+    facts = [
+        plural(len(result.trials), "trial") + (f", {diverged:,} diverged" if diverged else ""),
+        plural(len(run.rounds), "round"),
+        f"{result.metric}: {'higher' if result.mode == 'max' else 'lower'} is better",
+        f"seed {seed}" if seed is not None else None,
+        f"{run.told('devices')} × {run.told('device_kind')}" if run.told("device_kind") else None,
+        f"begun {when(times['begun'])}" if "begun" in times else None,
+        f"finished {when(times['finished'])}" if "finished" in times else None,
+        f"{duration(run.spent['wall_s'])} in all" if "wall_s" in run.spent else None,
+    ]
+    title = element("div", element("h1", run.name), element("span", name, class_=f"pill {kind}"), class_="heading")
+    shown = (element("span", fact) for fact in facts if fact is not None)
+    return element("header", title, element("p", *shown, class_="facts"))
+
+
+def trials(run: Recorded) -> Markup:
+    """The ranked table."""
+    result = run.result
+    shown = result.trials[:_ROWS]
+    names = list(dict.fromkeys(name for trial in shown for name in trial.config))
+    finals = ["finals"] if result.finals else []
+    rows = []
+    for place, trial in enumerate(shown, 1):
+        again = result.finals.get(trial.trial_id)
+        row: list[Any] = [place, trial.trial_id, Score(trial.score), Score(trial.stderr)]
+        row += [None if again is None else Score(np.mean(again))] if finals else []
+        row += [trial.config.get(name) for name in names]
+        pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
+        rows.append([*row, trial.epochs, trial.round + 1, pill])
+    columns = ["rank", "trial", result.metric, "± stderr", *finals, *names, "epochs", "round", "status"]
+    kinds = ["chosen" if trial.trial_id == result.best.trial_id else None for trial in shown]
+    lead = f"All {plural(len(shown), 'trial')}."
+    if left_out := len(result.trials) - len(shown):
+        lead = f"The best {len(shown):,} of {len(result.trials):,} trials; {left_out:,} are left out here."
+        lead += f" All are written by jaxhp export {run.directory} --to csv."
+    lead += " Press a heading to sort."
+    return section("Ranked trials", lead, table(columns, rows, "Ranked trials", kinds=kinds, sortable=True))
+
+
+def events(run: Recorded) -> Markup | None:
+    """What happened."""
+    if not run.events:
+        return None
+    rows = [[when(event["time"]), event["kind"], _what(event)] for event in run.events[-_EVENTS:]]
+    left_out = len(run.events) - len(rows)
+    lead = f"The last {len(rows)}; {left_out:,} earlier ones are left out." if left_out else None
+    return section("Events", lead, table(("time", "what", "details"), rows, "Events", wide=(1, 2)))
+
+
+def _what(event: Mapping[str, Any]) -> str:
+    """An event's details in words."""
+    detail = {name: given for name, given in event.items() if name not in ("time", "kind")}
+    by_trial, number = detail.get("epoch_by_trial"), detail.get("round")
+    if isinstance(by_trial, Mapping):
+        some = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in list(by_trial.items())[:8])
+        more = f" and {len(by_trial) - 8:,} more" if len(by_trial) > 8 else ""
+        place = f" in round {number + 1}" if isinstance(number, int) else ""
+        return f"{plural(len(by_trial), 'trial')}{place}: {some}{more}"
+    environment = detail.pop("environment", None)
+    if isinstance(environment, Mapping):
+        detail |= {name: environment[name] for name in ("devices", "device_kind", "jax") if name in environment}
+    plain = ("text", "notes")  # say what they are
+    return "; ".join((f"{name} " if name not in plain else "") + listed(given) for name, given in detail.items())
+
+
+def setting(run: Recorded) -> Markup:
+    """What was asked for, and what it ran on."""
+    space = [(name, str(parameter)) for name, parameter in run.parameters.items()]
+    space += [(name, f"{given} (fixed)") for name, given in run.space.fixed.items()]
+    search = [(name, listed(run.manifest[name])) for name in _SEARCH if run.manifest.get(name) is not None]
+    machine = [(name, listed(run.told(name))) for name in _MACHINE if run.told(name) is not None]
+    argv = run.told("argv")
+    if isinstance(argv, list):
+        machine.append(("command", " ".join(map(str, argv))))
+    for name, spent in run.spent.items():
+        machine.append((name.removesuffix("_s"), duration(spent) if name.endswith("_s") else f"{spent:,.0f}"))
+    machine.append(("digest", run.result.digest))
+    columns = {"Space": space, "Search": search, "Machine": machine}
+    parts = (
+        element("div", element("h3", name), pairs((key.replace("_", " "), given) for key, given in entries))
+        for name, entries in columns.items()
+    )
+    return section("Setting", None, element("div", *parts, class_="three small"))

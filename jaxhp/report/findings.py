@@ -1,0 +1,215 @@
+"""The sections of the page about what was found; None where there is nothing to tell."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jaxhp.importance import Importance
+from jaxhp.report import plots
+from jaxhp.report.markup import Markup, element, joined
+from jaxhp.report.pieces import legend, pairs, score, section, table, value
+from jaxhp.report.reading import Recorded
+from jaxhp.report.scales import score_axis
+from jaxhp.types import Status, Trial
+
+_CURVES = 20  # learning curves drawn
+_POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest
+_NAN = float("nan")
+
+
+def chosen(run: Recorded) -> Markup:
+    """The chosen configuration and what it is worth."""
+    best = run.result.best
+    which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
+    config = pairs(((name, value(given)) for name, given in best.config.items()), "config")
+    columns = (joined(element("p", which, class_="soft"), config), _estimate(run), _worth(run))
+    parts = (element("div", part) for part in columns if part is not None)
+    return section("Chosen", None, element("div", *parts, class_="three"), *_edges(run))
+
+
+def _estimate(run: Recorded) -> Markup:
+    result = run.result
+    raw = (
+        f"{score(result.raw_best.score)} (trial {result.raw_best.trial_id}): the best score seen, biased by the choice"
+    )
+    others = joined(element("p", element("b", "Raw best "), f"{raw}; do not report it."), _sealed(run))
+    e = result.estimate
+    if e is None:
+        why = "every candidate diverged on a fresh replicate" if result.finalists else "no finals were run"
+        return joined(element("p", element("b", "No estimate: "), f"{why}, so nothing corrects the choice."), others)
+    interval = element("span", f" {score(e.low)} to {score(e.high)}", class_="interval-text")
+    examples = f"{e.examples:,} {'held-out' if e.held_out else 'validation'} examples"
+    basis = (
+        f"95% interval over seeds and examples, from {e.replicates} fresh replicates and {examples}; "
+        f"{e.n_tried:,} trials tried."
+    )
+    return joined(
+        element("p", f"Estimate of {result.metric}", class_="soft"),
+        element("p", score(e.mean), interval, class_="big"),
+        element("p", basis, class_="small"),
+        others,
+    )
+
+
+def _sealed(run: Recorded) -> Markup:
+    opened, tests = run.result.opened, run.result.tests
+    if not opened:
+        return element("p", element("b", "Test data "), "sealed: never opened.")
+    count = {1: "once", 2: "twice"}.get(opened, f"{opened} times")
+    found = "; ".join(
+        f"{score(t.mean)}, 95% interval {score(t.low)} to {score(t.high)} (trial {t.trial_id}, {len(t.scores)} seeds)"
+        for t in tests
+    )
+    after = "" if opened == 1 else " Only the first opening is a test."
+    return element("p", element("b", f"Test data opened {count}"), f": {found or 'without a result'}.{after}")
+
+
+def _worth(run: Recorded) -> Markup | None:
+    """The estimate, the test and the raw best on one axis."""
+    result, e = run.result, run.result.estimate
+    rows = [] if e is None else [("estimate", "honest", e.mean, e.low, e.high)]
+    for test in result.tests:
+        name = f"test {test.opening}" if len(result.tests) > 1 else "test"
+        rows.append((name, "tested", test.mean, test.low, test.high))
+    rows.append(("raw best", "biased", result.raw_best.score, _NAN, _NAN))
+    drawn = [row for row in rows if math.isfinite(row[2])]
+    return element("figure", plots.worth(drawn, result.metric)) if drawn else None
+
+
+def _edges(run: Recorded) -> list[Markup]:
+    def notice(name: str, side: int) -> Markup:
+        known, wider = run.space.parameters[name], run.space.widened({name: side}).parameters[name]
+        which = "upper" if side > 0 else "lower"
+        told = f": the best lie at the {which} end of its range, {known}; search beyond it, such as in {wider}."
+        return element("p", element("b", name), told, class_="notice")
+
+    return [notice(name, side) for name, side in run.result.edges.items()]
+
+
+def curves(run: Recorded) -> Markup | None:
+    """The learning curves of the best trials, as in the book."""
+    metric = run.result.metric
+    shown = [trial for trial in run.result.trials if len(trial.curve.get(f"valid_{metric}", ()))][:_CURVES]
+    if not shown:
+        return None
+    y = plots.curves_axis(shown, metric, run.result.mode)
+
+    def figure(place: int, trial: Trial) -> Markup:
+        ours = trial.trial_id == run.result.best.trial_id
+        name = joined(element("b", f"Best-{place}"), f" {score(trial.score)}")
+        pill = element("span", "chosen", class_="pill complete") if ours else None
+        settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
+        told = element("figcaption", ", ".join(settings), class_="soft")
+        return element("figure", element("figcaption", name, " ", pill), plots.learning_curves(trial, metric, y), told)
+
+    figures = (figure(place, trial) for place, trial in enumerate(shown, 1))
+    signs = legend(("line valid", "validation"), ("line train", "training"))
+    lead = f"{metric[:1].upper()}{metric[1:]} over epochs of the best {len(shown)}, on the same axes."
+    return section("Learning curves", lead, signs, element("div", *figures, class_="pictures curves"))
+
+
+def scatter(run: Recorded) -> Markup:
+    """The score against each hyperparameter."""
+    result = run.result
+    trials = [trial for trial in result.trials if trial.status is not Status.RUNNING]
+    drawn = trials
+    lead = "Each trial is a point; the best twenty say which they are when pointed at."
+    if len(trials) > _POINTS:
+        first = _POINTS // 4
+        step = -(-(len(trials) - first) // (_POINTS - first))
+        drawn = trials[:first] + trials[first::step]
+        lead += f" Drawn are {len(drawn):,} of {len(trials):,}: the best {first} and one in {step} of the others."
+    known = [trial.score for trial in trials if math.isfinite(trial.score)]
+    y = score_axis(known, result.mode)
+    if known and not y.low <= min(known) <= max(known) <= y.high:
+        lead += " Worse scores than the axis has room for lie at its edge."
+    figures = (
+        element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, result.best.trial_id))
+        for name, parameter in run.parameters.items()
+    )
+    signs = [("dots complete", "trained to the end")]
+    statuses = {trial.status for trial in trials}
+    signs += [("dots stopped", "given up at a rung")] if Status.STOPPED in statuses else []
+    signs += [("crosses", "diverged")] if Status.DIVERGED in statuses else []
+    pictures = element("div", *figures, class_="pictures")
+    return section("Score by hyperparameter", lead, legend(*signs, ("point chosen", "chosen")), pictures)
+
+
+def progress(run: Recorded) -> Markup | None:
+    """Round by round."""
+    finished = [(r, np.asarray(r.scores, np.float64)) for r in run.rounds if r.scores is not None]
+    if not finished:
+        return None
+    mode = run.result.mode
+    picture = plots.progress([(r.epochs, scores) for r, scores in finished], run.result.metric, mode)
+    rows = []
+    for asked, scores in finished:
+        known = scores[np.isfinite(scores)]
+        best, middle = (
+            ((known.max() if mode == "max" else known.min()), np.median(known)) if len(known) else (_NAN, _NAN)
+        )
+        lost = len(scores) - len(known)
+        wall = None if asked.wall_s is None else f"{asked.wall_s:.1f}"
+        rows.append([asked.number + 1, len(scores), asked.epochs, score(best), score(middle), lost or None, wall])
+    shown = table(("round", "trials", "epochs", "best", "median", "diverged", "seconds"), rows, "Rounds")
+    if len(rows) > 12:
+        shown = element("details", element("summary", f"{len(rows)} rounds"), shown)
+    lead = "Boxes: the middle half of a round; whiskers: 10% to 90%; dots: its best; line: the best so far."
+    return section("Progress", lead, element("div", element("figure", picture), element("div", shown), class_="two"))
+
+
+def importance(run: Recorded) -> Markup:
+    """What mattered."""
+    found = run.importance
+    if not isinstance(found, Importance):
+        return section("What mattered", f"Not known: {found}.")
+    known = sum(trial.status is not Status.RUNNING for trial in run.result.trials)
+    sample = f", drawn at random from {known:,}" if found.trials < known else ""
+    lead = f"Shares of the variance, from {found.trials:,} trials{sample}, at epoch {found.epochs}."
+    signs = legend(
+        ("bar top", "of what it takes to be among the best tenth"),
+        ("bar score", "of the score anywhere in the space, diverged trials counting as the worst"),
+    )
+    rows = [
+        [name, *(f"{share.share:.3f} ± {share.stderr:.3f}" for share in (found.top[name], found.score[name]))]
+        for name in sorted(found.score, key=lambda n: -found.score[n].share)
+    ]
+    numbers = table(("hyperparameter", "best tenth", "score"), rows, "Shares of the variance")
+    edges = (
+        element(
+            "p",
+            element("b", "Edge of stability: "),
+            f"trials diverge above {name} = {edge.value:.3g} (95% interval {edge.low:.3g} to {edge.high:.3g}).",
+        )
+        for name, edge in found.edges.items()
+    )
+    picture = element("figure", plots.importance_bars(found))
+    return section("What mattered", lead, signs, element("div", picture, element("div", numbers, *edges), class_="two"))
+
+
+def finalists(run: Recorded) -> Markup | None:
+    """The finals."""
+    result = run.result
+    if not result.finalists:
+        return None
+    configs = {trial.trial_id: trial.config for trial in result.trials}
+    rows = []
+    for f in result.finalists:
+        difference = f"{f.difference + 0.0:+.4f} ± {f.stderr:.4f}" if math.isfinite(f.difference) else "diverged"
+        share = joined(f"{f.p_best:.2f}", plots.bar(f.p_best))
+        config = configs.get(f.trial_id, {})
+        told = ", ".join(f"{name} {value(config[name])}" for name in run.parameters if name in config)
+        candidate = "yes" if f.candidate else "no"
+        rows.append(
+            [f.trial_id, f.replicates, score(f.mean), difference, score(f.neighbourhood), candidate, share, told]
+        )
+    names = ("trial", "replicates", "mean", "difference", "neighbourhood", "candidate", "P(best)", "config")
+    kinds = ["chosen" if f.trial_id == result.best.trial_id else None for f in result.finalists]
+    lead = (
+        f"The best trials ran again on fresh replicates. Differences of {result.metric} are paired, from the best of "
+        "them (negative is worse); of the candidates, those within one standard error of it, the one with the best "
+        "neighbourhood is chosen."
+    )
+    return section("Finalists", lead, table(names, rows, "Finalists", kinds=kinds, wide=(7,)))

@@ -1,0 +1,138 @@
+"""What the sections of the page are made of: headings, lists, tables, legends, and how values are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jaxhp.report.markup import Markup, element, joined
+from jaxhp.report.table import show_value
+
+
+def section(name: str, lead: str | None, *content: object) -> Markup:
+    """A card with a heading and, above the content, a line that says how to read it."""
+    told = element("p", lead, class_="lead small") if lead else None
+    return element("section", element("h2", name), told, *content)
+
+
+def pairs(entries: Iterable[tuple[str, str]], class_: str | None = None) -> Markup:
+    """Names with their values."""
+    shown = (joined(element("dt", name), element("dd", value)) for name, value in entries)
+    return element("dl", *shown, class_=class_)
+
+
+def table(
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    told: str,
+    *,
+    kinds: Sequence[str | None] | None = None,
+    wide: Sequence[int] = (),
+    sortable: bool = False,
+) -> Markup:
+    """A table that scrolls sideways.
+
+    Args:
+      rows: cells are text, markup or numbers; None stays empty. Numbers are shown rounded and sorted by their whole
+        value.
+      told: what it lists, for those who do not see it.
+      kinds: a class of each row, or None.
+      wide: columns whose text may go over several lines.
+    """
+    heads = (
+        element("th", element("button", n, type="button") if sortable else n, scope="col", class_=_wide(c in wide))
+        for c, n in enumerate(names)
+    )
+    body = (
+        element("tr", *(_cell(cell, sortable, c in wide) for c, cell in enumerate(row)), class_=kind)
+        for row, kind in zip(rows, kinds or [None] * len(rows), strict=True)
+    )
+    whole = element("table", element("thead", element("tr", *heads)), element("tbody", *body))
+    return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=told)
+
+
+def _cell(cell: Any, sortable: bool, wide: bool) -> Markup:
+    class_ = _wide(wide)
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return element("td", data_value="" if sortable else None, class_=class_)
+    exact = repr(float(cell)) if sortable and isinstance(cell, float) else None
+    shown = cell if isinstance(cell, Markup) else score(cell) if isinstance(cell, Score) else value(cell)
+    return element("td", shown, data_value=exact, class_=class_)
+
+
+def _wide(wide: bool) -> str | None:
+    return "wide" if wide else None
+
+
+def legend(*items: tuple[str, str]) -> Markup:
+    """Signs, by their class in the style sheet, and what they mean."""
+
+    def sign(kind: str) -> Markup:
+        if kind.startswith("line"):
+            shape = element("path", d="M1 6H25", class_=kind)
+        elif kind == "crosses":
+            shape = element("path", d="M10 3l6 6m0 -6l-6 6", class_=kind)
+        elif kind.startswith("point"):
+            shape = element("circle", cx=13, cy=6, r=4.5, class_=kind)
+        elif kind.startswith("bar"):
+            shape = element("rect", x=2, y=2, width=22, height=8, rx=2, class_=kind)
+        else:
+            shape = element("path", d="M13 6h0", class_=kind)
+        return element("svg", shape, viewBox="0 0 26 12", aria_hidden="true")
+
+    return element("ul", *(element("li", sign(kind), text) for kind, text in items), class_="legend")
+
+
+class Score(float):
+    """A number that a table shows as `score` does."""
+
+
+def score(number: float | None) -> str:
+    """A score or an error of one.
+
+    >>> score(0.009999), score(0.81236), score(123456.0), score(float("nan"))
+    ('0.0100', '0.8124', '1.235e+05', '–')
+    """
+    if number is None or not math.isfinite(number):
+        return "–"
+    return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e5 else f"{number:.3e}"
+
+
+def value(given: Any) -> str:
+    """A hyperparameter's value, or anything else."""
+    return "–" if isinstance(given, float) and not math.isfinite(given) else show_value(given)
+
+
+def listed(given: Any) -> str:
+    """A value, or the values of a list."""
+    return ", ".join(map(str, given)) if isinstance(given, list) else value(given)
+
+
+def when(seconds: Any) -> str:
+    """A moment, given in seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return "–"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(12.34), duration(75), duration(7260)
+    ('12.3 s', '1 min 15 s', '2 h 1 min')
+    """
+    if not math.isfinite(seconds) or seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "trial"), plural(2000, "trial")
+    ('1 trial', '2,000 trials')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,175 @@
+"""The pictures of the page: learning curves, scores by hyperparameter and by round, intervals, importance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxhp.importance import Importance, Share
+from jaxhp.report.drawing import FLOOR, LEFT, WIDTH, across, crosses, dots, frame, line, n, scale, short, svg, up
+from jaxhp.report.markup import Markup, element, joined
+from jaxhp.report.pieces import score, value
+from jaxhp.report.scales import Axis, axis, parameter_axis, score_axis
+from jaxhp.space import Choice, Parameter
+from jaxhp.types import Status, Trial
+
+_CURVE_POINTS = 150  # of a learning curve that are drawn
+_NAMED = 20  # of the best trials, whose points say which they are
+
+
+def learning_curves(trial: Trial, metric: str, y: Axis) -> Markup:
+    """Validation solid, training dashed, over epochs."""
+    x = axis(1.0, float(max(trial.epochs, 2)), whole=True)
+    lines = []
+    for part in ("train", "valid"):
+        curve = _curve(trial, part, metric)
+        if len(curve):
+            shown = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _CURVE_POINTS)).round().astype(int))
+            lines.append(line(x.at(shown + 1.0), y.at(curve[shown]), part))
+    told = f"{metric} of trial {trial.trial_id} over {trial.epochs} epochs, {score(trial.score)} at last"
+    return frame(x, y, joined(*lines), told=told)
+
+
+def curves_axis(trials: Sequence[Trial], metric: str, mode: str) -> Axis:
+    """One axis for the curves of all, so that they can be compared."""
+    curves = [curve for trial in trials for part in ("train", "valid") if len(curve := _curve(trial, part, metric))]
+    return score_axis(np.concatenate(curves).tolist() if curves else (), mode)
+
+
+def _curve(trial: Trial, part: str, metric: str) -> np.ndarray:
+    return np.asarray(trial.curve.get(f"{part}_{metric}", ()), np.float64)
+
+
+def score_by_parameter(
+    trials: Sequence[Trial], name: str, parameter: Parameter, metric: str, y: Axis, chosen: int
+) -> Markup:
+    """A point a trial; a cross in the strip below for one that diverged.
+
+    Args:
+      trials: best first; the first few say which they are.
+      chosen: the id of the chosen trial, which gets a ring.
+    """
+    x = parameter_axis(parameter)
+    having = [trial for trial in trials if name in trial.config]
+    right = across(x.at([_place(parameter, trial.config[name], trial.trial_id) for trial in having]))
+    height = up(y.at([trial.score for trial in having]))
+    diverged = np.asarray([trial.status is Status.DIVERGED for trial in having], bool)
+    stopped = np.asarray([trial.status is Status.STOPPED for trial in having], bool)
+    known = np.isfinite(height) & ~diverged
+    marks = [
+        dots(right[known & stopped], height[known & stopped], "stopped"),
+        dots(right[known & ~stopped], height[known & ~stopped], "complete"),
+        crosses(right[diverged], FLOOR + 8),
+    ]
+    best = {trial.trial_id: place for place, trial in enumerate(trials[:_NAMED], 1)}
+    for trial, h, v, there in reversed(list(zip(having, right.tolist(), height.tolist(), known.tolist(), strict=True))):
+        ring = trial.trial_id == chosen
+        if there and (trial.trial_id in best or ring):
+            place = f"Best-{best[trial.trial_id]}, " if trial.trial_id in best else ""
+            text = f"{place}trial {trial.trial_id}: {metric} {score(trial.score)}, {name} {value(trial.config[name])}"
+            title = element("title", text + (", chosen" if ring else ""))
+            kind = f"point{' chosen' if ring else ' stopped' if trial.status is Status.STOPPED else ''}"
+            marks.append(element("circle", title, cx=n(h), cy=n(v), r=6 if ring else 4, class_=kind))
+    if diverged.any():
+        marks.append(element("text", "diverged", x=LEFT - 6, y=FLOOR + 8, dy="0.32em", class_="tick end bad"))
+    told = f"{metric} by {name}: {int(known.sum())} trials, and {int(diverged.sum())} that diverged"
+    strip = 16 if diverged.any() else 0
+    return frame(x, y, joined(*marks), told=told, label_x=name, label_y=metric, strip=strip)
+
+
+def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
+    """A value on its `parameter_axis`; a choice's points are spread so that they do not hide one another."""
+    if not isinstance(parameter, Choice):
+        return float(given)
+    cell = parameter.unit(given) * len(parameter.values) - 0.5
+    return cell + 0.6 * ((trial_id * 0.618034) % 1 - 0.5)
+
+
+def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -> Markup:
+    """Of each round (its epochs, its scores) the middle half, the tenth and ninetieth percentile and the best; and the
+    best so far as a line."""
+    finite = [scores[np.isfinite(scores)] for _, scores in rounds]
+    nothing = np.full(5, np.nan)
+    spread = [np.quantile(s, [0.1, 0.25, 0.5, 0.75, 0.9]) if len(s) else nothing for s in finite]
+    best = np.asarray([(s.max() if mode == "max" else s.min()) if len(s) else np.nan for s in finite])
+    y = score_axis(np.concatenate([*spread, best]).tolist(), mode)
+    numbers = np.arange(1, len(rounds) + 1)
+    x = Axis(0.5, len(rounds) + 0.5, False, tuple((float(number), str(number)) for number in numbers))
+    half = min(14.0, 110 / len(rounds))
+    marks: list[Markup | None] = []
+    for number, quantiles, top in zip(numbers.tolist(), spread, best.tolist(), strict=True):
+        if not math.isfinite(top):
+            continue
+        middle = across(x.at(number))
+        low, quarter, median, three, high = (up(y.at(q)) for q in quantiles)
+        told = f"round {number}, {rounds[number - 1][0]} epochs: best {score(top)}, median {score(quantiles[2])}"
+        box = f"M{n(middle - half)} {n(quarter)}h{n(2 * half)}V{n(three)}h{n(-2 * half)}Z"
+        marks.append(
+            element(
+                "g",
+                element("title", told),
+                element("path", d=f"M{n(middle)} {n(low)}V{n(high)}", class_="whisker"),
+                element("path", d=box, class_="box"),
+                element("path", d=f"M{n(middle - half)} {n(median)}h{n(2 * half)}", class_="median"),
+            )
+        )
+    so_far = np.fmax.accumulate(best) if mode == "max" else np.fmin.accumulate(best)
+    marks += [line(x.at(numbers), y.at(so_far), "best"), dots(across(x.at(numbers)), up(y.at(best)), "best")]
+    told = f"{metric} by round: the best so far ends at {score(so_far[-1])}"
+    return frame(x, y, joined(*marks), told=told, label_x="round", label_y=metric)
+
+
+def worth(rows: Sequence[tuple[str, str, float, float, float]], metric: str) -> Markup:
+    """Numbers (name, class, value, low, high) on one axis, each with its interval; NaN ends: none is known."""
+    left, top, step = 78, 8, 32
+    ends = [number for _, _, *numbers in rows for number in numbers if math.isfinite(number)]
+    margin, floor = 0.06 * (max(ends) - min(ends)), top + step * len(rows)
+    place, marks = scale(axis(min(ends) - margin, max(ends) + margin), left, top, floor)
+    for number, (name, kind, middle, low, high) in enumerate(rows):
+        at = top + step * (number + 0.5)
+        marks.append(element("text", name, x=left - 10, y=n(at), dy="0.32em", class_="tick end strong"))
+        if math.isfinite(low) and math.isfinite(high):
+            d = f"M{n(place(low))} {n(at)}H{n(place(high))}m0 -5v10M{n(place(low))} {n(at - 5)}v10"
+            marks.append(element("path", d=d, class_=f"interval {kind}"))
+        title = element("title", f"{name}: {metric} {score(middle)}")
+        marks.append(element("circle", title, cx=n(place(middle)), cy=n(at), r=5, class_=f"mark {kind}"))
+    marks.append(element("text", short(metric, 44), x=n((left + WIDTH) / 2), y=floor + 31, class_="label"))
+    told = "; ".join(f"{name} {score(middle)}" for name, _, middle, _, _ in rows)
+    return svg(joined(*marks), WIDTH, floor + 37, f"{metric}: {told}")
+
+
+def importance_bars(found: Importance) -> Markup:
+    """Each hyperparameter's two shares, with their standard errors."""
+    rows: list[tuple[str, list[tuple[str, Share]]]] = [
+        (name, [("top", found.top[name]), ("score", found.score[name])])
+        for name in sorted(found.score, key=lambda name: -found.score[name].share)
+    ]
+    if found.top_pair is not None:
+        rows.append((" × ".join(found.top_pair), [("score", found.pairs[found.top_pair])]))
+    rows.append(("noise, all else", [("score", found.rest)]))
+    left, top, step = 122, 4, 30
+    floor = top + step * len(rows)
+    place, marks = scale(axis(0.0, 1.0), left, top, floor)
+    for number, (name, shares) in enumerate(rows):
+        middle = top + step * (number + 0.5)
+        where = {"x": left - 8, "y": n(middle), "dy": "0.32em"}
+        marks.append(element("text", short(name, 18), element("title", name), class_="tick end strong", **where))
+        for (kind, share), y in zip(shares, (middle - 10, middle) if len(shares) == 2 else (middle - 5,), strict=True):
+            told = element("title", f"{name}: {share.share:.3f} ± {share.stderr:.3f}")
+            width = n(max(place(share.share) - left, 0.5))
+            marks.append(element("rect", told, x=left, y=n(y), width=width, height=9, class_=f"bar {kind}"))
+            low, high = (place(share.share + side * share.stderr) for side in (-1, 1))
+            marks.append(element("path", d=f"M{n(low)} {n(y + 4.5)}H{n(high)}", class_="error"))
+    told = ", ".join(f"{name} {found.score[name].share:.2f}" for name in found.score)
+    return svg(joined(*marks), WIDTH, floor + 20, f"Share of the variance of the score: {told}")
+
+
+def bar(share: float) -> Markup:
+    """A probability as a small bar."""
+    track, filled = (
+        element("rect", width=n(60 * w), height=8, rx=2, class_=c) for w, c in ((1, "track"), (share, "bar top"))
+    )
+    return svg(joined(track, filled), 60, 8, None, class_="inline")

@@ -1,0 +1,87 @@
+"""What the page tells of a run directory, read as it was at one moment."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxhp.importance import Importance, importance
+from jaxhp.result import Result
+from jaxhp.space import Parameter, Space
+from jaxhp.store import Ledger, Round
+from jaxhp.store.files import read_json
+from jaxhp.types import Status
+
+_COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run directory.
+
+    Attributes:
+      name: of the directory.
+      rounds: those that have begun.
+      events: in order, see `Ledger.events`.
+      spent: see `Ledger.spent`.
+      finished: whether the search has come to its end.
+      importance: what mattered, or why that cannot be said.
+    """
+
+    name: str
+    directory: Path
+    manifest: Mapping[str, Any]
+    result: Result
+    space: Space
+    rounds: list[Round]
+    events: list[dict[str, Any]]
+    spent: dict[str, float]
+    finished: bool
+    importance: Importance | str
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Those of the space, in the order of the configs; a manifest has them sorted by name."""
+        names = dict.fromkeys([*self.result.best.config, *self.space.parameters])
+        return {name: self.space.parameters[name] for name in names if name in self.space.parameters}
+
+    def told(self, name: str) -> Any:
+        """An entry of the manifest's environment, or None."""
+        environment = self.manifest.get("environment")
+        return environment.get(name) if isinstance(environment, Mapping) else None
+
+
+def read(directory: str | Path) -> Recorded:
+    """Reads a run directory; raises as `Result.load`."""
+    place = Path(directory)
+    manifest = read_json(place / "manifest.json")
+    with Ledger(directory) as ledger, ledger.snapshot():
+        result = Result.read(ledger, manifest)
+        rounds, events, spent = ledger.rounds(), ledger.events(), ledger.spent()
+        finished = ledger.meta("finished") is not None
+    assert result.space is not None
+    return Recorded(
+        name=place.absolute().name,
+        directory=place,
+        manifest=manifest,
+        result=result,
+        space=result.space,
+        rounds=rounds,
+        events=events,
+        spent=spent,
+        finished=finished,
+        importance=_importance(result, result.space),
+    )
+
+
+def _importance(result: Result, space: Space) -> Importance | str:
+    finished = [trial for trial in result.trials if trial.status is not Status.RUNNING]
+    if len(finished) > _COMPARED:
+        finished = random.Random(0).sample(finished, _COMPARED)
+    try:
+        return importance(space, finished, result.mode, result.metric)
+    except ValueError as error:
+        return str(error).removeprefix("importance: ")

@@ -1,0 +1,92 @@
+"""Axes: where a value lies between the ends, and which values are written beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxhp.space import Choice, IntUniform, LogUniform, Parameter
+
+_WIDE = 50.0  # positive numbers that span such a factor are drawn on a log scale
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An interval, `low` < `high`, with marked values."""
+
+    low: float
+    high: float
+    log: bool
+    ticks: tuple[tuple[float, str], ...]  # value and label
+
+    def at(self, values: Any) -> np.ndarray:
+        """Where values lie, from 0 (low) to 1 (high); what is beyond an end is put there, NaN stays NaN."""
+        numbers = np.asarray(values, np.float64)
+        low, high = self.low, self.high
+        if self.log:
+            numbers, low, high = np.log(np.maximum(numbers, low)), math.log(low), math.log(high)
+        return np.clip((numbers - low) / (high - low), 0.0, 1.0)
+
+
+def axis(low: float, high: float, *, log: bool = False, whole: bool = False) -> Axis:
+    """An axis with round numbers marked; with `whole` only integers.
+
+    >>> axis(1e-6, 1e-2, log=True).ticks[0], [label for _, label in axis(0.0, 1.0).ticks]
+    ((1e-06, '1e-06'), ['0', '0.2', '0.4', '0.6', '0.8', '1'])
+    """
+    if not low < high:
+        low, high = low - max(abs(low), 1e-6) / 20, high + max(abs(high), 1e-6) / 20
+    marked = _decades(low, high) if log else []
+    if len(marked) < 2:
+        marked = _round_numbers(low, high)
+    shown = [value for value in marked if not whole or value == round(value)]
+    return Axis(low, high, log, tuple((value, f"{value:.6g}") for value in shown))
+
+
+def _decades(low: float, high: float) -> list[float]:
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    step = max(1, math.ceil((last - first) / 5))
+    decades = [float(f"1e{exponent}") for exponent in range(first, last + 1, step)]
+    if len(decades) >= 3:
+        return decades
+    return [m * float(f"1e{e}") for e in range(first - 1, last + 1) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    slack = (high - low) * 1e-9
+    first, last = math.ceil((low - slack) / step), math.floor((high + slack) / step)
+    return [0.0 if k == 0 else float(f"{k * step:.12g}") for k in range(first, last + 1)]
+
+
+def score_axis(values: Iterable[float], mode: str) -> Axis:
+    """An axis for scores. A few that lie far off on the bad side do not push the others together."""
+    known = np.asarray([value for value in values if math.isfinite(value)], np.float64)
+    if not len(known):
+        return axis(0.0, 1.0)
+    low, high = float(known.min()), float(known.max())
+    if low > 0 and high / low > _WIDE:
+        return axis(low, high, log=True)
+    near, far = np.quantile(known, [0.05, 0.95]).tolist()
+    spread = far - near
+    if spread > 0 and high - low > 4 * spread:
+        low, high = (max(low, near - spread), high) if mode == "max" else (low, min(high, far + spread))
+    margin = 0.04 * (high - low)
+    return axis(low - margin, high + margin)
+
+
+def parameter_axis(parameter: Parameter) -> Axis:
+    """An axis over a parameter's range; a choice's values lie at 0, 1, 2, ..."""
+    if isinstance(parameter, Choice):
+        count = len(parameter.values)
+        return Axis(-0.5, count - 0.5, False, tuple((float(i), str(v)) for i, v in enumerate(parameter.values)))
+    low, high = (float(getattr(parameter, end)) for end in ("low", "high"))
+    whole = isinstance(parameter, IntUniform)
+    log = isinstance(parameter, LogUniform) or (whole and parameter.log)
+    return axis(low, high, log=log, whole=whole)
