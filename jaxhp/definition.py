@@ -18,6 +18,7 @@ from jaxhp.layout import tiles_needed
 from jaxhp.plan import GroupPlan, Plan, default_tile, plan_group
 from jaxhp.population import Capacity, Population
 from jaxhp.program import program
+from jaxhp.rate import expected_seconds
 from jaxhp.select import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.store.manifest import environment
@@ -167,6 +168,7 @@ class Definition:
         groups = [self._plan_group(config) for config in self.space.groups()]
         finals = (self.finals.top, self.finals.members(self.folds or 1)) if self.finals else None
         total = self._trained(1) * self.width + (finals[0] * finals[1] * self.epochs if finals else 0)
+        flops = total * max(group.epoch_flops for group in groups)
         return Plan(
             device=self.devices[0].device_kind,
             devices=len(self.devices),
@@ -174,7 +176,8 @@ class Definition:
             replicates=self.width,
             finals=finals,
             member_epochs=total,
-            flops=total * max(group.epoch_flops for group in groups),
+            flops=flops,
+            seconds=expected_seconds(flops, self.devices),
             groups=groups,
         )
 

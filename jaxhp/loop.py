@@ -251,13 +251,18 @@ class Run:
 
     def _summary(self, result: Result) -> dict[str, Any]:
         """What the search cost, in this run, which finished it, and in the runs before."""
+        plan, trainer = self.plan, self.work.trainer
         return self._cost() | {
             "earlier_runs": self.earlier,
             "members": len(result.trials) * self.search.width,
             "best": table_rows([result.best])[0],
             "digest": result.digest,
-            "planned": {"flops": self.plan.flops, "peak_bytes": max(g.peak_bytes for g in self.plan.groups)},
-            "measured": {"peak_bytes": _peak_bytes(self.search.devices)},
+            "planned": {"flops": plan.flops, "seconds": plan.seconds, "peak_bytes": plan.peak_bytes},
+            "measured": {
+                "flops": trainer.member_epochs * max(group.epoch_flops for group in plan.groups),
+                "seconds": trainer.step_s,
+                "peak_bytes": _peak_bytes(self.search.devices),
+            },
         }
 
 

@@ -17,6 +17,7 @@ from jaxhp.types import Rung
 
 _CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
 _ACCELERATOR_TILE = 256
+_PROCESS_BYTES = 2**30  # the interpreter, JAX and what compiling needs, on a CPU
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Plan:
       finals: (trials, replicates) of the finals, or None.
       member_epochs: epochs of training in all, finals included, if no trial continues another.
       flops: floating-point operations in all: `member_epochs` of the costliest group.
+      seconds: about how long these take, compilation apart; see `rate.expected_seconds`.
     """
 
     device: str
@@ -63,7 +65,13 @@ class Plan:
     finals: tuple[int, int] | None
     member_epochs: int
     flops: float
+    seconds: float
     groups: list[GroupPlan]
+
+    @property
+    def peak_bytes(self) -> int:
+        """What the process needs at most: on accelerators, of their memory alone."""
+        return max(group.peak_bytes for group in self.groups) + (_PROCESS_BYTES if self.device == "cpu" else 0)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,7 +82,9 @@ class Plan:
             f"device      {self.devices} x {self.device}",
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
             f"finals      {f'{self.finals[0]} trials x {self.finals[1]} replicates' if self.finals else 'none'}",
-            f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most",
+            f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most, "
+            f"about {self.seconds:.0f} s",
+            f"memory      {_size(self.peak_bytes)} at most",
         ]
         for group in self.groups:
             name = ", ".join(f"{k}={v}" for k, v in group.static.items()) or "all trials"

@@ -37,6 +37,15 @@ def test_one_compilation_serves_rounds_of_any_size_and_the_finals(found):
     assert {"wall_s", "compile_s", "step_s", "best"} <= set(summary)
 
 
+def test_the_plan_and_what_came_of_it_stand_side_by_side(found):
+    summary = json.loads((found.directory / "summary.json").read_text())
+    planned, measured = summary["planned"], summary["measured"]
+    assert set(planned) == set(measured) == {"flops", "seconds", "peak_bytes"}
+    assert 0.5 * planned["flops"] < measured["flops"] <= planned["flops"]  # finalists are given up early
+    assert measured["seconds"] == summary["step_s"]
+    assert planned["seconds"] > 0
+
+
 def test_one_compilation_serves_a_resume(images, tmp_path, monkeypatch):
     made = hp.Search(images, SPACE, Halving(population=9, eta=3), epochs=9, finals=hp.Finals(2, 4))
     whole = made.run(quiet=True)
