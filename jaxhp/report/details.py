@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxhp.report.markup import Markup, element
+from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
 from jaxhp.report.reading import Recorded
 from jaxhp.types import Status
@@ -77,11 +78,12 @@ def trials(run: Recorded) -> Markup:
         rows.append([*row, trial.epochs, trial.round + 1, pill])
     columns = ["rank", "trial", result.metric, "± stderr", *finals, *names, "epochs", "round", "status"]
     kinds = ["chosen" if trial.trial_id == result.best.trial_id else None for trial in shown]
-    lead = f"All {plural(len(shown), 'trial')}."
+    lead = joined(f"All {plural(len(shown), 'trial')}.")
     if left_out := len(result.trials) - len(shown):
-        lead = f"The best {len(shown):,} of {len(result.trials):,} trials; {left_out:,} are left out here."
-        lead += f" All are written by jaxhp export {run.directory} --to csv."
-    lead += " Press a heading to sort."
+        known = f"The best {len(shown):,} of {len(result.trials):,} trials; {left_out:,} are left out here."
+        command = element("code", f"jaxhp export {shlex.quote(str(run.directory))} --to csv")
+        lead = joined(known, " All are written by ", command, ".")
+    lead = joined(lead, " Press a heading to sort.")
     return section("Ranked trials", lead, table(columns, rows, "Ranked trials", kinds=kinds, sortable=True))
 
 

@@ -75,7 +75,7 @@ def _worth(run: Recorded) -> Markup | None:
         rows.append((name, "tested", test.mean, test.low, test.high))
     rows.append(("raw best", "biased", result.raw_best.score, _NAN, _NAN))
     drawn = [row for row in rows if math.isfinite(row[2])]
-    return element("figure", plots.worth(drawn, result.metric)) if drawn else None
+    return element("figure", plots.worth(drawn, result.metric)) if len(drawn) > 1 else None
 
 
 def _edges(run: Recorded) -> list[Markup]:

@@ -156,7 +156,7 @@ def importance_bars(found: Importance) -> Markup:
     for number, (name, shares) in enumerate(rows):
         middle = top + step * (number + 0.5)
         where = {"x": left - 8, "y": n(middle), "dy": "0.32em"}
-        marks.append(element("text", short(name, 18), element("title", name), class_="tick end strong", **where))
+        marks.append(element("text", short(name, 16), element("title", name), class_="tick end strong", **where))
         for (kind, share), y in zip(shares, (middle - 10, middle) if len(shares) == 2 else (middle - 5,), strict=True):
             told = element("title", f"{name}: {share.share:.3f} ± {share.stderr:.3f}")
             width = n(max(place(share.share) - left, 0.5))

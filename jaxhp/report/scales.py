@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxhp.space import Choice, IntUniform, LogUniform, Parameter
 
-_WIDE = 50.0  # positive numbers that span such a factor are drawn on a log scale
+_WIDE = 50.0  # losses that span such a factor are drawn on a log scale
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def score_axis(values: Iterable[float], mode: str) -> Axis:
     if not len(known):
         return axis(0.0, 1.0)
     low, high = float(known.min()), float(known.max())
-    if low > 0 and high / low > _WIDE:
+    if mode == "min" and low > 0 and high / low > _WIDE:
         return axis(low, high, log=True)
     near, far = np.quantile(known, [0.05, 0.95]).tolist()
     spread = far - near
