@@ -240,6 +240,7 @@ def _check_numbers(*values: Any) -> None:
     for value in values:
         if not isinstance(value, (int, float)):
             raise TypeError(f"expected numbers, got {value!r:.100}")
+        float(value)  # an integer may be too large for it
 
 
 def table_rows(trials: list[Trial]) -> list[dict]:

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from small_search import shared
 
 import jaxhp as hp
+from jaxhp.interop.table import table
+from jaxhp.report.page import page
+from jaxhp.report.reading import read
 from jaxhp.result import Result, table_rows
 from jaxhp.space import Space
 from jaxhp.store import Ledger, columns, ledger
@@ -95,7 +98,8 @@ def read_everything(directory: Path) -> None:
     """As the commands that show a run directory do."""
     for top in (None, 3):
         result = Result.load(directory, top)
-        result.table(), result.summary(), json.dumps(table_rows(result.trials))
+        result.table(), result.summary(), json.dumps(table_rows(result.trials)), table(result)
+    page(read(directory))
     with Ledger(directory) as known:
         known.digest(), known.events(), known.checkpoints(), known.spent()
         for number in range(4):
@@ -115,7 +119,11 @@ def finished(tmp_path_factory) -> Path:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(["metric", "mode", "space", "environment"]), json_values, min_size=1))
+@given(
+    st.dictionaries(
+        st.sampled_from(["metric", "mode", "space", "environment", "seed", "finals", "tile"]), json_values, min_size=1
+    )
+)
 def test_any_manifest_is_shown_or_gives_one_error(finished, changes):
     manifest = read_json(finished / "manifest.json")
     (finished / "manifest.json").write_text(json.dumps(manifest | changes))

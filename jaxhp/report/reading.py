@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jaxhp.result import Result
 from jaxhp.space import Parameter, Space
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import read_json
-from jaxhp.types import Status
+from jaxhp.types import Status, Trial
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
 
@@ -60,21 +60,32 @@ def read(directory: str | Path) -> Recorded:
     manifest = read_json(place / "manifest.json")
     with Ledger(directory) as ledger, ledger.snapshot():
         result = Result.read(ledger, manifest)
+        space = result.space
+        assert space is not None
+        ledger.decode("a config", _check, result.trials, space)
         rounds, events, spent = ledger.rounds(), ledger.events(), ledger.spent()
         finished = ledger.meta("finished") is not None
-    assert result.space is not None
+        mattered = ledger.decode("a curve", _importance, result, space)
     return Recorded(
         name=place.absolute().name,
         directory=place,
         manifest=manifest,
         result=result,
-        space=result.space,
+        space=space,
         rounds=rounds,
         events=events,
         spent=spent,
         finished=finished,
-        importance=_importance(result, result.space),
+        importance=mattered,
     )
+
+
+def _check(trials: Sequence[Trial], space: Space) -> None:
+    """Raises ValueError or TypeError where a value of a config is not one of its parameter."""
+    for name, parameter in space.parameters.items():
+        for trial in trials:
+            if name in trial.config:
+                parameter.unit(trial.config[name])
 
 
 def _importance(result: Result, space: Space) -> Importance | str:

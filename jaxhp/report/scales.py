@@ -38,6 +38,7 @@ def axis(low: float, high: float, *, log: bool = False, whole: bool = False) -> 
     >>> axis(1e-6, 1e-2, log=True).ticks[0], [label for _, label in axis(0.0, 1.0).ticks]
     ((1e-06, '1e-06'), ['0', '0.2', '0.4', '0.6', '0.8', '1'])
     """
+    low, high = max(low, -1e300), min(high, 1e300)
     if not low < high:
         low, high = low - max(abs(low), 1e-6) / 20, high + max(abs(high), 1e-6) / 20
     marked = _decades(low, high) if log else []

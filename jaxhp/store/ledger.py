@@ -312,6 +312,8 @@ def _checked(*row: Any) -> tuple:
 
 def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]) -> Round:
     unit, parent, ids, told = (found[name] for name in ("unit", "parent", "trial_id", "told"))
+    if not isinstance(epochs, int) or not isinstance(wall_s, (int, float, type(None))):
+        raise TypeError(f"expected epochs and seconds as numbers, got {epochs!r:.40} and {wall_s!r:.40}")
     if wall_s is not None and told is None:
         raise ValueError("its scores are missing")
     as_what = {"unit": unit, "inherits": parent, "trial_id": ids} | ({} if told is None else {"score": told})
