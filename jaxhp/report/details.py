@@ -66,7 +66,7 @@ def trials(run: Recorded) -> Markup:
     """The ranked table."""
     result = run.result
     shown = result.trials[:_ROWS]
-    names = list(dict.fromkeys(name for trial in shown for name in trial.config))
+    names = [n for n in dict.fromkeys(n for trial in shown for n in trial.config) if n not in run.space.fixed]
     finals = ["finals"] if result.finals else []
     rows = []
     for place, trial in enumerate(shown, 1):
