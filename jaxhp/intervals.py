@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 _DRAWS, _AT_ONCE = 1000, 100
+_PEERS = 4.0  # degrees of freedom that other trials may add
 
 
 class Mean(NamedTuple):
@@ -37,48 +38,86 @@ class Mean(NamedTuple):
 
         return float(stdtr(self.dof, (self.mean - truth) / self.stderr))
 
+    def less(self, mean: float, variance: float) -> Mean:
+        """Less a number that is known up to this variance."""
+        total = self.stderr**2 + variance
+        return Mean(self.mean - mean, total**0.5, self.dof * (total / self.stderr**2) ** 2 if self.stderr else self.dof)
 
-def crossed_mean(outcomes: np.ndarray, fold: np.ndarray | None = None, more: Sequence[np.ndarray] = ()) -> Mean:
+
+class Components(NamedTuple):
+    """Parts of the variance of a mean over S seeds and n examples."""
+
+    networks: np.ndarray  # f64[K], of the seeds' means, for the networks of each fold
+    examples: float  # of the examples' means
+    both: float  # the part that either contains, of what is left; 0 with one seed
+
+
+def components(outcomes: np.ndarray, fold: np.ndarray | None = None) -> Components:
+    """See `crossed_mean`; the networks' part is 0 with one seed."""
+    y = np.asarray(outcomes, np.float64)
+    seeds, n = y.shape
+    by_example = y.mean(0)
+    examples = float(by_example.var(ddof=1) / n) if n > 1 else 0.0
+    networks, both = _between(y, fold) / max(seeds - 1, 1) / seeds, 0.0
+    if seeds > 1 and n > len(networks):
+        cells, of = _cells(y, fold)
+        rest = y - cells[:, of] - by_example + cells.mean(0)[of]
+        both = float((rest**2).sum() / ((seeds - 1) * (n - len(networks))) / (seeds * n))
+    return Components(networks, examples, both)
+
+
+def crossed_mean(
+    outcomes: np.ndarray,
+    fold: np.ndarray | None = None,
+    more: Sequence[np.ndarray] = (),
+    peers: Sequence[np.ndarray] = (),
+) -> Mean:
     """The mean over seeds and examples, both of which are samples.
 
     Its variance is that of the seeds' means, plus that of the examples' means, less the part that both contain. With
-    one seed it is that of the examples alone.
+    one seed and no other it is that of the examples alone.
 
     Args:
       outcomes: [S, n], of S seeds on n examples.
       fold: i32[n], for each example the fold whose networks it was measured on, one a seed; None: one network a seed.
       more: other seeds' outcomes, each [S', n], which tell of the spread between seeds but not of the mean.
+      peers: likewise of other trials that are much like this one. All of them count for as much as 4 more seeds at
+        most: a variance known from few seeds is moderated by that of its peers (Smyth, doi:10.2202/1544-6115.1027).
 
     Returns:
       mean, standard error, and Satterthwaite's degrees of freedom.
     """
     y = np.asarray(outcomes, np.float64)
     seeds, n = y.shape
-    fold = np.zeros(n, np.int32) if fold is None else fold
-    count = np.bincount(fold)
-    average = np.eye(len(count))[fold] / count  # [n, K], averages over the examples of each fold
-
-    def around(rows: np.ndarray) -> np.ndarray:
-        """Squares of the networks' means around those of their fold, summed over seeds: [K]."""
-        cells = rows @ average
-        return ((cells - cells.mean(0)) ** 2).sum(0)
-
-    by_example = y.mean(0)
-    examples = by_example.var(ddof=1) / n if n > 1 else 0.0
-    dof = seeds - 1 + sum(len(rows) - 1 for rows in more)
+    parts = components(y, fold)
+    spread, dof = sum((_between(rows, fold) for rows in more), _between(y, fold)), seeds - 1 + _freedom(more)
+    if free := _freedom(peers):
+        share = min(1.0, _PEERS / free)
+        spread, dof = spread + share * sum(_between(rows, fold) for rows in peers), dof + share * free
     if dof == 0:
-        return Mean(float(y.mean()), float(np.sqrt(examples)), float(max(n - 1, 1)))
-    spread = sum((around(np.asarray(rows, np.float64)) for rows in more), around(y))
-    networks = (count / n) ** 2 * spread / dof / seeds  # [K]
-    both = 0.0
-    if seeds > 1 and n > len(count):
-        cells = y @ average
-        rest = y - cells[:, fold] - by_example + cells.mean(0)[fold]
-        both = (rest**2).sum() / ((seeds - 1) * (n - len(count))) / (seeds * n)
-    alone = max(examples - both, 0.0)
+        return Mean(float(y.mean()), float(np.sqrt(parts.examples)), float(max(n - 1, 1)))
+    networks = spread / dof / seeds  # [K]
+    alone = max(parts.examples - parts.both, 0.0)
     variance = networks.sum() + alone
     weights = (networks**2).sum() / dof + alone**2 / max(n - 1, 1)
     return Mean(float(y.mean()), float(np.sqrt(variance)), float(variance**2 / weights) if weights > 0 else float(dof))
+
+
+def _cells(rows: np.ndarray, fold: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The means of [S, n] outcomes over the examples of each of K folds, [S, K], and each example's fold, i32[n]."""
+    fold = np.zeros(rows.shape[1], np.int32) if fold is None else fold
+    return np.asarray(rows, np.float64) @ (np.eye(fold.max() + 1)[fold] / np.bincount(fold)), fold
+
+
+def _between(rows: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
+    """f64[K], squares of what each fold's networks add to the mean, around their own mean, summed over seeds."""
+    cells, of = _cells(rows, fold)
+    return ((cells - cells.mean(0)) ** 2).sum(0) * (np.bincount(of) / len(of)) ** 2
+
+
+def _freedom(blocks: Sequence[np.ndarray]) -> int:
+    """Degrees of freedom of the spread between seeds within blocks [S', n]."""
+    return sum(len(rows) - 1 for rows in blocks)
 
 
 def probability_best(outcomes: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:

@@ -31,8 +31,9 @@ class Search(Definition):
       seed: root of all random numbers.
       replicates: members of each trial, with different seeds.
       folds: K-fold cross-validation over train and valid together, K members for each replicate; None: no folds.
-      paired: whether the trials of a replicate share initial weights, minibatch order and noise, so that differences
-        between configs are paired.
+      paired: whether the trials of a replicate share initial weights, minibatch order and noise. Sharing minibatches
+        makes training faster. It need not make comparisons more certain: what pairs these is above all that every
+        trial meets the same validation examples, paired or not (measured in `experiments/honest_numbers.py`).
       finals: how finalists are run again; None: no finals. By default their size is at most a fifth of the search.
       tile: members of a tile; None: chosen from the task and the kind of device.
       memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.

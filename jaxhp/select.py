@@ -1,14 +1,16 @@
 """Choosing one trial: the best of many noisy scores is too good, so finalists run again on fresh replicates.
 
 The choice and the number that is reported share no replicate: finalists compete on the first half of their fresh
-replicates, and the chosen one's mean is taken on the second half (and, where a holdout was allotted, on validation
-examples that nothing was chosen by). So the estimate knows nothing of what luck of the seeds (with a holdout: of seeds
-and examples) made the choice look good, and needs no correction for it. All comparisons are of paired differences:
-replicate r is the same seed for every trial.
+replicates, and the chosen one's mean is taken on the second half. So the estimate knows nothing of what luck of the
+seeds made the choice look good. The luck of validation examples that happen to suit the chosen config is in it still,
+unless a holdout was allotted that nothing was chosen by; without one its size is estimated and taken off (see
+`jaxhp.optimism`). All comparisons are of paired differences: every trial meets the same examples, and replicate r is
+the same seed for every trial.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.intervals import Mean, crossed_mean, probability_best
+from jaxhp.optimism import Optimism, luck, optimism
 from jaxhp.types import Trial
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
@@ -31,9 +34,9 @@ class Finals:
       replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
         rounded up to whole rounds of the folds, three at least.
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
-        estimate alone. None: the estimate is taken on the validation examples that the search has used. Fresh
-        replicates take away the luck of the seeds, but not that of a config which these examples happen to suit: where
-        validation data are many, or the trials very many, keep a part of them from the search.
+        estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
+        for that. The correction is right on average where the luck of examples is about normal and all trials are
+        trained to the full budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
     """
 
     top: int = 8
@@ -52,7 +55,7 @@ class Finals:
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
         seeds = max(-(-self.replicates // folds), 3 if folds > 1 else 4)
-        choosing = seeds // 2
+        choosing = max(seeds // 2, 2)
         rounds = [choosing // 2, choosing - choosing // 2] if choosing >= 4 else [choosing]
         return [count * folds for count in rounds], (seeds - choosing) * folds
 
@@ -63,7 +66,7 @@ class Finals:
 
 
 class Estimate(NamedTuple):
-    """The chosen trial's metric on fresh replicates, which the choice has not seen."""
+    """The chosen trial's metric on fresh replicates, which the choice has not seen, less `correction`."""
 
     mean: float
     low: float  # 95% interval over seeds and examples
@@ -72,6 +75,7 @@ class Estimate(NamedTuple):
     replicates: int  # fresh replicates that it is the mean of
     examples: int  # validation examples
     held_out: bool  # whether the search has not used these examples
+    correction: float = 0.0  # what was taken off for the luck of examples that the search has used
 
 
 class Finalist(NamedTuple):
@@ -136,7 +140,7 @@ def contest(
     play: Play,
     *,
     mode: str,
-    n_tried: int,
+    scores: np.ndarray,
     fold: np.ndarray | None = None,
 ) -> Choice:
     """Runs the finals.
@@ -145,6 +149,7 @@ def contest(
       trials: the finalists, best first.
       neighbourhood: see `Finalist`, for each trial id.
       play: see `Play`.
+      scores: f[N] of all trials of the search, the finalists first; NaN for those that diverged.
       fold: i32[n], see `crossed_mean`; None without folds.
     """
     sign = 1.0 if mode == "max" else -1.0
@@ -185,9 +190,30 @@ def contest(
     estimate = None
     if healthy:
         measured, by_fold = (held_out, None) if held_out[chosen] else (seen, fold)
-        found = crossed_mean(measured[chosen][-1], by_fold, more=[np.concatenate(measured[chosen][:-1])])
-        examples = measured[chosen][-1].shape[1]
-        estimate = Estimate(found.mean, *found.interval(), n_tried, estimating, examples, bool(held_out[chosen]))
+        others = [np.concatenate(blocks) for p, blocks in enumerate(measured) if p != chosen]
+        peers = [rows for rows in others if np.isfinite(rows).all()]
+        block, before = measured[chosen][-1], np.concatenate(measured[chosen][:-1])
+        found, taken = crossed_mean(block, by_fold, [before], peers), Optimism(0.0, 0.0)
+        if not held_out[chosen] and len(means) > 1:
+            seeds = max(1, len(trials[0].replicate_scores) // folds)
+            taken = optimism(
+                sign * np.asarray(scores, np.float64),
+                np.arange(len(trials)),
+                np.asarray([sign * means.get(p, np.nan) for p in range(len(trials))]),
+                np.asarray([sign * neighbourhood[trial.trial_id] for trial in trials]),
+                float(np.median([mean.stderr for mean in paired.values() if mean.stderr > 0] or [0.0])),
+                luck(np.stack([seen[p][0] for p in means]), fold, seeds),
+            )
+            found = found.less(sign * taken.mean, taken.variance)
+        estimate = Estimate(
+            found.mean,
+            *found.interval(),
+            len(scores),
+            estimating,
+            block.shape[1],
+            bool(held_out[chosen]),
+            sign * taken.mean,
+        )
     whole = [p for p in means if all(np.isfinite(block).all() for block in seen[p])]
     compared = sorted(whole, key=lambda p: p != chosen) if healthy else []
     p_best = dict(zip(compared, probability_best([sign * np.concatenate(seen[p]) for p in compared]), strict=True))
@@ -215,7 +241,7 @@ def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mo
 
     Args:
       unit: f32[N, D], the points of all trials.
-      scores: f32[N]; NaN (diverged) counts as the worst finite score.
+      scores: f[N], after the same budget; NaN (diverged) counts as the worst finite score.
       rows: which trials.
     """
     values = np.asarray(scores, np.float64)
@@ -231,6 +257,21 @@ def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mo
         distance[row] = np.inf
         found.append(values[np.argsort(distance, kind="stable")[:count]].mean())
     return np.asarray(found)
+
+
+def at_full_budget(trials: Sequence[Trial], metric: str) -> np.ndarray:
+    """f64[N], the trials' scores, with what the others gained from there on for those that were given up early.
+
+    Budgets are compared one step at a time, each by the mean curve of the trials that went on; NaN if one diverged.
+    """
+    epochs = np.asarray([trial.epochs for trial in trials])
+    scores = np.asarray([np.nan if trial.diverged_at else trial.score for trial in trials], np.float64)
+    budgets = np.unique(epochs[np.isfinite(scores)])
+    for before, after in itertools.pairwise(budgets):
+        went_on = [t.curve[f"valid_{metric}"] for t in trials if t.epochs >= after and not t.diverged_at]
+        gains = [float(curve[after - 1]) - float(curve[before - 1]) for curve in went_on]
+        scores[epochs <= before] += np.mean(gains)
+    return scores
 
 
 def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:

@@ -42,6 +42,28 @@ def test_intervals_cover_the_truth(by_seed, by_example, rest):
     assert 0.925 <= np.mean(hits) <= 0.985
 
 
+@pytest.mark.parametrize(("spread", "least", "most"), [(0.5, 0.86, 0.94), (1.0, 0.93, 0.98), (2.0, 0.97, 1.0)])
+def test_peers_moderate_a_spread_that_few_seeds_cannot_tell(spread, least, most):
+    """Four seeds of the trial's own, those of its peers `spread` times as far apart as its own."""
+    rng = np.random.default_rng(6)
+    hits = []
+    for _ in range(600):
+        y, more = crossed(rng, 2, 40, 0.7, 1.0, 2.0), crossed(rng, 2, 40, 0.7, 1.0, 2.0)
+        peers = [crossed(rng, 4, 40, 0.7 * spread, 1.0, 2.0) for _ in range(7)]
+        low, high = crossed_mean(y, more=[more], peers=peers).interval()
+        hits.append(low <= 0 <= high)
+    assert least <= np.mean(hits) <= most
+
+
+def test_peers_count_for_as_much_as_four_seeds_at_most():
+    rng = np.random.default_rng(7)
+    y, peer = crossed(rng, 3, 1, by_seed=1.0), crossed(rng, 101, 1, by_seed=3.0)
+    expected = (2 * y.var(ddof=1) + 4 * peer.var(ddof=1)) / 6 / 3
+    found = crossed_mean(y, peers=[peer])
+    assert (found.stderr**2, found.dof) == pytest.approx((expected, 6))
+    assert crossed_mean(y, peers=[peer[:2]]).dof == 3
+
+
 def test_intervals_of_folds_cover_the_truth():
     rng = np.random.default_rng(3)
     fold = np.arange(60) % 3
@@ -51,6 +73,12 @@ def test_intervals_of_folds_cover_the_truth():
         low, high = crossed_mean(networks[:, fold] + crossed(rng, 4, 60, by_example=3.0, rest=1.0), fold).interval()
         hits.append(low <= 0 <= high)
     assert 0.925 <= np.mean(hits) <= 0.985
+
+
+def test_less():
+    found = Mean(1.0, 3.0, 4.0)
+    assert found.less(0.0, 0.0) == found
+    assert found.less(0.2, 16.0) == pytest.approx((0.8, 5.0, 4 * (25 / 9) ** 2))
 
 
 def test_below():

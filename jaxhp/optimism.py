@@ -1,0 +1,118 @@
+"""How much too good the chosen trial looks because validation examples that the search used happen to suit it.
+
+Fresh replicates do not take this luck away: it is the same for every seed. But how large it is between trials can be
+measured (`lasting`), and so can what the choice makes of it, without anything held out. Draw more luck of the same
+kind, add a little of it to every trial, and choose again: the luck that the trial chosen now was dealt, divided by
+how little was added, has the expectation of the luck that the search has chosen by. This is Stein's identity, used as
+in the coupled bootstrap (Oliveira, Lei and Tibshirani, arXiv:2111.09447); it assumes nothing of how good the trials
+are, only that luck is about normal, as a mean over examples is. Its variance is that of second-order Stein (Bellec
+and Zhang, arXiv:1811.04121).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxhp.intervals import components
+
+_ADDED = 0.4  # standard deviations of luck added: less is noisier, more chooses worse than the search did
+_DRAWS = 2000  # of luck, in pairs of opposite ones
+_COMPETE = 300  # best trials that may become finalists: of 100,000 equal ones, the 100 best give the same as 4,000
+_TAIL = 0.25  # share of the trials whose scores tell how thin the top is
+
+
+class Luck(NamedTuple):
+    """Of a finalist's mean score.
+
+    Attributes:
+      lasting: its variance between trials that lasts, since the same examples suit the same trial with every seed.
+      passing: the variance of a search score, over seeds, that is a trial's own; it is gone with fresh replicates.
+    """
+
+    lasting: float
+    passing: float
+
+
+class Optimism(NamedTuple):
+    """What to take off the chosen trial's mean, and what that adds to the mean's variance."""
+
+    mean: float
+    variance: float
+
+
+def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1) -> Luck:
+    """The luck of P trials, two at least, where what is common to all of them counts for nothing.
+
+    Args:
+      outcomes: [P, S, n] of S seeds, two at least, that are the same for every trial.
+      fold: see `intervals.crossed_mean`.
+      seeds: of a search score.
+    """
+    own = np.asarray(outcomes, np.float64) - np.mean(outcomes, 0, np.float64)
+    lost = len(own) / (len(own) - 1)  # of the variance, with the mean
+    lasting = np.mean([parts.examples - parts.both for parts in (components(rows, fold) for rows in own)])
+    means = own.mean(2)
+    passing = ((means - means.mean(1, keepdims=True)) ** 2).sum() / (means.shape[1] - 1) / len(means)
+    return Luck(max(float(lasting * lost), 0.0), float(passing * lost / seeds))
+
+
+def optimism(
+    scores: np.ndarray, finalists: np.ndarray, means: np.ndarray, near: np.ndarray, slack: float, of: Luck
+) -> Optimism:
+    """Searches and finals with a little more luck, over and over.
+
+    A trial that only then becomes a finalist gets, for what it would show there, the outcome of a finalist drawn at
+    random, less what trials with lower search scores are worth less.
+
+    Args:
+      scores: f64[N], of the search's trials, higher is better; NaN for those that diverged.
+      finalists: i64[P], which of them were finalists.
+      means: f64[P], theirs in the finals; NaN for one that diverged there.
+      near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
+      of: the luck of these finalists.
+    """
+    count, size = len(finalists), float(np.sqrt(of.lasting))
+    if size == 0:
+        return Optimism(0.0, 0.0)
+    scores, means = np.where(np.isfinite(scores), scores, -np.inf), np.where(np.isfinite(means), means, -np.inf)
+    by_score = np.argsort(-scores[finalists], kind="stable")
+    finalists, means, near = finalists[by_score], means[by_score], near[by_score]
+    order = np.argsort(-scores, kind="stable")
+    final = np.isin(order, finalists)
+    competing = final | (np.arange(len(order)) < _COMPETE)
+    score, own = scores[order[competing]], np.flatnonzero(final[competing])
+    spread = max(_variance(scores), of.passing + of.lasting)
+    worth = 1.0 - of.passing / spread  # slope of the finals' mean on the score
+    score = score * np.sqrt(1.0 - _ADDED**2 * of.lasting / spread)  # so that luck makes up as much of them as before
+    means = means * np.sqrt(1.0 - _ADDED**2 * of.lasting / (spread - of.passing))
+    rng = np.random.default_rng(0)
+    added = rng.normal(size=(_DRAWS // 2, len(score))) * size
+    added = np.concatenate([added, -added])
+    top = np.argpartition(-score - _ADDED * added, count - 1, axis=1)[:, :count]
+    finalist = np.full(len(score), -1)
+    finalist[own] = np.arange(count)
+    entered = finalist[top] < 0
+    donor = np.where(entered, rng.integers(count, size=top.shape), finalist[top])
+    place = np.where(entered, count * rng.random(top.shape), np.argsort(np.argsort(near))[donor] + 0.5)
+    shown = means[donor] + worth * (score[top] - score[own[donor]]) + _ADDED * np.take_along_axis(added, top, 1)
+    candidate = shown >= shown.max(1, keepdims=True) - slack
+    chosen = top[np.arange(_DRAWS), np.where(candidate, place, -1.0).argmax(1)]
+    known = np.unique(chosen)
+    dealt = [  # to each known [i] where each [j] is chosen, per unit of what was added; from either half of the draws
+        added[half][:, known].T @ (chosen[half, None] == known) / (_ADDED * _DRAWS / 2)
+        for half in (slice(0, None, 2), slice(1, None, 2))
+    ]
+    return Optimism(float(np.trace(sum(dealt))) / 2, max(float((dealt[0] * dealt[1].T).sum()), 0.0))
+
+
+def _variance(scores: np.ndarray) -> float:
+    """Of the normal distribution whose top is spread as that of f64[N] scores."""
+    from scipy.special import ndtri  # slow to import, see `intervals`
+
+    n = len(scores)
+    top = np.sort(scores[np.isfinite(scores)])[::-1][: max(int(_TAIL * n), 2)]
+    expected = -ndtri((np.arange(len(top)) + 0.5) / n)
+    expected -= expected.mean()
+    return float((expected * top).sum() / (expected**2).sum()) ** 2
