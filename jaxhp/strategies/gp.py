@@ -5,6 +5,9 @@ counts the slots picked before (BUCB: Desautels et al., https://jmlr.org/papers/
 differ in how much the variance weighs, from exploiting to exploring, which makes one batch a portfolio of
 acquisitions; a large weight on little mean is the pure exploration of UCB-PE
 (https://arxiv.org/abs/1304.5350, and Vizier, https://arxiv.org/abs/2408.11527).
+
+Slots keep a distance from one another and from what was told: in early rounds, which have others after them to close
+in, and wherever the told points show that a shorter step changes nothing (`spacing`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from jaxhp.strategies.history import History, stream
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import spread
+from jaxhp.strategies.tpe import TPE
 
 MODELLED = 1024  # the most points the process is conditioned on
 FITTED = 256  # the most points its parameters are fitted to
@@ -31,16 +35,20 @@ BOLDNESS = (0.2, 4.0)  # the least and the largest weight of the standard deviat
 class GP(Sampler):
     """Sobol points first; then batches from a Gaussian process fitted to the normal scores of the ranks.
 
+    A third of the candidates are Sobol points, a third descend from the best, a third are what TPE would propose.
     Of a history beyond 1,024 points the process sees the best half of that and a random choice of the others.
     """
 
     rounds: int = 4
 
     def points(self, history: History, size: int) -> jax.Array:
-        base = spread(history.key, history.asked, max(CANDIDATES // 2, size), history.dim)
+        third = CANDIDATES // 3
+        base = spread(history.key, history.asked, max(third, size), history.dim)
         if history.told == 0:
             return base[:size]
-        return _batch(history.key, history.round, base, history.unit, history.score, history.told, size)
+        candidates = jnp.concatenate([base, TPE().points(history, third)])
+        left = jnp.float32(max(0, self.rounds - 1 - history.round) / max(1, self.rounds - 1))
+        return _batch(history.key, history.round, left, candidates, history.unit, history.score, history.told, size)
 
 
 def normal_scores(score: jax.Array, told: jax.Array) -> jax.Array:
@@ -63,34 +71,76 @@ def subset(key: jax.Array, target: jax.Array, told: jax.Array, size: int) -> jax
 
 
 @partial(jax.jit, static_argnames="size")
-def _batch(seed, round, base, unit, score, told, size: int) -> jax.Array:
-    """f32[size, D]: the next batch."""
+def _batch(seed, round, left, others, unit, score, told, size: int) -> jax.Array:
+    """f32[size, D]: the next batch; `left` is the share of the rounds that come after it."""
     key_model, key_fit, key_near = jax.random.split(stream(seed, round), 3)
     target = normal_scores(score, told)
     rows = subset(key_model, target, told, min(MODELLED, target.shape[0]))
-    unit, target, present = unit[rows], target[rows], rows < told
+    unit, score, target, present = unit[rows], score[rows], target[rows], rows < told
     few = subset(key_fit, target, jnp.sum(present), min(FITTED, target.shape[0]))
     fit = maximise(unit[few], target[few], present[few])
     factor, weights, smooth = condition(fit, unit, target, present)
-    near = neighbours(key_near, unit, jnp.where(present, smooth, -jnp.inf), base.shape[0])
-    candidates = jnp.concatenate([base, near])
+    near = descendants(key_near, unit, jnp.where(present, smooth, -jnp.inf), CANDIDATES // 3)
+    candidates = jnp.concatenate([others, near])
     mean, cov = predict(fit, unit, present, factor, weights, candidates)
-    return candidates[pick(fit, mean, cov, size)]
+    gap = jnp.min(jnp.where(present[None], squares(candidates, unit), jnp.inf), axis=1)
+    return candidates[pick(fit, mean, cov, candidates, gap, spacing(unit, score, present, left), size)]
 
 
-def neighbours(key: jax.Array, unit: jax.Array, smooth: jax.Array, count: int) -> jax.Array:
-    """f32[count, D]: points around those with the highest smoothed targets, at several distances."""
+def descendants(key: jax.Array, unit: jax.Array, smooth: jax.Array, count: int) -> jax.Array:
+    """f32[count, D]: those with the highest smoothed targets, half of them crossed by pairs, and moved.
+
+    Crossing keeps the coordinates that the best agree in and mixes the others. The moves have several lengths, and
+    half of them are of about two coordinates only.
+    """
     dim = unit.shape[1]
-    best = jnp.argsort(-smooth)[: min(16, smooth.shape[0])]
-    key_width, key_move, key_axes = jax.random.split(key, 3)
-    centre = unit[best][jnp.arange(count) % best.shape[0]]
-    width = 10.0 ** jax.random.uniform(key_width, (count, 1), minval=-2.3, maxval=-0.5)
-    moved = jax.random.bernoulli(key_axes, min(1.0, max(0.5, 4 / dim)), (count, dim))
-    return reflect(centre + jnp.where(moved, width * jax.random.normal(key_move, (count, dim)), 0.0))
+    keys = jax.random.split(key, 8)
+    best = unit[jnp.argsort(-smooth)[: min(32, smooth.shape[0])]]
+
+    def parents(key):
+        return best[jnp.minimum((8 * jax.random.exponential(key, (count,))).astype(jnp.int32), best.shape[0] - 1)]
+
+    crossed = jax.random.bernoulli(keys[2], 0.5, (count, dim)) & jax.random.bernoulli(keys[3], 0.5, (count, 1))
+    centre = jnp.where(crossed, parents(keys[0]), parents(keys[1]))
+    width = 10.0 ** jax.random.uniform(keys[4], (count, 1), minval=-2.0, maxval=-0.3)
+    share = jnp.where(jax.random.bernoulli(keys[5], 0.5, (count, 1)), 1.0, min(1.0, 2 / dim))
+    moved = jax.random.uniform(keys[6], (count, dim)) < share
+    return reflect(centre + jnp.where(moved, width * jax.random.normal(keys[7], (count, dim)), 0.0))
 
 
-def pick(fit: Fit, mean: jax.Array, cov: jax.Array, size: int) -> jax.Array:
-    """i32[size]: candidates in the order of picking, no one twice."""
+def squares(a: jax.Array, b: jax.Array) -> jax.Array:
+    """f32[N, M]: the squared distances between f32[N, D] and f32[M, D] points."""
+    norms = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
+    return jnp.maximum(norms - 2 * a @ b.T, 0.0)
+
+
+def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Array) -> jax.Array:
+    """f32: the distance that slots keep, from the best quarter of what was told.
+
+    It is the median distance to a neighbour of another score, and shrinks to nothing as the rounds run out; unless
+    neighbours score exactly equal. Then the space is finite, or the landscape flat at this scale, and a point close to
+    a told one is wasted.
+    """
+    alive = present & ~jnp.isnan(score)
+    pair = alive[:, None] & alive[None] & ~jnp.eye(score.shape[0], dtype=bool)
+    equal = score[:, None] == score[None]
+    square = squares(unit, unit)
+    same = jnp.min(jnp.where(pair & equal, square, jnp.inf), axis=1)
+    other = jnp.min(jnp.where(pair & ~equal, square, jnp.inf), axis=1)
+    top = alive & (score >= jnp.nanquantile(jnp.where(alive, score, jnp.nan), 0.75))
+    tied = jnp.sum(top & (same < other)) / jnp.maximum(jnp.sum(top), 1)
+    typical = jnp.nanmedian(jnp.where(top & jnp.isfinite(other), jnp.sqrt(other), jnp.nan))
+    return jnp.nan_to_num(typical) * jnp.maximum(left, jnp.minimum(10 * tied, 1.0))
+
+
+def pick(
+    fit: Fit, mean: jax.Array, cov: jax.Array, at: jax.Array, gap: jax.Array, radius: jax.Array, size: int
+) -> jax.Array:
+    """i32[size]: candidates f32[M, D] in the order of picking, no one twice.
+
+    `gap` f32[M] is the squared distance from what was told; slots keep `radius` from that and from one another, and
+    half of it whenever no candidate is left that does.
+    """
     least, largest = BOLDNESS
     # neighbouring slots differ in boldness, so that any first few of a batch are a portfolio too
     share = (jnp.arange(size, dtype=jnp.float32) * 0.618034 + 0.5) % 1.0
@@ -98,11 +148,15 @@ def pick(fit: Fit, mean: jax.Array, cov: jax.Array, size: int) -> jax.Array:
     noise = jnp.exp(fit.noise) + FLOOR
 
     def step(slot, carry):
-        mean, variance, columns, picked = carry
-        at = jnp.argmax(mean + boldness[slot] * jnp.sqrt(jnp.maximum(variance, 0.0)))
-        column = (cov[at] - columns[:, at] @ columns) / jnp.sqrt(jnp.maximum(variance[at], 0.0) + noise)
-        variance = variance - column * column
-        return mean.at[at].set(-jnp.inf), variance, columns.at[slot].set(column), picked.at[slot].set(at)
+        variance, columns, gap, radius, picked = carry
+        apart = gap > radius * radius
+        room = jnp.any(apart)
+        bound = mean + boldness[slot] * jnp.sqrt(jnp.maximum(variance, 0.0))
+        one = jnp.argmax(jnp.where(jnp.where(room, apart, gap >= 0), bound, -jnp.inf))
+        column = (cov[one] - columns[:, one] @ columns) / jnp.sqrt(jnp.maximum(variance[one], 0.0) + noise)
+        gap = jnp.minimum(gap, jnp.sum(jnp.square(at - at[one][None]), axis=1)).at[one].set(-1.0)
+        radius = jnp.where(room, radius, radius / 2)
+        return variance - column * column, columns.at[slot].set(column), gap, radius, picked.at[slot].set(one)
 
-    start = (mean, jnp.diagonal(cov), jnp.zeros((size, mean.shape[0])), jnp.zeros(size, jnp.int32))
+    start = (jnp.diagonal(cov), jnp.zeros((size, mean.shape[0])), gap, radius, jnp.zeros(size, jnp.int32))
     return jax.lax.fori_loop(0, size, step, start)[-1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxhp.strategies import GP, TPE, Auto, Narrowing, Random
+from jaxhp.strategies.gp import spacing
 
 LEARNERS = {"cem": Narrowing(32, 4), "box": Narrowing(32, 4, shape="box"), "tpe": TPE(32, 4), "gp": GP(32, 4)}
 SHARP = {name: LEARNERS[name] for name in ("cem", "tpe", "gp")}
@@ -92,3 +93,39 @@ def test_gp_stands_equal_points_and_a_long_history():
 def test_gp_finds_a_smooth_optimum_closely():
     _, scores = search(GP(32, 4), lambda unit, rng: -np.square(unit - np.array([0.21, 0.5, 0.83])).sum(axis=1))
     assert scores.max() > -1e-3
+
+
+@pytest.mark.parametrize("tell_evaluated", [True, False], ids=["told_the_config", "told_the_point"])
+def test_gp_spends_few_slots_on_configs_already_tried(tell_evaluated):
+    pool = np.random.default_rng(0).random((300, 3)).astype(np.float32)
+    gp, tried = GP(32, 4), []
+    state = gp.init(jax.random.key(0), 3)
+    for _ in range(4):
+        proposal, state = gp.ask(state)
+        nearest = np.square(np.asarray(proposal.unit)[:, None] - pool).sum(axis=2).argmin(axis=1)
+        tried.append(nearest)
+        told = proposal._replace(unit=jnp.asarray(pool[nearest])) if tell_evaluated else proposal
+        state = gp.tell(state, told, jnp.asarray(-np.square(pool[nearest] - 0.4).sum(axis=1)))
+    assert len(np.unique(np.concatenate(tried))) > 64  # without the distance: 45 to 55
+    assert np.square(pool - 0.4).sum(axis=1).argmin() in np.concatenate(tried)
+
+
+def test_gp_keeps_a_distance_while_rounds_are_left_and_on_plateaus():
+    unit, slope = jnp.linspace(0, 1, 101)[:, None], jnp.linspace(0, 1, 101)
+    present, none, half = jnp.arange(101) < 101, jnp.float32(0), jnp.float32(0.5)
+    assert spacing(unit, slope, present, none) == 0
+    assert spacing(unit, slope, present, half) == pytest.approx(0.005, rel=0.01)
+    flat_at_the_top, flat_at_the_bottom = jnp.minimum(slope, 0.9), jnp.maximum(slope, 0.5)
+    assert spacing(unit, flat_at_the_top, present, none) == pytest.approx(0.01, rel=0.01)
+    assert spacing(unit, flat_at_the_bottom, present, none) == 0
+    assert spacing(unit, jnp.full(101, jnp.nan), present, half) == 0
+
+
+def test_gp_fills_a_batch_larger_than_the_room_that_the_distance_leaves():
+    gp = GP(population=(8, 200))
+    state, units = gp.init(jax.random.key(0), 1), []
+    for _ in range(2):
+        proposal, state = gp.ask(state)
+        units.append(np.asarray(proposal.unit)[:, 0])
+        state = gp.tell(state, proposal, jnp.zeros(len(units[-1])))
+    assert len(np.unique(units[1])) > 190
