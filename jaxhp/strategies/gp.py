@@ -29,6 +29,7 @@ MODELLED = 1024  # the most points the process is conditioned on
 FITTED = 256  # the most points its parameters are fitted to
 CANDIDATES = 2048
 BOLDNESS = (0.2, 4.0)  # the least and the largest weight of the standard deviation in a batch
+FLAT = 0.75  # the distance that slots keep where neighbours tie, in units of that between told neighbours
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Arr
 
     It is the median distance to a neighbour of another score, and shrinks to nothing as the rounds run out; unless
     neighbours score exactly equal. Then the space is finite, or the landscape flat at this scale, and a point close to
-    a told one is wasted.
+    a told one is wasted: slots keep up to `FLAT` of the median.
     """
     alive = present & ~jnp.isnan(score)
     pair = alive[:, None] & alive[None] & ~jnp.eye(score.shape[0], dtype=bool)
@@ -130,7 +131,7 @@ def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Arr
     top = alive & (score >= jnp.nanquantile(jnp.where(alive, score, jnp.nan), 0.75))
     tied = jnp.sum(top & (same < other)) / jnp.maximum(jnp.sum(top), 1)
     typical = jnp.nanmedian(jnp.where(top & jnp.isfinite(other), jnp.sqrt(other), jnp.nan))
-    return jnp.nan_to_num(typical) * jnp.maximum(left, jnp.minimum(10 * tied, 1.0))
+    return jnp.nan_to_num(typical) * jnp.maximum(left, jnp.minimum(10 * tied, FLAT))
 
 
 def pick(
