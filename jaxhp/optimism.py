@@ -19,7 +19,7 @@ from jaxhp.intervals import components
 
 _ADDED = 0.4  # standard deviations of luck added: less is noisier, more chooses worse than the search did
 _DRAWS = 2000  # of luck, in pairs of opposite ones
-_COMPETE = 300  # best trials that may become finalists: of 100,000 equal ones, the 100 best give the same as 4,000
+_COMPETE = 300  # best trials that may become finalists: of 100,000 equal ones they give 1.55, and 4,000 give 1.54
 _TAIL = 0.25  # share of the trials whose scores tell how thin the top is
 
 
