@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxhp.checkpoint import Checkpoints
 from jaxhp.definition import Definition
+from jaxhp.plan import memory_limit
 from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import crash_point
@@ -102,14 +103,17 @@ class Durable:
         """Saves what the trainer holds of a finished round."""
         if self._checkpoints is None:
             return
-        held = {group.key: group.held() for group in self.trainer.groups.values() if group.place}
-        size = sum(leaf.nbytes for members in held.values() for leaf in members.leaves)
-        if self._worth(size):
+        groups = [group for group in self.trainer.groups.values() if group.place]
+        if self._worth(sum(group.held_bytes for group in groups)):
+            held = {group.key: group.held() for group in groups}
             self._save(number, Snapshot(held, np.zeros(0, np.int32), None), complete=True)
 
     def _worth(self, size: int) -> bool:
-        """Whether so many bytes should be saved: before stopping always, else where it takes little of the time."""
+        """Whether so many bytes should be saved: before stopping if they fit the memory once more, else where it takes
+        little of the time."""
         assert self._checkpoints is not None
+        if size > memory_limit(jax.local_devices(backend="cpu")):
+            return False
         if self._signals.received is not None or self._checkpoint_s == 0:
             return True
         return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
@@ -216,7 +220,7 @@ class Durable:
         for asked, slots in reversed(again):
             before = self.rounds[asked.number - 1].epochs if asked.number else 0
             rows = self._rows(asked, slots, before)
-            self._note(f"round {asked.number + 1}: training {len(slots)} members again, which were not saved")
+            self._note(f"round {asked.number + 1}: training {len(slots)} member(s) again, not saved")
             outcome = self.trainer.train(rows, range(self._search.width), asked.epochs, keep=True, progress=self._again)
             assert asked.scores is not None
             if not np.array_equal(outcome.score, asked.scores[slots], equal_nan=True):

@@ -17,7 +17,7 @@ from jaxhp.types import Rung
 
 _CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
 _ACCELERATOR_TILE = 256
-_PROCESS_BYTES = 2**30  # the interpreter, JAX and what compiling needs, on a CPU
+_PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,11 @@ class Population:
         """Replicates of a tile of trials that fit at once."""
         return min(self.shape[0] * self.shape[1], self.capacity.replicates)
 
+    @property
+    def member_bytes(self) -> int:
+        """Bytes of one member's part of a state."""
+        return sum(s.dtype.itemsize * int(np.prod(s.shape[3:])) for s in jax.tree.leaves(self.abstract_state()))
+
     def abstract_state(self) -> State:
         """Shapes of a state."""
         n, d, t = *self.shape, self.capacity.tile

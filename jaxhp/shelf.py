@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.devices import members_at
 from jaxhp.layout import Layout
 from jaxhp.plan import memory_limit, tree_bytes
 from jaxhp.population import Population, State
@@ -44,18 +45,16 @@ class Shelf:
     def put(self, rows: np.ndarray, layout: Layout, state: State) -> None:
         """Keeps the members of `layout`, whose rows are `rows` of the shelf."""
         for kept, leaf in zip(self.leaves, jax.tree.leaves(state), strict=True):
-            flat = np.asarray(leaf).reshape(-1, *leaf.shape[3:])
-            kept[rows] = flat[layout.slots]
+            kept[rows] = members_at(leaf, layout.slots)
 
-    def get(self, origin: np.ndarray, layout: Layout, state: State) -> State:
-        """`state` with the members of `layout` taken from rows `origin` of the shelf; -1 stays undefined."""
+    def get(self, origin: np.ndarray, layout: Layout) -> State:
+        """A state with the members of `layout` taken from rows `origin` of the shelf; -1 stays undefined."""
         there = np.flatnonzero(origin >= 0)
-        leaves, structure = jax.tree.flatten(state)
-        del state
-        for i, kept in enumerate(self.leaves):
-            sharding, shape = leaves[i].sharding, leaves[i].shape
-            leaves[i] = None  # the host copy takes its place
-            flat = np.zeros((np.prod(shape[:3]), *shape[3:]), kept.dtype)
+
+        def bring(shape: jax.ShapeDtypeStruct, kept: np.ndarray) -> jax.Array:
+            flat = np.zeros((np.prod(shape.shape[:3]), *shape.shape[3:]), kept.dtype)
             flat[layout.slots[there]] = kept[origin[there]]
-            leaves[i] = jax.device_put(flat.reshape(shape), sharding)
-        return jax.tree.unflatten(structure, leaves)
+            return jax.device_put(flat.reshape(shape.shape), shape.sharding)
+
+        shapes, structure = jax.tree.flatten(self.population.abstract_state())
+        return jax.tree.unflatten(structure, [bring(*pair) for pair in zip(shapes, self.leaves, strict=True)])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxhp.devices import members_at
 from jaxhp.layout import Layout, arrange
 from jaxhp.population import Population, State
 from jaxhp.shelf import Shelf
@@ -85,6 +86,14 @@ class Group:
     shelf: Shelf | None = None
     stop: int = 0  # epochs that the held rows have been trained for
 
+    @property
+    def held_bytes(self) -> int:
+        """The size of what `held` gives."""
+        if not self.place:
+            return 0
+        width = self.shelf.leaves[0].shape[1] if self.layout is None else self.layout.slots.shape[1]  # type: ignore[union-attr]
+        return len(self.place) * width * self.population.member_bytes
+
     def held(self) -> Held:
         """Copies of the members that are held."""
         rows = np.asarray([*self.place.values()], np.int32)
@@ -125,9 +134,8 @@ class Group:
         else:
             assert self.layout is not None
             assert self.state is not None
-            slot = int(self.layout.slots[self.place[name], 0])
-            place = np.unravel_index(slot, (*self.population.shape, self.population.capacity.tile))
-            leaves = jax.device_get(_pick(jax.tree.leaves(self.state.member.variables), *map(np.int32, place)))
+            slot = self.layout.slots[self.place[name], :1]
+            leaves = [members_at(leaf, slot)[0] for leaf in jax.tree.leaves(self.state.member.variables)]
         return jax.tree.unflatten(structure, leaves)
 
     def forget(self) -> None:
@@ -228,14 +236,13 @@ class Trainer:
         layout = None
         for wave in waves:
             layout = arrange(rows.start[wave], replicates, group.population.capacity.tile)
-            state = self._bring(group, rows, wave, layout, source, previous, place)
-            group.state = None
-            state, outcome = self._advance(group, state, chosen, wave, layout, shelf, call)
+            begun = self._bring(group, rows, wave, layout, source, previous, place)
+            group.state, outcome = self._advance(group, begun, chosen, wave, layout, shelf, call)
+            del begun
             if call.outcomes:
-                outcome = self._with_outcomes(group, state, outcome, rows, wave, layout)
+                outcome = self._with_outcomes(group, group.state, outcome, rows, wave, layout)
             if shelf is not None:
-                shelf.put(np.searchsorted(chosen, wave), layout, state)
-            group.state = state
+                shelf.put(np.searchsorted(chosen, wave), layout, group.state)
             call.done.append((wave, outcome))
         group.shelf, group.stop = shelf, call.stop
         order = chosen if shelf is not None else waves[-1]
@@ -252,19 +259,21 @@ class Trainer:
 
     def _bring(self, group: Group, rows: Rows, wave, layout: Layout, held, previous, place) -> State:
         """The state in which every member of `layout` stands where its row says."""
-        state = group.state if group.state is not None else group.population.init()
+        before, group.state = group.state, None
         if not np.any(rows.start[wave] > 0):
-            return state
+            return before if before is not None else group.population.init()
         lost = [int(row) for row in wave if rows.start[row] > 0 and int(rows.parent[row]) not in place]
         if lost:
             raise RuntimeError(f"rows {lost}: expected their parents' weights to be held, but they are not")
         origin = np.asarray([place.get(int(rows.parent[row]), -1) if rows.start[row] > 0 else -1 for row in wave])
         if held is not None:
-            return held.get(origin, layout, state)
+            del before  # makes room
+            return held.get(origin, layout)
         assert previous is not None
+        assert before is not None
         source = np.full(layout.row.size, -1, np.int32)
         source[layout.slots] = np.where(origin[:, None] >= 0, previous.slots[np.maximum(origin, 0)], -1)
-        return group.population.take(state, source)
+        return group.population.take(before, source)
 
     def _advance(self, group, state, chosen, wave, layout, shelf, call: _Call) -> tuple[State, Outcome]:
         rows, stop, replicates = call.rows, call.stop, call.replicates
@@ -272,9 +281,6 @@ class Trainer:
         epoch, length = int(rows.start[wave].min()), 1
         left = len(rows.configs) - len(wave) - sum(len(done) for done, _ in call.done)
         saved = len(wave) if not call.keep else len(rows.configs) - left
-        per_member = [
-            s.dtype.itemsize * int(np.prod(s.shape[3:])) for s in jax.tree.leaves(group.population.abstract_state())
-        ]
 
         def snapshot() -> Snapshot:
             members = {done.key: done.held() for done in call.groups} if call.keep else {}
@@ -307,7 +313,7 @@ class Trainer:
             length = max(1, min(int((upto - epoch) * _STEP_SECONDS / max(seconds, 1e-6)), 2 * (upto - epoch) * 8))
             epoch = upto
             last = epoch >= stop and not left
-            bytes_ = saved * len(replicates) * sum(per_member)
+            bytes_ = saved * len(replicates) * group.population.member_bytes
             call.progress(Progress(rows.names[wave], score, epoch, done, seconds, last, bytes_, snapshot))
             if epoch >= stop:
                 break
@@ -352,11 +358,6 @@ def merge(count: int, parts: Sequence[tuple[np.ndarray, Outcome]]) -> Outcome:
     return jax.tree.map(join, *(outcome for _, outcome in parts))
 
 
-@jax.jit
-def _pick(leaves: list[jax.Array], n: Any, d: Any, t: Any) -> list[jax.Array]:
-    return [leaf[n, d, t] for leaf in leaves]
-
-
 def _leaves(state: Any, slots: np.ndarray) -> list[np.ndarray]:
     """The members at flat slots i32[n, R], as [n, R, ...]."""
-    return [np.asarray(leaf).reshape(-1, *leaf.shape[3:])[slots] for leaf in jax.tree.leaves(state)]
+    return [members_at(leaf, slots) for leaf in jax.tree.leaves(state)]
