@@ -45,12 +45,6 @@ def test_valid_whatever_the_shapes(strategy):
     testing.check_diverged(strategy, dim=2)
 
 
-@pytest.mark.parametrize("dim", [1, 20])
-@pytest.mark.parametrize("name", ["narrowing", "tpe", "gp", "halving"])
-def test_valid_in_few_and_many_dimensions(name, dim):
-    testing.check_diverged(STRATEGIES[name], dim)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("check", testing.CHECKS)
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
