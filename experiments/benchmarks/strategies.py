@@ -37,7 +37,10 @@ Auto before and after its process kept its slots apart, chose among TPE's propos
 lost TPE's third of the batch, on these seeds and the half of the tasks that had no part in the choice:
 64x4 .060 -> .056 / .023 -> .019 (3 of its 4 tasks) / .026 -> .034; 32x8 .076 -> .067 / .015 -> .015 / .029 -> .018;
 256x2 .012 -> .019 / .012 -> .010 / .036 -> .029.
-Auto's figures were taken with `gp.FLAT` 1, not 0.75, which differs only where neighbours tie.
+Auto's figures above were taken with `gp.FLAT` 1, not 0.75, which differs only where neighbours tie. With 0.75, on
+lcbench and ten more seeds (20 to 29), 64x4, 32x8, 256x2: Auto .035, .034, .024; without `adult` .016, .013, .012; TPE
+(five of these seeds) .039, .045, .028; Optuna TPE (four of them, 64x4 and 32x8) .062, .071, so Auto has .57 and .48 of
+its regret.
 Where a config may be taken again (64x4, nine lcbench tasks, two seeds, the ones that chose it), 42% of the configs
 were distinct and the regret .044; with prototypes of the distance two thirds, and .021 to .024.
 Tried in vain: bolder or tamer batches, a tamer last round, a second process with targets cut off from below, Savage
