@@ -3,8 +3,9 @@
 A weight [I, O] that multiplies the minibatch itself (a network's first layer) meets it as one matrix product for all
 members, [B, I] @ [I, T * O], and its gradient is one product, [T * O, B] @ [B, I]. Such weights, and the leaves of
 the optimizer state that belong to them, are carried as that gradient comes, as a matrix [T * O, I]: the update runs
-through memory in order, and the forward product takes its factor transposed at no cost. Carried as [T, I, O], or as
-[I, T * O], they would be rearranged in every step. All other leaves are carried as they are stacked, [T, ...].
+through memory in order, and only the forward product has to transpose the weight. Carried as [T, I, O], or as
+[I, T * O], the gradient would be rearranged for the weight and for every leaf of the optimizer state. All other leaves
+are carried as they are stacked, [T, ...].
 """
 
 from __future__ import annotations

@@ -21,21 +21,17 @@ class Feed:
       epochs: at most.
 
     Attributes:
+      abstract: shapes of a copy, training examples included.
       copies: (examples, root) on each device; of a stream, without training examples.
     """
 
     def __init__(self, examples: Examples, root: jax.Array, stream: Stream | None, devices: Sequence[Any], epochs: int):
-        self._shapes = jax.eval_shape(lambda *parts: parts, examples, root)
+        self.abstract = jax.eval_shape(lambda *parts: parts, examples, root)
         self._stream, self._devices, self._epochs = stream, devices, epochs
         held = examples if stream is None else examples._replace(train=None)
         self.copies = [jax.device_put((held, root), device) for device in devices]
         self._thread = ThreadPoolExecutor(1, "jaxhp-feed")
         self._ahead: tuple[int, Future[list[Any]]] | None = None
-
-    @property
-    def abstract(self) -> tuple[Examples, Any]:
-        """Shapes of a copy, training examples included."""
-        return self._shapes
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
         """The epochs from `start` to `stop` in parts that train on the same examples: (start, stop, copies).

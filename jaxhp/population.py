@@ -27,7 +27,7 @@ from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
 from jaxhp.feed import Feed
 from jaxhp.layout import Layout
-from jaxhp.plan import rows_at_once
+from jaxhp.plan import member_bytes, rows_at_once
 from jaxhp.ranked import Ranked, rank_trials
 from jaxhp.task import Member, Shapes, Task, create, update
 
@@ -244,7 +244,7 @@ class Population:
     @property
     def member_bytes(self) -> int:
         """Bytes of one member's part of a state."""
-        return sum(s.dtype.itemsize * int(np.prod(s.shape[3:])) for s in jax.tree.leaves(self.abstract_state()))
+        return member_bytes(self.shapes, self.capacity.epochs)
 
     def abstract_state(self) -> State:
         """Shapes of a state."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxhp.devices import members_at
 from jaxhp.layout import Layout
-from jaxhp.plan import memory_limit, tree_bytes
+from jaxhp.plan import memory_limit
 from jaxhp.population import Population, State
 
 
@@ -29,7 +29,7 @@ class Shelf:
             self.leaves = leaves
             return
         per_member = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[3:], s.dtype), population.abstract_state())
-        wanted = rows * replicates * tree_bytes(per_member)
+        wanted = rows * replicates * population.member_bytes
         self._files: list[Any] = []
         in_memory = wanted < 0.3 * memory_limit(jax.local_devices(backend="cpu"))
 
