@@ -63,23 +63,10 @@ _HOMES = {
     "searching": ("Search", "search"),
     "select": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Space", "Uniform"),
-    "strategies": (
-        "GP",
-        "PBT",
-        "TPE",
-        "Auto",
-        "Grid",
-        "Halving",
-        "Hyperband",
-        "Narrowing",
-        "Random",
-        "Sobol",
-        "include",
-    ),
     "task": ("Task", "Variables"),
     "types": ("Proposal", "Rung", "Status", "Trial"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_HOME = dict.fromkeys(__all__, "strategies") | {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
