@@ -71,6 +71,20 @@ def carry(tree: Any, first: Any) -> Any:
     )
 
 
+def mapped(tree: Any, first: Any, tile: int) -> Any:
+    """Leaves as `vmap` gets them, with the members on the axes that `axes` says: [T * O, I] as [I, T, O].
+
+    So the product with the minibatch becomes [B, I] @ [I, T * O] of a transposed matrix, which the kernels read as it
+    lies. Of [T, I, O] XLA makes a copy.
+    """
+    return jax.tree.map(lambda leaf, moved: leaf.T.reshape(leaf.shape[1], tile, -1) if moved else leaf, tree, first)
+
+
+def axes(first: Any) -> Any:
+    """The axis of every leaf of `mapped` that counts the members."""
+    return jax.tree.map(int, first)
+
+
 def stacked(tree: Any, first: Any, tile: int) -> Any:
     """The inverse of `carry`, for T = `tile`."""
     return jax.tree.map(

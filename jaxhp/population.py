@@ -22,7 +22,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jaxhp.cache import keep_compiled
-from jaxhp.carried import carry, first_layers, stacked
+from jaxhp.carried import axes, carry, first_layers, mapped, stacked
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
 from jaxhp.feed import Feed
@@ -342,14 +342,15 @@ def _train_tile(population: Population, tile: State, place: Places, examples: Ex
     tile = tile._replace(member=carry(tile.member, first))
     order_key, noise_key = key(ORDER), key(NOISE)
     tile_size = population.capacity.tile
-    update_each = jax.vmap(lambda m, b, k, c: update(task, m, b, k, full(c)), in_axes=(0, shared, shared, 0))
-    evaluate_each = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(0, None, 0))
+    where = axes(first)
+    update_each = jax.vmap(lambda m, b, k, c: update(task, m, b, k, full(c)), in_axes=(where, shared, shared, 0))
+    evaluate_each = jax.vmap(lambda m, b, c: task.evaluate(m.variables, b, full(c)), in_axes=(where, None, 0))
 
     def advance(member: Member, batch: Any, key: jax.Array) -> Member:
-        return carry(update_each(stacked(member, first, tile_size), batch, key, config)[0], first)
+        return carry(update_each(mapped(member, first, tile_size), batch, key, config)[0], first)
 
     def evaluate(member: Member, batch: Any) -> Mapping[str, jax.Array]:
-        return evaluate_each(stacked(member, first, tile_size), batch, config)
+        return evaluate_each(mapped(member, first, tile_size), batch, config)
 
     def shuffle(key: jax.Array) -> jax.Array:
         """A permutation of the fold's examples: a stable sort of random numbers, with padding at the end."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.carried import carry, first_layers, stacked
+from jaxhp.carried import axes, carry, first_layers, mapped, stacked
 
 F32 = jnp.float32
 BATCH = jax.ShapeDtypeStruct((10, 2, 3), F32)
@@ -47,3 +47,18 @@ def test_carried_and_back():
     np.testing.assert_array_equal(moved["a"][4:], tree["a"][1].T)
     np.testing.assert_array_equal(stacked(moved, where, 2)["a"], tree["a"])
     np.testing.assert_array_equal(moved["b"], tree["b"])
+
+
+def test_vmap_gets_every_member_as_it_was():
+    tree = {"a": np.arange(24).reshape(2, 3, 4), "b": np.arange(6).reshape(2, 3)}
+    where = {"a": True, "b": False}
+    same = jax.vmap(lambda member: member, in_axes=(axes(where),))(mapped(carry(tree, where), where, 2))
+    jax.tree.map(np.testing.assert_array_equal, same, tree)
+
+
+def test_the_product_with_the_minibatch_reads_carried_weights_as_they_lie():
+    def product(x, carried):
+        return jax.vmap(lambda w: x @ w, axes(True))(mapped(carried, True, 2))
+
+    compiled = jax.jit(product).lower(jnp.ones((50, 60)), jnp.ones((2 * 40, 60))).compile().as_text()
+    assert "f32[60,80]" not in compiled  # the transposed copy
