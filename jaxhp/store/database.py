@@ -11,7 +11,7 @@ import functools
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -158,17 +158,19 @@ def _open_to_write(directory: Path) -> sqlite3.Connection:
     path = directory / NAME
     if path.is_symlink():
         raise ValueError(f"{path}: expected a ledger, got a link to {os.readlink(path)}")
-    try:
-        db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        raise _unwritable(directory, error) from error
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: the ledger is damaged: {error}") from error
-    if damage != "ok":
-        raise ValueError(f"{path}: the ledger is damaged: {damage}")
+    with ExitStack() as opened:
+        try:
+            db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise _unwritable(directory, error) from error
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: the ledger is damaged: {error}") from error
+        if damage != "ok":
+            raise ValueError(f"{path}: the ledger is damaged: {damage}")
+        opened.pop_all()
     return db
 
 
@@ -177,15 +179,21 @@ def _open_to_read(directory: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise FileNotFoundError(f"{directory}: expected a run directory, found no {NAME} in it")
     try:
-        db = sqlite3.connect(path.as_uri() + "?mode=ro", uri=True, timeout=30, isolation_level=None)
         try:
-            db.execute("SELECT name FROM sqlite_master").fetchone()
+            return _connect_to_read(f"{path.as_uri()}?mode=ro")
         except sqlite3.OperationalError:  # a directory without write permission; nobody writes where there is no log
             if path.with_name(NAME + "-wal").exists():
                 raise
-            db.close()
-            db = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None)
-            db.execute("SELECT name FROM sqlite_master").fetchone()
+            return _connect_to_read(f"{path.as_uri()}?mode=ro&immutable=1")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
+
+
+def _connect_to_read(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    try:
+        db.execute("SELECT name FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
     return db

@@ -335,3 +335,14 @@ def test_a_hundred_thousand_trials(tmp_path):
     print(f"recording {recording:.2f} s, the best 20 {showing:.2f} s of processor time")
     assert recording < 3.0
     assert showing < 0.5
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_damaged_ledger_is_not_left_open(write, tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 16)
+    with pytest.raises(ValueError, match="ledger") as failed:  # noqa: F841, its traceback keeps what failed alive
+        Ledger(tmp_path, write=write)
+    open_files = [os.path.realpath(entry) for entry in os.scandir("/proc/self/fd")]
+    assert str(path.resolve()) not in open_files
+    assert str(tmp_path.resolve() / "lock") not in open_files
