@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.layout import tiles_needed
-from jaxhp.task import Member, Shapes, Task, update
+from jaxhp.task import Member, Shapes, Task, batch_shapes, update
 from jaxhp.types import Rung
 
 _CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
@@ -149,9 +148,6 @@ def memory_limit(devices: list[Any]) -> int:
 def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
     """Floating-point operations of one member in one epoch: its steps, and the evaluation of both parts."""
 
-    def rows(tree: Any, count: int) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), tree)
-
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
 
@@ -161,10 +157,9 @@ def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     member: Member = shapes.member
-    step = count(
-        lambda m, b, k, c: update(task, m, b, k, static | c), member, rows(task.train, task.batch_size), key, traced
-    )
-    seen = count(lambda m, b, c: task.evaluate(m.variables, b, static | c), member, rows(task.valid, 100), traced)
+    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+    step = count(lambda m, b, k, c: update(task, m, b, k, static | c), member, batch, key, traced)
+    seen = count(lambda m, b, c: task.evaluate(m.variables, b, static | c), member, seen_batch, traced)
     return step * -(-task.n_train // task.batch_size) + seen / 100 * (
         (task.train_examples or task.n_train) + task.n_valid
     )

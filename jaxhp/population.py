@@ -29,7 +29,7 @@ from jaxhp.feed import Feed
 from jaxhp.layout import Layout
 from jaxhp.plan import member_bytes, rows_at_once
 from jaxhp.ranked import Ranked, rank_trials
-from jaxhp.task import Member, Shapes, Task, create, update
+from jaxhp.task import Member, Shapes, Task, batch_shapes, create, update
 
 INIT, ORDER, NOISE = 1, 2, 3  # streams of random numbers: initial weights, minibatch order, the loss's key
 
@@ -105,7 +105,7 @@ class Population:
         self.first_layers = first_layers(
             lambda v, b, k, c: task.loss(v, b, k, static | c),
             shapes.member.variables,
-            jax.tree.map(lambda a: jax.ShapeDtypeStruct((task.batch_size, *a.shape[1:]), a.dtype), self.examples.train),
+            batch_shapes(self.examples.train, task.batch_size),
             jax.eval_shape(lambda: jax.random.key(0)),
             {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in self.traced.items()},
             shapes.member.opt_state,

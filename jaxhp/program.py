@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from jaxhp.task import Shapes, Task, create, update
+from jaxhp.task import Shapes, Task, batch_shapes, create, update
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -34,16 +34,13 @@ def program(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> str:
     static = {n: v for n, v in config.items() if n not in traced}
     key = jax.eval_shape(lambda: jax.random.key(0))
 
-    def rows(tree: Any, count: int) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *np.shape(a)[1:]), a.dtype), tree)
-
     programs = (
         jax.make_jaxpr(lambda k, c: create(task, k, static | c))(key, traced),
         jax.make_jaxpr(lambda m, b, k, c: update(task, m, b, k, static | c))(
-            shapes.member, rows(task.train, task.batch_size), key, traced
+            shapes.member, batch_shapes(task.train, task.batch_size), key, traced
         ),
         jax.make_jaxpr(lambda v, b, c: task.evaluate(v, b, static | c))(
-            shapes.member.variables, rows(task.valid, 7), traced
+            shapes.member.variables, batch_shapes(task.valid, 7), traced
         ),
     )
     digest = hashlib.sha256()

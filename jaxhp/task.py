@@ -177,6 +177,11 @@ class Recorded(dict):
         return super().values()
 
 
+def batch_shapes(data: Any, size: int) -> Any:
+    """Shapes of so many examples of `data` on a device, where float64 may be float32."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), data)
+
+
 def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) -> Shapes:
     """Runs every function of the task on shapes alone, and says in one line what does not fit.
 
@@ -204,9 +209,6 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
             text = str(error).strip().split("\n")[0]
             raise ValueError(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
 
-    def rows(tree: Any, count: int) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), tree)
-
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", task.init, key)
     for path, leaf in jax.tree_util.tree_flatten_with_path(_params(variables))[0]:
@@ -216,7 +218,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     if not jax.tree.leaves(_params(variables)):
         raise ValueError("Task init: expected a pytree of arrays, got no arrays")
 
-    batch = rows(task.train, task.batch_size)
+    batch = batch_shapes(task.train, task.batch_size)
     loss = shape("loss", task.loss, variables, batch, key)
     if isinstance(variables, Variables):
         if not (isinstance(loss, tuple) and len(loss) == 2):
@@ -234,7 +236,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     shared = 4 * sum(leaf.size for leaf in jax.tree.leaves((_params(variables), batch)))  # kept too, as f32
     activations = max(sum(leaf.size * leaf.dtype.itemsize for leaf in kept) - shared, 0)
 
-    metrics = shape("evaluate", task.evaluate, variables, rows(task.valid, 7))
+    metrics = shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7))
     if not isinstance(metrics, Mapping) or not metrics:
         raise ValueError(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
     for name, value in metrics.items():

@@ -29,10 +29,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +40,7 @@ from typing import Any
 import numpy as np
 from machine import show
 from stacked import Stacked
+from worker import Worker
 
 import jaxhp as hp
 
@@ -63,37 +62,6 @@ def search(strategy: Any, optimizer: str = "sgd", epochs: int = 1) -> hp.Search:
 def resident() -> int:
     """The most bytes that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-class Worker:
-    """This file in a process of its own, which runs one of the functions below and answers in JSON."""
-
-    def __init__(self, *arguments: Any, **environment: str):
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-        )
-
-    def answer(self) -> Any:
-        """The next line of the process."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"a worker ended with exit code {self._process.wait()}")
-        return json.loads(line)
-
-    def ask(self) -> Any:
-        """One more run."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("run\n")
-        self._process.stdin.flush()
-        return self.answer()
-
-    def end(self) -> None:
-        self._process.communicate()
 
 
 def work_members(optimizer: str, count: str, epochs: str) -> None:
@@ -129,12 +97,11 @@ def members_part(smoke: bool) -> list[dict[str, Any]]:
     rows = []
     for optimizer in ("sgd",) if smoke else ("sgd", "adamw"):
         sizes, epochs = ((4, 16), 1) if smoke else (MEMBERS, 2)
-        workers = {count: Worker("members", optimizer, count, epochs) for count in sizes}
-        memory = {count: worker.answer()["bytes"] for count, worker in workers.items()}
+        workers = {count: Worker(__file__, "members", optimizer, count, epochs) for count in sizes}
         taken: dict[int, list[float]] = {count: [] for count in sizes}
         for _ in range(1 if smoke else 5):
             for count, worker in workers.items():
-                taken[count].append(worker.ask())
+                taken[count].append(worker.run())
         for worker in workers.values():
             worker.end()
         for count in sizes:
@@ -146,7 +113,7 @@ def members_part(smoke: bool) -> list[dict[str, Any]]:
                     "members": count,
                     "ms a member and epoch": round(1e3 * statistics.median(taken[count]), 3),
                     f"by that of {sizes[1]}": round(statistics.median(ratios), 3),
-                    "memory MiB": round(memory[count] / 2**20),
+                    "memory MiB": round(workers[count].ready["bytes"] / 2**20),
                     "plan MiB": round(plan.peak_bytes / 2**20),
                 }
             )
@@ -157,7 +124,7 @@ def compile_part(smoke: bool) -> list[dict[str, Any]]:
     rows = []
     for count in (4,) if smoke else (16, 1024):
         with tempfile.TemporaryDirectory() as folder:
-            cold, warm = (Worker("compile", count, XDG_CACHE_HOME=folder).answer() for _ in range(2))
+            cold, warm = (Worker(__file__, "compile", count, XDG_CACHE_HOME=folder).ready for _ in range(2))
         rows.append({"members": count, "compile s": round(cold, 2), "from the cache s": round(warm, 2)})
     return rows
 
@@ -192,7 +159,7 @@ def waves_part(smoke: bool) -> list[dict[str, Any]]:
     rows, members = [], 40 if smoke else 20_000
     for kind in ("random", "halving"):
         with tempfile.TemporaryDirectory() as folder:
-            told = Worker("waves", kind, members, folder).answer()
+            told = Worker(__file__, "waves", kind, members, folder).ready
         rows.append(
             {
                 "strategy": kind,

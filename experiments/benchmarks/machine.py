@@ -7,12 +7,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from jaxhp.rate import products
 
 SIZES = (256, 512, 1024, 2048)
 
@@ -32,30 +32,10 @@ class Peak:
     """
 
     def __init__(self, devices: Sequence[Any], sizes: Sequence[int] = SIZES):
-        self._devices, self._pool = devices, ThreadPoolExecutor(len(devices))
-        self._runs = {n: self._products(n) for n in sizes}
-        rates = {n: statistics.median(self._rate(n) for _ in range(5)) for n in sizes}
+        measures = {n: products(devices, n, max(1, int(1.5e10 / (2 * n**3)))) for n in sizes}
+        rates = {n: statistics.median(measure() for _ in range(5)) for n, measure in measures.items()}
         self.size = max(rates, key=lambda n: rates[n])
-        self.flops = rates[self.size]
-
-    def measure(self) -> float:
-        return self._rate(self.size)
-
-    def _rate(self, n: int) -> float:
-        run, count = self._runs[n]
-        return 2.0 * n**3 * count * len(self._devices) / timed(run)
-
-    def _products(self, n: int) -> tuple[Callable[[], Any], int]:
-        count = max(1, int(1.5e10 / (2 * n**3)))
-        matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0].astype(np.float32)
-        chain = jax.jit(lambda a, b: jax.lax.fori_loop(0, count, lambda _, c: c @ b, a))
-        pairs = [jax.device_put((matrix, matrix), device) for device in self._devices]
-
-        def run() -> Any:
-            return list(self._pool.map(lambda pair: jax.block_until_ready(chain(*pair)), pairs))
-
-        run()
-        return run, count
+        self.flops, self.measure = rates[self.size], measures[self.size]
 
 
 def product_flops(function: Callable[..., Any], *args: Any) -> float:

@@ -35,7 +35,7 @@ from machine import Peak, product_flops, show, timed
 from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.task import Shapes, Task, check, update
+from jaxhp.task import Shapes, Task, batch_shapes, check, update
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 MEMBERS = (1, 4, 16, 64, 256, 1024)
@@ -73,15 +73,10 @@ CASES = {"book MLP": Case(book), "small MLP": Case(small)}
 
 def epoch_flops(task: Task, shapes: Shapes, config: dict[str, Any]) -> float:
     """Of the matrix products of one member in one epoch, evaluation included."""
-
-    def rows(tree: Any, n: int) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), tree)
-
     key = jax.eval_shape(lambda: jax.random.key(0))
-    step = product_flops(
-        lambda m, b, k, c: update(task, m, b, k, c), shapes.member, rows(task.train, task.batch_size), key, config
-    )
-    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, c), shapes.member, rows(task.valid, 100), config)
+    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+    step = product_flops(lambda m, b, k, c: update(task, m, b, k, c), shapes.member, batch, key, config)
+    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, c), shapes.member, seen_batch, config)
     return step * -(-task.n_train // task.batch_size) + seen / 100 * (task.n_train + task.n_valid)
 
 

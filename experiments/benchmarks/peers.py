@@ -43,19 +43,26 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import queue
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from machine import show
+from peak import images8
+from stacked import Stacked
+from worker import Worker
+
+import jaxhp as hp
+from jaxhp.host import cpu_cores
 
 BATCH = 100
-CORES = len(os.sched_getaffinity(0))
+CORES = cpu_cores()
 
 
 class Case(NamedTuple):
@@ -78,16 +85,10 @@ class Parts(NamedTuple):
 
 
 def book() -> Any:
-    import jaxhp as hp
-
     return hp.data.mnist_sample(500)
 
 
 def small() -> Any:
-    from peak import images8
-
-    import jaxhp as hp
-
     return hp.data.arrays(images8(1800))
 
 
@@ -104,8 +105,6 @@ def trials(count: int) -> list[dict[str, float]]:
 
 
 def parts(case: Case) -> Parts:
-    import jaxhp as hp
-
     found = []
     for part in hp.split(case.data().train, 0.2, 0):
         found += [part["image"].reshape(len(part["label"]), -1).astype(np.float32) / 255, part["label"].astype(int)]
@@ -219,9 +218,6 @@ def torch_training(case: Case, data: Parts, configs: list[dict[str, float]]) -> 
 
 def jax_functions(case: Case, data: Parts) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
     """`init(key)`, `step(params, lr, weight_decay, rows)` and `accuracies(params)` of one network."""
-    import jax
-    import jax.numpy as jnp
-
     held = jax.tree.map(jnp.asarray, data)
 
     def logits(params: Any, x: jax.Array) -> jax.Array:
@@ -257,8 +253,6 @@ def jax_functions(case: Case, data: Parts) -> tuple[Callable[..., Any], Callable
 
 def whole_training(case: Case, data: Parts) -> Callable[..., Any]:
     """`train(lr, weight_decay, key)`, the accuracies f32[epochs, 2]."""
-    import jax
-
     init, step, accuracies = jax_functions(case, data)
 
     def train(lr: Any, weight_decay: Any, key: Any) -> Any:
@@ -273,8 +267,6 @@ def whole_training(case: Case, data: Parts) -> Callable[..., Any]:
 
 
 def jitted_step(case: Case, data: Parts, configs: list[dict[str, float]]) -> Callable[[], Any]:
-    import jax
-
     init, step, accuracies = map(jax.jit, jax_functions(case, data))
 
     def train(lr: float, weight_decay: float) -> float:
@@ -290,8 +282,6 @@ def jitted_step(case: Case, data: Parts, configs: list[dict[str, float]]) -> Cal
 
 
 def jitted_training(case: Case, data: Parts, configs: list[dict[str, float]]) -> Callable[[], Any]:
-    import jax
-
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for device in jax.local_devices():
         free.put((device, jax.device_put(jax.random.key(0), device)))
@@ -308,18 +298,12 @@ def jitted_training(case: Case, data: Parts, configs: list[dict[str, float]]) ->
 
 
 def vmap(case: Case, data: Parts, configs: list[dict[str, float]]) -> Callable[[], Any]:
-    import jax
-
     every = jax.jit(jax.vmap(whole_training(case, data), (0, 0, None)))
     columns = [np.asarray([config[name] for config in configs], np.float32) for name in ("lr", "weight_decay")]
     return lambda: np.asarray(every(*columns, jax.random.key(0)))[:, -1, 1]
 
 
 def jaxhp(case: Case, data: Parts, configs: list[dict[str, float]]) -> Callable[[], Any]:
-    from stacked import Stacked
-
-    import jaxhp as hp
-
     task = hp.tasks.mlp(case.data(), case.hidden, batch_size=BATCH)
     columns = {name: np.asarray([config[name] for config in configs]) for name in configs[0]}
     stacked = Stacked(task, columns, case.epochs)
@@ -357,45 +341,18 @@ def work(way: str, case: Case) -> None:
         print((time.perf_counter() - began) / len(configs), flush=True)
 
 
-class Worker:
-    """A process of one way."""
-
-    def __init__(self, way: str, arguments: Iterable[str]):
-        environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(WAYS[way].devices), "JAXHP_CACHE": "off"}
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", way, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.ready = json.loads(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"a worker ended with exit code {self._process.wait()}")
-        return line
-
-    def seconds(self) -> float:
-        """A trial's time in one run."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("run\n")
-        self._process.stdin.flush()
-        return float(self._answer())
-
-    def end(self) -> None:
-        self._process.communicate()
-
-
 def compare(name: str, ways: Iterable[str], repeats: int, arguments: list[str]) -> list[dict[str, Any]]:
     """One row of the table for each way."""
-    workers = {way: Worker(way, ["--case", name, *arguments]) for way in ways}
+    workers = {
+        way: Worker(
+            __file__, way, "--case", name, *arguments, JAX_NUM_CPU_DEVICES=str(WAYS[way].devices), JAXHP_CACHE="off"
+        )
+        for way in ways
+    }
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
         for way, worker in workers.items():
-            taken[way].append(worker.seconds())
+            taken[way].append(worker.run())
     for worker in workers.values():
         worker.end()
     return [
@@ -428,10 +385,6 @@ def main() -> None:
     if args.worker:
         work(args.worker, *cases.values())
         return
-    from machine import show
-
-    import jaxhp  # noqa: F401, splits the host before JAX starts
-
     ways = list(dict.fromkeys([*args.way, "jaxhp"]))
     smoke = ["--smoke"] if args.smoke else []
     rows = [row for name in cases for row in compare(name, ways, 1 if args.smoke else args.repeats, smoke)]
