@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ def write(result: Result, place: str) -> int:
         raise ValueError(f"out: expected a file or the URL of a storage, got {place}, a link")
     url = place if "://" in place else f"sqlite:///{Path(place).absolute()}"
     finished = sorted((t for t in result.trials if t.status is not Status.RUNNING), key=lambda trial: trial.trial_id)
-    with _quiet():
+    with _quiet(), ExitStack() as opened:
         direction = "maximize" if result.mode == "max" else "minimize"
         try:
             storage = optuna.storages.RDBStorage(url)
+            opened.callback(storage.engine.dispose)
+            opened.callback(storage.remove_session)
             study = optuna.create_study(storage=storage, study_name=name, direction=direction)
         except optuna.exceptions.DuplicatedStudyError:
             raise ValueError(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
@@ -54,8 +56,6 @@ def write(result: Result, place: str) -> int:
         study.set_user_attr("fixed", result.space.fixed)
         for trial in finished:
             study.add_trial(_trial(trial, result.space, result.metric))
-        storage.remove_session()
-        storage.engine.dispose()
     return len(finished)
 
 

@@ -1,5 +1,7 @@
 """Optuna reads the study back: the same best trial, the same parameters, curves and states."""
 
+import gc
+
 import numpy as np
 import optuna
 import pytest
@@ -62,15 +64,20 @@ def test_a_storage_takes_several_searches_each_once(run, tmp_path):
     other = made(tmp_path / "other", mode="min")
     for directory in (run, other):
         export(directory, "optuna", place)
-    assert set(optuna.get_all_study_names(f"sqlite:///{place}")) == {"halving", "other"}
+    storage = optuna.storages.RDBStorage(f"sqlite:///{place}")
+    assert set(optuna.get_all_study_names(storage)) == {"halving", "other"}
+    storage.remove_session()
+    storage.engine.dispose()
     with pytest.raises(ValueError, match="has a study named 'other' already"):
         export(other, "optuna", place)
 
 
+@pytest.mark.filterwarnings("ignore:.*sqlite3.Connection:pytest.PytestUnraisableExceptionWarning")  # Optuna's
 def test_what_is_no_storage_is_said(run, tmp_path):
     (tmp_path / "text").write_text("not a database, " * 100)
     with pytest.raises(ValueError, match=r"out: expected a storage of Optuna, got .*text: "):
         export(run, "optuna", tmp_path / "text")
+    gc.collect()  # within this test
     (tmp_path / "link").symlink_to(tmp_path / "target")
     with pytest.raises(ValueError, match="a link"):
         export(run, "optuna", tmp_path / "link")
