@@ -18,21 +18,23 @@ import numpy as np
 from jaxhp.intervals import components
 
 _ADDED = 0.4  # standard deviations of luck added: less is noisier, more chooses worse than the search did
-_DRAWS = 2000  # of luck, in pairs of opposite ones
+_DRAWS = 4000  # of luck, in pairs of opposite ones
 _COMPETE = 300  # best trials that may become finalists: of 100,000 equal ones they give 1.55, and 4,000 give 1.54
 _TAIL = 0.25  # share of the trials whose scores tell how thin the top is
 
 
 class Luck(NamedTuple):
-    """Of a finalist's mean score.
+    """Variances between trials, of what is a trial's own.
 
     Attributes:
-      lasting: its variance between trials that lasts, since the same examples suit the same trial with every seed.
-      passing: the variance of a search score, over seeds, that is a trial's own; it is gone with fresh replicates.
+      lasting: of luck that every seed has again, since the same examples suit the same trial.
+      passing: of a search score, by its seeds; it is gone with fresh replicates.
+      fresh: likewise of a mean in the finals.
     """
 
     lasting: float
     passing: float
+    fresh: float
 
 
 class Optimism(NamedTuple):
@@ -42,20 +44,21 @@ class Optimism(NamedTuple):
     variance: float
 
 
-def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1) -> Luck:
+def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1, fresh: int = 1) -> Luck:
     """The luck of P trials, two at least, where what is common to all of them counts for nothing.
 
     Args:
       outcomes: [P, S, n] of S seeds, two at least, that are the same for every trial.
       fold: see `intervals.crossed_mean`.
       seeds: of a search score.
+      fresh: seeds of a mean in the finals.
     """
     own = np.asarray(outcomes, np.float64) - np.mean(outcomes, 0, np.float64)
     lost = len(own) / (len(own) - 1)  # of the variance, with the mean
     lasting = np.mean([parts.examples - parts.both for parts in (components(rows, fold) for rows in own)])
     means = own.mean(2)
     passing = ((means - means.mean(1, keepdims=True)) ** 2).sum() / (means.shape[1] - 1) / len(means)
-    return Luck(max(float(lasting * lost), 0.0), float(passing * lost / seeds))
+    return Luck(max(float(lasting * lost), 0.0), float(passing * lost / seeds), float(passing * lost / fresh))
 
 
 def optimism(
@@ -63,40 +66,48 @@ def optimism(
 ) -> Optimism:
     """Searches and finals with a little more luck, over and over.
 
-    A trial that only then becomes a finalist gets, for what it would show there, the outcome of a finalist drawn at
-    random, less what trials with lower search scores are worth less.
+    What a trial that only then becomes a finalist would show there is drawn as for one more like the finalists: its
+    mean from the normal distribution around what its score predicts, its `near` at any place among theirs.
 
     Args:
       scores: f64[N], of the search's trials, higher is better; NaN for those that diverged.
       finalists: i64[P], which of them were finalists.
       means: f64[P], theirs in the finals; NaN for one that diverged there.
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
-      of: the luck of these finalists.
+      of: the luck of these trials.
     """
     count, size = len(finalists), float(np.sqrt(of.lasting))
     if size == 0:
         return Optimism(0.0, 0.0)
-    scores, means = np.where(np.isfinite(scores), scores, -np.inf), np.where(np.isfinite(means), means, -np.inf)
-    by_score = np.argsort(-scores[finalists], kind="stable")
-    finalists, means, near = finalists[by_score], means[by_score], near[by_score]
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(-scores, kind="stable")
     final = np.isin(order, finalists)
     competing = final | (np.arange(len(order)) < _COMPETE)
     score, own = scores[order[competing]], np.flatnonzero(final[competing])
-    spread = max(_variance(scores), of.passing + of.lasting)
-    worth = 1.0 - of.passing / spread  # slope of the finals' mean on the score
-    score = score * np.sqrt(1.0 - _ADDED**2 * of.lasting / spread)  # so that luck makes up as much of them as before
-    means = means * np.sqrt(1.0 - _ADDED**2 * of.lasting / (spread - of.passing))
+    by_score = np.argsort(-scores[finalists], kind="stable")
+    rest, place = means[by_score], np.argsort(np.argsort(near[by_score])) + 1.0
+
+    # The score predicts the mean with this slope, up to a rest. Both are shrunk, so that with more luck the scores, the
+    # means, and what they have in common vary as before.
+    spread, more = max(_variance(scores), of.passing + of.lasting), _ADDED**2 * of.lasting
+    slope, shrunk = (1.0 - of.passing / total for total in (spread, spread - more))
+    rest, unexplained = rest - slope * score[own], slope * of.passing + of.fresh
+    score = score * np.sqrt(1.0 - more / spread)
+    left = max(unexplained - more * (1.0 - slope) * (1.0 - shrunk), 0.0)
+    rest = rest * np.sqrt(left / unexplained) if unexplained else rest
+
     rng = np.random.default_rng(0)
     added = rng.normal(size=(_DRAWS // 2, len(score))) * size
     added = np.concatenate([added, -added])
     top = np.argpartition(-score - _ADDED * added, count - 1, axis=1)[:, :count]
     finalist = np.full(len(score), -1)
     finalist[own] = np.arange(count)
-    entered = finalist[top] < 0
-    donor = np.where(entered, rng.integers(count, size=top.shape), finalist[top])
-    place = np.where(entered, count * rng.random(top.shape), np.argsort(np.argsort(near))[donor] + 0.5)
-    shown = means[donor] + worth * (score[top] - score[own[donor]]) + _ADDED * np.take_along_axis(added, top, 1)
+    finalist, entered = finalist[top], finalist[top] < 0
+    like = rng.normal(size=top.shape) + rng.normal(size=(_DRAWS, 1)) / np.sqrt(count)  # around a mean of so many
+    healthy = np.isfinite(rest)
+    rest = np.where(entered, rest[healthy].mean() + np.sqrt(left) * like, np.where(healthy, rest, -np.inf)[finalist])
+    shown = rest + shrunk * score[top] + _ADDED * np.take_along_axis(added, top, 1)
+    place = np.where(entered, rng.uniform(0, count + 1, top.shape), place[finalist])
     candidate = shown >= shown.max(1, keepdims=True) - slack
     chosen = top[np.arange(_DRAWS), np.where(candidate, place, -1.0).argmax(1)]
     known = np.unique(chosen)

@@ -202,7 +202,7 @@ def contest(
                 np.asarray([sign * means.get(p, np.nan) for p in range(len(trials))]),
                 np.asarray([sign * neighbourhood[trial.trial_id] for trial in trials]),
                 float(np.median([mean.stderr for mean in paired.values() if mean.stderr > 0] or [0.0])),
-                luck(np.stack([seen[p][0] for p in means]), fold, seeds),
+                luck(np.stack([seen[p][0] for p in means]), fold, seeds, fresh=done // folds),
             )
             found = found.less(sign * taken.mean, taken.variance)
         estimate = Estimate(

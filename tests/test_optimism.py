@@ -25,12 +25,13 @@ def test_both_kinds_of_luck_are_measured(fold, suits):
     found = np.asarray([luck(outcomes(rng, 6, 4, suits, 0.7, fold), fold, seeds=2) for _ in range(200)])
     assert found[:, 0].mean() == pytest.approx(suits**2, abs=0.01)
     assert found[:, 1].mean() == pytest.approx((0.7**2 + 0.5**2 / N) / 2, rel=0.06)
+    assert found[:, 2] == pytest.approx(found[:, 1] * 2)
 
 
 def optimistic(scores, size, *, means=None, passing=0.0, slack=0.0, count=8):
     finalists = np.argsort(-scores)[:count]
     means = scores[finalists] if means is None else means
-    return optimism(scores, finalists, means, np.arange(count, dtype=float), slack, Luck(size**2, passing))
+    return optimism(scores, finalists, means, np.arange(count, dtype=float), slack, Luck(size**2, passing, passing))
 
 
 def test_without_luck_that_lasts_nothing_is_taken_off():
@@ -51,6 +52,23 @@ def test_the_best_of_pure_luck_is_corrected_to_nothing():
     assert left.mean() == pytest.approx(0.0, abs=0.3)
     claimed = np.mean([optimistic(row, 1.0).variance for row in rows])
     assert left.var() == pytest.approx(1 + claimed, rel=0.4)  # 1: of luck itself, which the mean's interval has
+
+
+@pytest.mark.parametrize("slack", [0.0, 0.7, 10.0])
+def test_it_is_unbiased_whether_means_or_neighbourhoods_decide(slack):
+    of = Luck(lasting=0.6**2, passing=0.9**2, fresh=0.3**2)
+    left = []
+    for world in range(300):
+        rng = np.random.default_rng([7, world])
+        lasting = 0.6 * rng.normal(size=256)  # all trials are equally good
+        scores = lasting + 0.9 * rng.normal(size=256)
+        best = np.argsort(-scores)[:3]
+        means, near = lasting[best] + 0.3 * rng.normal(size=3), rng.normal(size=3)
+        chosen = np.where(means >= means.max() - slack, near, -np.inf).argmax()
+        told = scores[best[chosen]] / of.passing + means[chosen] / of.fresh
+        expected = told / (1 / of.lasting + 1 / of.passing + 1 / of.fresh)  # luck, where score and mean are known
+        left.append(expected - optimism(scores, best, means, near, slack, of).mean)
+    assert np.mean(left) == pytest.approx(0.0, abs=0.06)
 
 
 def test_it_is_in_the_units_of_the_scores():
