@@ -263,7 +263,7 @@ def mnist(run: Run) -> None:
             ("chosen - raw best, fresh images", chosen - best),
             ("chosen - raw best, test images", chosen_test - best_test),
         ):
-            print(f"  {name:40s}{np.mean(found):+8.4f} +- {np.std(found, ddof=1) / len(found) ** 0.5:.4f}")
+            print(f"  {name:40s}{np.mean(found):+8.4f} +- {np.std(found, ddof=1) / len(rows) ** 0.5:.4f}")
         print(f"  interval covers it in {np.mean((low <= chosen) & (chosen <= high)):.2f} of {len(rows)}", flush=True)
 
 

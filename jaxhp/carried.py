@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
+from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 
 from jaxhp.task import Member
 
@@ -43,25 +43,20 @@ def _meetings(jaxpr: Jaxpr, names: dict[Any, int], shared: set[Any]) -> set[int]
     found: set[int] = set()
     for eqn in jaxpr.eqns:
         variables = [v for v in eqn.invars if isinstance(v, Var)]
-        inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+        inner = list(jaxprs_in_params(eqn.params))
         if eqn.primitive.name == "dot_general":
             (left, right), _ = eqn.params["dimension_numbers"]
             for a, b, axes in ((eqn.invars[0], eqn.invars[1], right), (eqn.invars[1], eqn.invars[0], left)):
                 if isinstance(a, Var) and isinstance(b, Var) and a in shared and b in names and tuple(axes) == (0,):
                     found.add(names[b])
-        elif isinstance(inner, (ClosedJaxpr, Jaxpr)) and len(_open(inner).invars) == len(eqn.invars):
-            body = _open(inner)
-            pairs = [(o, i) for o, i in zip(eqn.invars, body.invars, strict=True) if isinstance(o, Var)]
+        elif len(inner) == 1 and len(inner[0].invars) == len(eqn.invars):
+            pairs = [(o, i) for o, i in zip(eqn.invars, inner[0].invars, strict=True) if isinstance(o, Var)]
             found |= _meetings(
-                body, {i: names[o] for o, i in pairs if o in names}, {i for o, i in pairs if o in shared}
+                inner[0], {i: names[o] for o, i in pairs if o in names}, {i for o, i in pairs if o in shared}
             )
         if variables and all(v in shared for v in variables):
             shared.update(eqn.outvars)
     return found
-
-
-def _open(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
-    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
 
 
 def carry(tree: Any, first: Any) -> Any:

@@ -180,7 +180,7 @@ class Durable:
             start, parent = rows.start.copy(), rows.parent.copy()
             try:
                 for held in snapshot.members.values():
-                    at = np.asarray([place[int(name)] for name in held.names])
+                    at = np.asarray([place[int(name)] for name in held.names], np.int32)
                     start[at], parent[at] = held.epoch, held.names + _OWN
                 left = ~np.isin(rows.names, snapshot.names)
                 self.trainer.forget()

@@ -12,6 +12,7 @@ is as good a density estimate, and its noise is known, so that an irrelevant par
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -196,7 +197,7 @@ class _Fit:
         parameters = [self.parameters[name] for name in names]
         middles = [_middles(parameter) for parameter in parameters]
         axes = [np.linspace(0, 1, _POINTS) if axis is None else axis for axis in middles]
-        unit = np.full((np.prod([len(axis) for axis in axes]), len(self.parameters)), 0.5)
+        unit = np.full((math.prod(len(axis) for axis in axes), len(self.parameters)), 0.5)
         order = [list(self.parameters).index(name) for name in names]
         unit[:, order] = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(len(unit), -1)
         design, _ = self._design(unit)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
 from jaxhp.task import Shapes, Task, batch_shapes, create, update
 
@@ -44,16 +44,17 @@ def program(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> str:
         ),
     )
     digest = hashlib.sha256()
-    for closed in programs:
-        for line in _closed(closed):
+    for traced_program in programs:
+        for line in _program(traced_program):
             digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
 
-def _closed(closed: ClosedJaxpr) -> Iterator[str]:
-    for const in closed.consts:
+def _program(traced: Any) -> Iterator[str]:
+    """Of a Jaxpr, or of a ClosedJaxpr where JAX has them apart (before 0.12)."""
+    for const in getattr(traced, "consts", ()):
         yield f"const {_value(const)}"
-    yield from _lines(closed.jaxpr)
+    yield from _lines(getattr(traced, "jaxpr", traced))
 
 
 def _lines(jaxpr: Jaxpr) -> Iterator[str]:
@@ -75,18 +76,15 @@ def _lines(jaxpr: Jaxpr) -> Iterator[str]:
         inputs = " ".join(map(operand, equation.invars))
         yield f"{'call' if call else name}({inputs}) -> {made(equation.outvars)}"
         for parameter, value in sorted(equation.params.items()):
-            if not call or isinstance(value, (Jaxpr, ClosedJaxpr)):
+            if not call or hasattr(value, "eqns"):
                 yield from _parameter(parameter, value)
     yield f"out {' '.join(map(operand, jaxpr.outvars))}"
 
 
 def _parameter(name: str, value: Any) -> Iterator[str]:
-    if isinstance(value, ClosedJaxpr):
+    if hasattr(value, "eqns"):
         yield f"{name}:"
-        yield from _closed(value)
-    elif isinstance(value, Jaxpr):
-        yield f"{name}:"
-        yield from _lines(value)
+        yield from _program(value)
     elif isinstance(value, (tuple, list)):
         for entry in value:
             yield from _parameter(name, entry)

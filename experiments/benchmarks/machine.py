@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from jaxhp.rate import products
 
@@ -57,9 +57,7 @@ def product_flops(function: Callable[..., Any], *args: Any) -> float:
                 kernel = sources[1]
                 total += 2.0 * results[0].size * kernel.size / kernel.shape[spec[0]]
             times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-            for value in eqn.params.values():
-                if isinstance(value, (ClosedJaxpr, Jaxpr)):
-                    total += times * count(value.jaxpr if isinstance(value, ClosedJaxpr) else value)
+            total += sum(times * count(inner) for inner in jaxprs_in_params(eqn.params))
         return total
 
     return count(jax.make_jaxpr(function)(*args).jaxpr)
