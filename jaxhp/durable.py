@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxhp.checkpoint import Checkpoints
 from jaxhp.definition import Definition
-from jaxhp.plan import memory_limit
+from jaxhp.plan import host_memory_limit
 from jaxhp.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import crash_point
@@ -112,7 +112,7 @@ class Durable:
         """Whether so many bytes should be saved: before stopping if they fit the memory once more, else where it takes
         little of the time."""
         assert self._checkpoints is not None
-        if size > memory_limit(jax.local_devices(backend="cpu")):
+        if size > host_memory_limit():
             return False
         if self._signals.received is not None or self._checkpoint_s == 0:
             return True

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.definition import Definition
+from jaxhp.determinism import on_host
 from jaxhp.display import Display
 from jaxhp.durable import Durable
 from jaxhp.finals import run_finals
@@ -94,17 +95,19 @@ class Run:
     def _run(self) -> Any:
         """Searches, and returns the chosen network."""
         search, ledger = self.search, self.ledger
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
         strategy: Any = search.strategy  # not every one has `recall`
-        state = strategy.init(key, search.space.dim, search.epochs)
-        if len(search.recalled.score):
-            state = strategy.recall(state, search.recalled.unit, search.recalled.score)
+        with on_host():
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
+            state = strategy.init(key, search.space.dim, search.epochs)
+            if len(search.recalled.score):
+                state = strategy.recall(state, search.recalled.unit, search.recalled.score)
         units: dict[int, bytes] = {}
         for number, rung in enumerate(search.rungs):
             self.work.stop_if_asked()
-            proposal, state = search.strategy.ask(state)
-            if number == 0 and len(search.included):
-                proposal = include(proposal, search.included)
+            with on_host():
+                proposal, state = search.strategy.ask(state)
+                if number == 0 and len(search.included):
+                    proposal = include(proposal, search.included)
             asked = self._identify(number, rung.epochs, proposal, units)
             recorded = ledger.round(number)
             if recorded is not None:
@@ -117,8 +120,9 @@ class Run:
                 self.display.skip(rung.trials * rung.epochs * search.width)
             told = proposal._replace(unit=asked.unit, parent=asked.parent)
             assert asked.scores is not None
-            signed = jnp.asarray(higher_is_better(asked.scores, search.task.mode))
-            state = search.strategy.tell(state, told, signed)
+            with on_host():
+                signed = jnp.asarray(higher_is_better(asked.scores, search.task.mode))
+                state = search.strategy.tell(state, told, signed)
         if search.finals and ledger.meta("choice") is None:
             run_finals(search, search.finals, list(self.trials.values()), self.work, ledger, self.display)
         params = self._network()

@@ -16,6 +16,7 @@ from jaxhp.types import Rung
 
 _CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
 _ACCELERATOR_TILE = 256
+_ACCELERATOR_TILE_BYTES = 2 * 2**30  # what the activations of a tile may take while it is evaluated
 _PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
 
@@ -128,18 +129,23 @@ def default_tile(shapes: Shapes, device: Any) -> int:
 
 
 def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
-    """Examples that a tile is evaluated on at once: from a minibatch to 1024, as many as fit a CPU core's cache."""
-    if device.platform != "cpu":
-        return 1024
-    fit = task.batch_size * _CPU_TILE_BYTES // max(tile * shapes.activations, 1)
+    """Examples that a tile is evaluated on at once: from a minibatch to 1024, as many as fit a CPU core's cache, or a
+    small part of an accelerator's memory."""
+    room = _CPU_TILE_BYTES if device.platform == "cpu" else _ACCELERATOR_TILE_BYTES
+    fit = task.batch_size * room // max(tile * shapes.activations, 1)
     return int(np.clip(fit, min(task.batch_size, 1024), 1024))
 
 
 def memory_limit(devices: list[Any]) -> int:
     """Bytes that a search may fill: most of what the devices (or, for CPU devices, the host) have free."""
-    if devices[0].platform != "cpu":
-        stats = devices[0].memory_stats() or {}
-        return int(0.9 * (stats.get("bytes_limit", 8 * 2**30) - stats.get("bytes_in_use", 0)) * len(devices))
+    if devices[0].platform == "cpu":
+        return host_memory_limit()
+    stats = devices[0].memory_stats() or {}
+    return int(0.9 * (stats.get("bytes_limit", 8 * 2**30) - stats.get("bytes_in_use", 0)) * len(devices))
+
+
+def host_memory_limit() -> int:
+    """Bytes that this process may take: most of what the host has free."""
     with open("/proc/meminfo") if os.path.exists("/proc/meminfo") else open(os.devnull) as file:
         found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
     return int(0.7 * found.get("MemAvailable", 8 * 2**30))
@@ -191,8 +197,10 @@ def plan_group(
     largest_leaf = max((tree_bytes(leaf) for leaf in jax.tree.leaves(shapes.member)), default=0) / max(
         member_bytes(shapes, epochs), 1
     )
-    # Per device: the data, and a tile being worked on with its gradients; while members move, one leaf exists twice.
-    fixed = len(devices) * (data_bytes + 3 * tile_bytes)
+    # Per device: the data, and a tile being worked on with its gradients and activations, in several forms at once (as
+    # compiled for an H100: 5 times in training, 3 in evaluation). While members move, one leaf exists twice.
+    forms = max(6, 3 * rows_at_once(task, shapes, tile, devices[0]) / task.batch_size)
+    fixed = len(devices) * (data_bytes + 3 * tile_bytes + int(forms * tile * shapes.activations))
     limit = memory if memory is not None else memory_limit(devices)
     fit = int((limit - fixed) / (tile_bytes * (1 + largest_leaf)))
     narrowest = max(widths)

@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDev
 
 from jaxhp.cache import keep_compiled
 from jaxhp.carried import axes, carry, first_layers, mapped, stacked
+from jaxhp.determinism import compiler_options
 from jaxhp.devices import join, split
 from jaxhp.examples import Examples, examples_of
 from jaxhp.feed import Feed
@@ -111,14 +112,16 @@ class Population:
             shapes.member.opt_state,
         )
         self.rows_at_once = rows_at_once(task, shapes, capacity.tile, self.devices[0])
+        self._options = compiler_options(self.devices[0])
         self.compilations = 0
         self.compile_s = 0.0
         self._trains = self._compile()
         self._rank = jax.jit(
-            partial(rank_trials, metric=self.metric, mode=task.mode, n_valid=int(self.examples.valid_count[0]))
+            partial(rank_trials, metric=self.metric, mode=task.mode, n_valid=int(self.examples.valid_count[0])),
+            compiler_options=self._options,
         )
         self._gather = jax.jit(_gather, donate_argnums=0, out_shardings=self._sharded)
-        self._outcomes = jax.jit(partial(_outcomes, task, static))
+        self._outcomes = jax.jit(partial(_outcomes, task, static), compiler_options=self._options)
 
     def init(self) -> State:
         """An empty population: every member's weights are made by the step when its tile starts at epoch 0."""
@@ -285,7 +288,7 @@ class Population:
         began = time.perf_counter()
         programs = [lowered(device) for device in self.devices]
         with ThreadPoolExecutor(len(programs)) as pool:
-            compiled = list(pool.map(lambda program: program.compile(), programs))
+            compiled = list(pool.map(lambda program: program.compile(self._options), programs))
         self.compile_s = time.perf_counter() - began
         return compiled
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxhp.devices import members_at
 from jaxhp.layout import Layout
-from jaxhp.plan import memory_limit
+from jaxhp.plan import host_memory_limit
 from jaxhp.population import Population, State
 
 
@@ -31,7 +31,7 @@ class Shelf:
         per_member = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[3:], s.dtype), population.abstract_state())
         wanted = rows * replicates * population.member_bytes
         self._files: list[Any] = []
-        in_memory = wanted < 0.3 * memory_limit(jax.local_devices(backend="cpu"))
+        in_memory = wanted < 0.3 * host_memory_limit()
 
         def place(shape: jax.ShapeDtypeStruct) -> np.ndarray:
             whole = (rows, replicates, *shape.shape)
