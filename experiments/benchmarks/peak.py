@@ -8,15 +8,15 @@ after each epoch. Its FLOPs are those of the matrix products in that work, and n
 machine changes from one second to the next, so the peak is measured again before and after every call, and the share
 is the median over five calls of the call's rate by the mean of the two.
 
-Result (2 cores of an AMD EPYC with AVX-512, peak about 440 GFLOP/s): the book's network at 64 members .68 with SGD and
-.58 to .61 with AdamW, at 1,024 members, which train for one epoch, .61 and .50, since making the weights is a tenth of
-that; the small network .33 and .32 at 64 and 1,024 members, half of that at 16, which are one tile on one core.
+Result (2 cores of an AMD EPYC with AVX-512, peak about 460 GFLOP/s): the book's network at 64 members .71 with SGD and
+.61 with AdamW, at 1,024 members, which train for one epoch, .62 and .50, since making the weights is a tenth of that;
+the small network .34 with SGD and .31 with AdamW at 64 and 1,024 members, half of that at 16, which are one tile on one
+core.
 
-A profile of the book's step with SGD: the products alone would reach .81, as XLA's kernels reach .81 of the peak on a
-hidden layer's [100, 100] @ [100, 100], .61 on its weight gradient, .87 on the first layer's products; 5% go into
-transposing the first layer's weights, the rest into activations, updates and gathering minibatches. Of AdamW's step an
-eighth is the update. In the small network products of [100, 32] @ [32, 10] run at .15 of the peak and take a third of
-the time.
+A profile of the book's step with SGD: the products alone would reach .78, as XLA's kernels reach .87 of the peak on the
+first layer's products, .81 on a hidden layer's [100, 100] @ [100, 100], .63 on its weight gradient, and less on the last
+layer; the rest goes into activations, updates and gathering minibatches. Of AdamW's step an eighth is the update. In the
+small network products of [100, 32] @ [32, 10] run at .15 of the peak, and no operation takes more than a tenth.
 
 Takes about 8 minutes on 2 cores.
 """

@@ -22,13 +22,13 @@ train one trial after another train fewer of them, the first of the list; a tria
 Result (2 cores of an AMD EPYC with AVX-512, three turns; milliseconds a trial, and how much faster jaxhp is):
 
     way                          book's network     small network
-    NumPy loop                   169    2.6         47.8   5.6
-    Optuna + PyTorch             213    3.3         132   15.4
-    Optuna + jitted step         122    1.9         37.2   4.5
-    Optuna + jitted training     108    1.7         27.9   3.4
-    the same, a worker a core    65.0   1.0         14.7   1.8
-    vmap                         122    1.9         10.0   1.2
-    jaxhp                        64.5               8.6
+    NumPy loop                   154    2.7         42.5   5.8
+    Optuna + PyTorch             197    3.4         113   15.2
+    Optuna + jitted step         112    2.0         29.9   4.1
+    Optuna + jitted training      97.4  1.7         24.5   3.3
+    the same, a worker a core     58.8  1.0         12.1   1.6
+    vmap                         115    2.0          8.1   1.1
+    jaxhp                         58.0               7.4
 
 On this machine one network of the book's size, trained in one call on one core, reaches two thirds of that core's
 matrix-product peak by itself, and so does jaxhp: a user who starts a worker a core is as fast there. Stacking pays
