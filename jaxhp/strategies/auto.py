@@ -12,11 +12,12 @@ from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.tpe import TPE
 
 MODELLED = 4000  # points; a longer history is TPE's
+TREES = 64
 
 
 @dataclass(frozen=True)
 class Auto(Sampler):
-    """Sobol points first; then batches from a Gaussian process, and from TPE once more than 4,000 points are told.
+    """Sobol points first; then a Gaussian process and a forest in turn, and TPE once more than 4,000 points are told.
 
     Chosen by `experiments/benchmarks/strategies.py`. A third of each batch from TPE, as a hedge, was tried and is not
     worth its slots: what TPE would propose is among the candidates of the process.
@@ -27,4 +28,4 @@ class Auto(Sampler):
     def points(self, history: History, size: int) -> jax.Array:
         if history.told > MODELLED:
             return TPE().points(history, size)
-        return GP(rounds=self.rounds).points(history, size)
+        return GP(rounds=self.rounds, trees=TREES).points(history, size)

@@ -1,10 +1,14 @@
-"""Batch Bayesian optimisation with a Gaussian process.
+"""Batch Bayesian optimisation with a Gaussian process, and with a forest beside it.
 
 A batch is picked one slot after another from a set of candidates by an upper confidence bound whose variance already
 counts the slots picked before (BUCB: Desautels et al., https://jmlr.org/papers/v15/desautels14a.html). The slots
 differ in how much the variance weighs, from exploiting to exploring, which makes one batch a portfolio of
 acquisitions; a large weight on little mean is the pure exploration of UCB-PE
 (https://arxiv.org/abs/1304.5350, and Vizier, https://arxiv.org/abs/2408.11527).
+
+A forest, if there is one, has every other slot. It is another kind of guess, so the two of them miss fewer optima than
+either: the process knows smooth slopes, the forest finds narrow regions among bad points. They learn of each other's
+slots, and have targets of their own: normal scores of the ranks, and exponential ones, in which the best count most.
 
 Slots keep a distance from one another and from what was told: in early rounds, which have others after them to close
 in, and wherever the told points show that a shorter step changes nothing (`spacing`).
@@ -18,10 +22,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxhp.strategies.gaussian import FLOOR, Fit, condition, maximise, predict
+from jaxhp.strategies.forest import forest
+from jaxhp.strategies.gaussian import FLOOR, condition, maximise, predict
 from jaxhp.strategies.history import History, stream
 from jaxhp.strategies.narrowing import reflect
-from jaxhp.strategies.sampler import Sampler
+from jaxhp.strategies.sampler import Sampler, positive
 from jaxhp.strategies.sobol import spread
 from jaxhp.strategies.tpe import TPE
 
@@ -36,11 +41,19 @@ FLAT = 0.75  # the distance that slots keep where neighbours tie, in units of th
 class GP(Sampler):
     """Sobol points first; then batches from a Gaussian process fitted to the normal scores of the ranks.
 
+    Attributes:
+      trees: how many trees a forest has that picks every other slot; 0 for none.
+
     A third of the candidates are Sobol points, a third descend from the best, a third are what TPE would propose.
     Of a history beyond 1,024 points the process sees the best half of that and a random choice of the others.
     """
 
     rounds: int = 4
+    trees: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "trees", positive(self, "trees", self.trees, least=0))
 
     def points(self, history: History, size: int) -> jax.Array:
         third = CANDIDATES // 3
@@ -49,17 +62,18 @@ class GP(Sampler):
             return base[:size]
         candidates = jnp.concatenate([base, TPE().points(history, third)])
         left = jnp.float32(max(0, self.rounds - 1 - history.round) / max(1, self.rounds - 1))
-        return _batch(history.key, history.round, left, candidates, history.unit, history.score, history.told, size)
+        seen = (history.unit, history.score, history.told)
+        return _batch(history.key, history.round, left, candidates, *seen, size, self.trees)
 
 
-def normal_scores(score: jax.Array, told: jax.Array) -> jax.Array:
-    """f32[C]: the standard normal quantiles of the scores' ranks, ties in the middle; diverged are tied for worst."""
+def quantiles(score: jax.Array, told: jax.Array) -> jax.Array:
+    """f32[C]: the share of the told scores that are better, ties in the middle; diverged are tied for worst."""
     cost = jnp.where(jnp.isnan(score), jnp.inf, -score)
     ordered = jnp.sort(cost)
     before = jnp.searchsorted(ordered, cost, side="left")
     through = jnp.minimum(jnp.searchsorted(ordered, cost, side="right"), told)
     quantile = (before + through).astype(jnp.float32) / (2 * jnp.maximum(told, 1).astype(jnp.float32))
-    return jnp.where(jnp.arange(score.shape[0]) < told, -jax.scipy.special.ndtri(jnp.clip(quantile, 1e-6, 1 - 1e-6)), 0)
+    return jnp.clip(quantile, 1e-6, 1 - 1e-6)
 
 
 def subset(key: jax.Array, target: jax.Array, told: jax.Array, size: int) -> jax.Array:
@@ -71,21 +85,26 @@ def subset(key: jax.Array, target: jax.Array, told: jax.Array, size: int) -> jax
     return jnp.sort(jnp.argsort(priority)[:size])
 
 
-@partial(jax.jit, static_argnames="size")
-def _batch(seed, round, left, others, unit, score, told, size: int) -> jax.Array:
+@partial(jax.jit, static_argnames=("size", "trees"))
+def _batch(seed, round, left, others, unit, score, told, size: int, trees: int) -> jax.Array:
     """f32[size, D]: the next batch; `left` is the share of the rounds that come after it."""
-    key_model, key_fit, key_near = jax.random.split(stream(seed, round), 3)
-    target = normal_scores(score, told)
-    rows = subset(key_model, target, told, min(MODELLED, target.shape[0]))
-    unit, score, target, present = unit[rows], score[rows], target[rows], rows < told
+    key_model, key_fit, key_near, key_trees = jax.random.split(stream(seed, round), 4)
+    quantile = quantiles(score, told)
+    rows = subset(key_model, -quantile, told, min(MODELLED, score.shape[0]))
+    unit, score, quantile, present = unit[rows], score[rows], quantile[rows], rows < told
+    target = -jax.scipy.special.ndtri(quantile)
     few = subset(key_fit, target, jnp.sum(present), min(FITTED, target.shape[0]))
     fit = maximise(unit[few], target[few], present[few])
     factor, weights, smooth = condition(fit, unit, target, present)
     near = descendants(key_near, unit, jnp.where(present, smooth, -jnp.inf), CANDIDATES // 3)
     candidates = jnp.concatenate([others, near])
-    mean, cov = predict(fit, unit, present, factor, weights, candidates)
+    beliefs = [predict(fit, unit, present, factor, weights, candidates)]
+    if trees:
+        beliefs.append(forest(key_trees, unit, -1 - jnp.log(quantile), present, candidates, trees))
+    mean, cov = (jnp.stack(each) for each in zip(*beliefs, strict=True))
     gap = jnp.min(jnp.where(present[None], squares(candidates, unit), jnp.inf), axis=1)
-    return candidates[pick(fit, mean, cov, candidates, gap, spacing(unit, score, present, left), size)]
+    radius, noise = spacing(unit, score, present, left), jnp.exp(fit.noise) + FLOOR
+    return candidates[pick(mean, cov, noise, candidates, gap, radius, size)]
 
 
 def descendants(key: jax.Array, unit: jax.Array, smooth: jax.Array, count: int) -> jax.Array:
@@ -135,29 +154,31 @@ def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Arr
 
 
 def pick(
-    fit: Fit, mean: jax.Array, cov: jax.Array, at: jax.Array, gap: jax.Array, radius: jax.Array, size: int
+    mean: jax.Array, cov: jax.Array, noise: jax.Array, at: jax.Array, gap: jax.Array, radius: jax.Array, size: int
 ) -> jax.Array:
     """i32[size]: candidates f32[M, D] in the order of picking, no one twice.
 
-    `gap` f32[M] is the squared distance from what was told; slots keep `radius` from that and from one another, and
-    half of it whenever no candidate is left that does.
+    Models f32[K, M], f32[K, M, M] take turns. `gap` f32[M] is the squared distance from what was told; slots keep
+    `radius` from that and from one another, and half of it whenever no candidate is left that does.
     """
-    least, largest = BOLDNESS
+    models, least, largest = mean.shape[0], *BOLDNESS
     # neighbouring slots differ in boldness, so that any first few of a batch are a portfolio too
-    share = (jnp.arange(size, dtype=jnp.float32) * 0.618034 + 0.5) % 1.0
+    share = ((jnp.arange(size) // models).astype(jnp.float32) * 0.618034 + 0.5) % 1.0
     boldness = least * (largest / least) ** share
-    noise = jnp.exp(fit.noise) + FLOOR
 
     def step(slot, carry):
-        variance, columns, gap, radius, picked = carry
+        variance, columns, gap, radius, picked = carry  # [K, M], [K, size, M]
         apart = gap > radius * radius
         room = jnp.any(apart)
-        bound = mean + boldness[slot] * jnp.sqrt(jnp.maximum(variance, 0.0))
+        mine = slot % models
+        bound = mean[mine] + boldness[slot] * jnp.sqrt(jnp.maximum(variance[mine], 0.0))
         one = jnp.argmax(jnp.where(jnp.where(room, apart, gap >= 0), bound, -jnp.inf))
-        column = (cov[one] - columns[:, one] @ columns) / jnp.sqrt(jnp.maximum(variance[one], 0.0) + noise)
+        known = jnp.einsum("ks,ksm->km", columns[:, :, one], columns)
+        column = (cov[:, one] - known) / jnp.sqrt(jnp.maximum(variance[:, one, None], 0.0) + noise)
         gap = jnp.minimum(gap, jnp.sum(jnp.square(at - at[one][None]), axis=1)).at[one].set(-1.0)
         radius = jnp.where(room, radius, radius / 2)
-        return variance - column * column, columns.at[slot].set(column), gap, radius, picked.at[slot].set(one)
+        return variance - column * column, columns.at[:, slot].set(column), gap, radius, picked.at[slot].set(one)
 
-    start = (jnp.diagonal(cov), jnp.zeros((size, mean.shape[0])), gap, radius, jnp.zeros(size, jnp.int32))
+    columns = jnp.zeros((models, size, at.shape[0]))
+    start = (jnp.diagonal(cov, axis1=1, axis2=2), columns, gap, radius, jnp.zeros(size, jnp.int32))
     return jax.lax.fori_loop(0, size, step, start)[-1]

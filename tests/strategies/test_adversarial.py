@@ -8,8 +8,13 @@ import pytest
 from jaxhp.strategies import GP, TPE, Auto, Narrowing, Random
 from jaxhp.strategies.gp import FLAT, spacing
 
-LEARNERS = {"cem": Narrowing(32, 4), "box": Narrowing(32, 4, shape="box"), "tpe": TPE(32, 4), "gp": GP(32, 4)}
-SHARP = {name: LEARNERS[name] for name in ("cem", "tpe", "gp")}
+LEARNERS = {
+    "cem": Narrowing(32, 4),
+    "box": Narrowing(32, 4, shape="box"),
+    "tpe": TPE(32, 4),
+    "auto": Auto(32, 4),
+}
+SHARP = {name: LEARNERS[name] for name in ("cem", "tpe", "auto")}
 learners = pytest.mark.parametrize("strategy", LEARNERS.values(), ids=LEARNERS.keys())
 sharp = pytest.mark.parametrize("strategy", SHARP.values(), ids=SHARP.keys())
 

@@ -12,7 +12,7 @@ STRATEGIES = {
     "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
     "halving": Halving(population=9, rounds=2, inner=Narrowing()),
     "tpe": TPE(population=12, rounds=3),
-    "gp": GP(population=12, rounds=3),
+    "gp": GP(population=12, rounds=3, trees=8),
     "pbt": PBT(population=12, generations=4),
 }
 
