@@ -13,10 +13,10 @@ Result (2 cores of an AMD EPYC with AVX-512, peak about 460 GFLOP/s): the book's
 the small network .34 with SGD and .31 with AdamW at 64 and 1,024 members, half of that at 16, which are one tile on one
 core.
 
-A profile of the book's step with SGD: the products alone would reach .78, as XLA's kernels reach .87 of the peak on the
-first layer's products, .81 on a hidden layer's [100, 100] @ [100, 100], .63 on its weight gradient, and less on the last
-layer; the rest goes into activations, updates and gathering minibatches. Of AdamW's step an eighth is the update. In the
-small network products of [100, 32] @ [32, 10] run at .15 of the peak, and no operation takes more than a tenth.
+A profile of the book's step with SGD: the products alone would reach .78, as XLA's kernels reach .87 of the peak on
+the first layer's products, .81 on a hidden layer's [100, 100] @ [100, 100], .63 on its weight gradient, and less on the
+last layer; the rest goes into activations, updates and gathering minibatches. Of AdamW's step an eighth is the update.
+In the small network products of [100, 32] @ [32, 10] run at .15 of the peak, and no operation takes more than a tenth.
 
 Takes about 8 minutes on 2 cores.
 """
