@@ -199,13 +199,8 @@ class Result:
         lines = [f"chosen    trial {self.best.trial_id}: {config}"]
         if self.estimate is not None:
             e = self.estimate
-            examples = f"{e.examples} {'held-out' if e.held_out else 'validation'} examples"
-            if abs(e.correction) >= 5e-5:  # what four digits show
-                examples += f", corrected by {-e.correction:+.4f} since the search has used them"
-            lines.append(
-                f"estimate  {self.metric} {e.mean:.4f}, 95% interval {e.low:.4f} to {e.high:.4f} "
-                f"({e.replicates} fresh replicates, {examples}; {e.n_tried} trials tried)"
-            )
+            interval = f"95% interval {e.low:.4f} to {e.high:.4f}"
+            lines.append(f"estimate  {self.metric} {e.mean:.4f}, {interval} ({e.basis})")
         elif not self.finalists:
             lines.append("estimate  none: no finals were run, so nothing corrects the choice")
         lines.append(

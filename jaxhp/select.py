@@ -77,6 +77,14 @@ class Estimate(NamedTuple):
     held_out: bool  # whether the search has not used these examples
     correction: float = 0.0  # what was taken off for the luck of examples that the search has used
 
+    @property
+    def basis(self) -> str:
+        """What it rests on, in words."""
+        examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
+        if abs(self.correction) >= 5e-5:  # what four digits show
+            examples += f", corrected by {-self.correction:+.4f} since the search has used them"
+        return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
+
 
 class Finalist(NamedTuple):
     """What the finals found of one trial.

@@ -40,13 +40,7 @@ def _estimate(run: Recorded) -> Markup:
         why = "every candidate diverged on a fresh replicate" if result.finalists else "no finals were run"
         return joined(element("p", element("b", "No estimate: "), f"{why}, so nothing corrects the choice."), others)
     interval = element("span", f" {score(e.low)} to {score(e.high)}", class_="interval-text")
-    examples = f"{e.examples:,} {'held-out' if e.held_out else 'validation'} examples"
-    if abs(e.correction) >= 5e-5:  # what four digits show
-        examples += f" (corrected by {-e.correction:+.4f} since the search has used them)"
-    basis = (
-        f"95% interval over seeds and examples, from {e.replicates} fresh replicates and {examples}; "
-        f"{e.n_tried:,} trials tried."
-    )
+    basis = f"95% interval over seeds and examples, from {e.basis}."
     return joined(
         element("p", f"Estimate of {result.metric}", class_="soft"),
         element("p", score(e.mean), interval, class_="big"),

@@ -76,7 +76,7 @@ def test_it_tells_the_choice_what_it_is_worth_and_what_is_biased(run, page):
     e = result.estimate
     assert e is not None
     assert f"{e.mean:.4f} {e.low:.4f} to {e.high:.4f}" in text
-    assert f"from 4 fresh replicates and 100 validation examples; {e.n_tried} trials tried" in text
+    assert f"from 4 fresh replicates, 100 validation examples; {e.n_tried} trials tried" in text
     assert (
         f"Raw best {result.raw_best.score:.4f} (trial {result.raw_best.trial_id}): the best score seen, biased" in text
     )
