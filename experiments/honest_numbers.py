@@ -68,11 +68,13 @@ import jax
 import numpy as np
 
 import jaxhp as hp
+from jaxhp.budgets import at_full_budget, latest
 from jaxhp.intervals import crossed_mean
+from jaxhp.ranking import rank
 from jaxhp.sealed import retrained
 from jaxhp.select import Choice, Played, contest, neighbourhoods
 from jaxhp.store.files import read_json
-from jaxhp.types import Trial
+from jaxhp.types import Rung, Trial
 
 
 class Run(NamedTuple):
@@ -92,7 +94,7 @@ class Run(NamedTuple):
 
 
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-6, 1e-1))
-EXAMPLES = 100
+EXAMPLES, EPOCHS, SEARCHES = 100, 27, 1000  # of the simulation
 
 
 class World:
@@ -112,10 +114,15 @@ class World:
             "plateau": -20 * np.maximum(0, distance - 0.05),
         }[quality]
         self.holdout = holdout
+        self.of_a_score = np.sqrt(0.3**2 + 0.7**2 + (3**2 + fit**2 + 6**2) / EXAMPLES)
         n = EXAMPLES + holdout
         self.hard, self.suits = 3 * self.rng.normal(size=n), fit * self.rng.normal(size=(trials, n))
         self.shared = 0.3 * self.rng.normal(size=1000)
-        self.scores = np.asarray([self.outcomes(i, 999)[:EXAMPLES].mean() for i in range(trials)])
+        self.rungs, self.trials = self.search()
+
+    def search(self) -> tuple[tuple[Rung, ...], list[Trial]]:
+        scores = [float(self.outcomes(i, 999)[:EXAMPLES].mean()) for i in range(len(self.truth))]
+        return (Rung(len(scores), 1),), [Trial(i, {}, epochs=1, score=score) for i, score in enumerate(scores)]
 
     def outcomes(self, config: int, replicate: int) -> np.ndarray:
         """f64[n], of one network."""
@@ -123,54 +130,89 @@ class World:
         return self.truth[config] + self.shared[replicate] + self.hard + self.suits[config] + own
 
     def finals(self, finals: hp.Finals) -> Choice:
-        order = np.argsort(-self.scores)
-        trials = [Trial(int(i), {}, score=float(self.scores[i])) for i in order[: finals.top]]
+        ranked = rank(self.trials, "max")
+        best, scores = ranked[: finals.top], at_full_budget(ranked, "score", self.rungs)
 
         def play(who, replicates) -> Played:
-            found = np.stack([[self.outcomes(trials[p].trial_id, r) for r in replicates] for p in who])
+            found = np.stack([[self.outcomes(best[p].trial_id, r) for r in replicates] for p in who])
             return Played(found[:, :, :EXAMPLES], found[:, :, EXAMPLES:] if self.holdout else None)
 
-        near = neighbourhoods(self.unit, self.scores, [t.trial_id for t in trials], "max")
-        around = {t.trial_id: float(value) for t, value in zip(trials, near, strict=True)}
-        return contest(trials, around, finals, play, mode="max", scores=self.scores[order])
+        unit = self.unit[[t.trial_id for t in ranked]]
+        near = neighbourhoods(unit, latest(scores)[0], range(len(best)), "max")
+        around = {t.trial_id: float(value) for t, value in zip(best, near, strict=True)}
+        return contest(best, around, finals, play, mode="max", scores=scores)
 
 
-def simulated(seeds: range, quality: str, trials: int, finals: hp.Finals, fit: float, holdout: int) -> list[float]:
+class GivenUp(World):
+    """The same where a strategy gives configs up early. Some learn more slowly than others; the luck of examples is the
+    same at every budget, and half of the seeds' at one budget is that at the one before."""
+
+    def __init__(self, quality: str, strategy: hp.Halving, seed: int):
+        self.strategy, self.seed = strategy, seed
+        super().__init__(quality, sum(rung.trials for rung in strategy.schedule(EPOCHS)), seed, fit=6.0, holdout=0)
+
+    def search(self) -> tuple[tuple[Rung, ...], list[Trial]]:
+        rungs, n = self.strategy.schedule(EPOCHS), len(self.truth)
+        state = self.strategy.init(jax.random.key(self.seed), 2, EPOCHS)
+        slow, own = 3 + 3 * np.abs(self.rng.normal(size=n)), self.rng.normal(size=n)
+        curves, begun = np.full((n, EPOCHS), np.nan), np.full(n, -1)
+        slots, epochs = np.zeros(0, int), np.zeros(n, int)
+        for number, rung in enumerate(rungs):
+            proposal, state = self.strategy.ask(state)
+            parent = np.asarray(proposal.parent)
+            fresh = np.flatnonzero(begun < 0)[: int(np.sum(parent < 0))]
+            before, slots = slots, np.empty(len(parent), int)
+            slots[parent >= 0], slots[parent < 0] = before[parent[parent >= 0]], fresh
+            begun[fresh] = number
+            own = (own + self.rng.normal(size=n)) / 2**0.5
+            learnt = self.truth - slow * (1 / rung.epochs - 1 / EPOCHS) ** 0.5 + self.shared[999] + self.hard.mean()
+            scores = learnt + self.suits.mean(1) + (0.7**2 + 6**2 / EXAMPLES) ** 0.5 * own
+            curves[slots, rung.epochs - 1], epochs[slots] = scores[slots], rung.epochs
+            state = self.strategy.tell(state, proposal, scores[slots].astype(np.float32))
+        curve = [{"valid_score": row[:end]} for row, end in zip(curves, epochs, strict=True)]
+        return rungs, [
+            Trial(i, {}, int(begun[i]), epochs=int(epochs[i]), score=float(curves[i, epochs[i] - 1]), curve=curve[i])
+            for i in np.flatnonzero(epochs).tolist()
+        ]
+
+
+def simulated(world: Callable[..., World], quality: str, seeds: range, finals: hp.Finals) -> list[float]:
     """What one line of the table says: of searches in worlds of these seeds."""
     raw, error, covers, gain = [], [], [], []
     for seed in seeds:
-        world = World(quality, trials, seed, fit=fit, holdout=holdout)
-        choice = world.finals(finals)
-        best, estimate = int(np.argmax(world.scores)), choice.estimate
+        here = world(quality=quality, seed=seed)
+        choice, best = here.finals(finals), rank(here.trials, "max")[0]
+        estimate, truth, of_best = choice.estimate, here.truth[choice.trial_id], here.truth[best.trial_id]
         assert estimate is not None
-        truth = world.truth[choice.trial_id]
-        raw.append(world.scores[best] - world.truth[best])
+        raw.append((best.score - of_best) / here.of_a_score)
         error.append(estimate.mean - truth)
         covers.append(estimate.low <= truth <= estimate.high)
-        gain.append(truth - world.truth[best])
-    of_a_score = np.sqrt(0.3**2 + 0.7**2 + (3**2 + fit**2 + 6**2) / EXAMPLES)
-    return [
-        float(f) for f in (np.mean(raw) / of_a_score, np.mean(error) / np.std(error), np.mean(covers), np.mean(gain))
-    ]
+        gain.append(truth - of_best)
+    return [float(f) for f in (np.mean(raw), np.mean(error) / np.std(error), np.mean(covers), np.mean(gain))]
 
 
 def simulation(run: Run) -> None:
-    searches, line = 20 if run.smoke else 600, 0
+    sizes = (64, 256, 1024)
+    worlds: dict[str, dict[str, Callable[..., World]]] = {
+        noise: {str(n): partial(World, trials=n, fit=fit, holdout=holdout) for n in sizes}
+        for noise, fit, holdout in (("seeds", 0.0, 0), ("holdout", 6.0, EXAMPLES), ("no holdout", 6.0, 0))
+    }
+    strategies = {"81": hp.Halving(81), "243": hp.Halving(243), "Hyperband 81": hp.Hyperband(81)}
+    worlds["given up early"] = {n: partial(GivenUp, strategy=strategy) for n, strategy in strategies.items()}
+    searches, line = 20 if run.smoke else SEARCHES, 0
     print(f"{searches} searches a line; biases in standard errors of what is biased")
-    print("noise            finals  quality     N  raw best  estimate  95% covers  chosen - raw best, true quality")
-    for noise, fit, holdout in (("seeds", 0.0, 0), ("holdout", 6.0, EXAMPLES), ("no holdout", 6.0, 0)):
-        for finals in (hp.Finals(8, 16), hp.Finals(8, 4)):
-            lines = []
-            for quality in ("equal", "normal", "plateau"):
-                for trials in (64, 256, 1024):
-                    name = f"{noise:16s} 8 x {finals.replicates:2d}  {quality:8s}{trials:5d}"
-                    seeds = range(line * searches, (line + 1) * searches)
-                    found = run.once(name, partial(simulated, seeds, quality, trials, finals, fit, holdout))
-                    print("{}  {:8.2f}  {:+8.3f}  {:10.3f}  {:+8.3f}".format(name, *found), flush=True)
-                    lines.append(found)
-                    line += 1
-            mean = np.mean(lines, axis=0)
-            print(f"{'':24s}mean of the lines  {mean[0]:8.2f}  {mean[1]:+8.3f}  {mean[2]:10.3f}  {mean[3]:+8.3f}")
+    print("noise            finals  quality             N  raw best  estimate  95% covers  chosen - raw best, truly")
+    for (noise, sized), finals in itertools.product(worlds.items(), (hp.Finals(8, 16), hp.Finals(8, 4))):
+        lines = []
+        for quality, (size, world) in itertools.product(("equal", "normal", "plateau"), sized.items()):
+            name = f"{noise:16s} 8 x {finals.replicates:2d}  {quality:8s}{size:>13s}"
+            seeds = range(line * SEARCHES, line * SEARCHES + searches)
+            found = run.once(name, partial(simulated, world, quality, seeds, finals))
+            print("{}  {:8.2f}  {:+8.3f}  {:10.3f}  {:+8.3f}".format(name, *found), flush=True)
+            lines.append(found)
+            line += 1
+        mean = np.mean(lines, axis=0)
+        print(f"{'':32s}mean of the lines  {mean[0]:8.2f}  {mean[1]:+8.3f}  {mean[2]:10.3f}  {mean[3]:+8.3f}")
 
 
 def drawn(seed: int) -> tuple[hp.Task, Any]:

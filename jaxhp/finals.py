@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxhp.budgets import at_full_budget, latest
 from jaxhp.definition import Definition
 from jaxhp.display import Display
 from jaxhp.durable import Durable
 from jaxhp.ranking import rank
-from jaxhp.select import Finals, Played, at_full_budget, contest, neighbourhoods, survivors
+from jaxhp.select import Finals, Played, contest, neighbourhoods, survivors
 from jaxhp.store import Ledger
 from jaxhp.training import Outcome, Progress, Rows
 from jaxhp.types import Trial
@@ -32,8 +33,8 @@ def run_finals(
         ledger.event("warning", text="no finals: every trial diverged")
         return
     unit = np.stack([search.space.unit(t.config) for t in ranked])
-    scores = at_full_budget(ranked, search.task.metric)
-    near = neighbourhoods(unit, scores, range(len(finalists)), mode)
+    scores = at_full_budget(ranked, search.task.metric, search.rungs)
+    near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), mode)
     fresh: dict[int, list[np.ndarray]] = {t.trial_id: [] for t in finalists}
 
     def play(who: Sequence[int], replicates: range) -> Played:

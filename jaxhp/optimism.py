@@ -11,10 +11,12 @@ and Zhang, arXiv:1811.04121).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp.budgets import latest, replayed
 from jaxhp.intervals import components
 
 _ADDED = 0.4  # standard deviations of luck added: less is noisier, more chooses worse than the search did
@@ -62,52 +64,54 @@ def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1, f
 
 
 def optimism(
-    scores: np.ndarray, finalists: np.ndarray, means: np.ndarray, near: np.ndarray, slack: float, of: Luck
+    scores: np.ndarray, means: np.ndarray, near: np.ndarray, slack: float, of: Luck, seed: Sequence[int] = (0,)
 ) -> Optimism:
     """Searches and finals with a little more luck, over and over.
 
-    What a trial that only then becomes a finalist would show there is drawn as for one more like the finalists: its
-    mean from the normal distribution around what its score predicts, its `near` at any place among theirs.
+    Luck is the same at every budget. What a trial would show that only then goes on, or becomes a finalist, is drawn
+    as for one more like the others there: its score from the normal distribution around the one before, its mean from
+    that around what its score predicts, its `near` at any place among theirs.
 
     Args:
-      scores: f64[N], of the search's trials, higher is better; NaN for those that diverged.
-      finalists: i64[P], which of them were finalists.
-      means: f64[P], theirs in the finals; NaN for one that diverged there.
+      scores: f64[N, B], of the search's trials after each budget, see `jaxhp.budgets`; the P finalists first. Higher is
+        better.
+      means: f64[P], the finalists' in the finals; NaN for one that diverged there.
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
       of: the luck of these trials.
+      seed: of what is drawn. One that differs from search to search keeps their errors apart.
     """
-    count, size = len(finalists), float(np.sqrt(of.lasting))
+    count, size = len(means), float(np.sqrt(of.lasting))
     if size == 0:
         return Optimism(0.0, 0.0)
-    scores = np.where(np.isfinite(scores), scores, -np.inf)
-    order = np.argsort(-scores, kind="stable")
-    final = np.isin(order, finalists)
-    competing = final | (np.arange(len(order)) < _COMPETE)
-    score, own = scores[order[competing]], np.flatnonzero(final[competing])
-    by_score = np.argsort(-scores[finalists], kind="stable")
-    rest, place = means[by_score], np.argsort(np.argsort(near[by_score])) + 1.0
 
     # The score predicts the mean with this slope, up to a rest. Both are shrunk, so that with more luck the scores, the
     # means, and what they have in common vary as before.
-    spread, more = max(_variance(scores), of.passing + of.lasting), _ADDED**2 * of.lasting
+    score, reached = latest(scores)
+    spread, more = max(_variance(score), of.passing + of.lasting), _ADDED**2 * of.lasting
     slope, shrunk = (1.0 - of.passing / total for total in (spread, spread - more))
-    rest, unexplained = rest - slope * score[own], slope * of.passing + of.fresh
-    score = score * np.sqrt(1.0 - more / spread)
+    rest, unexplained = means - slope * score[:count], slope * of.passing + of.fresh
     left = max(unexplained - more * (1.0 - slope) * (1.0 - shrunk), 0.0)
     rest = rest * np.sqrt(left / unexplained) if unexplained else rest
+    scores = scores * np.sqrt(1.0 - more / spread)
 
-    rng = np.random.default_rng(0)
-    added = rng.normal(size=(_DRAWS // 2, len(score))) * size
+    order = np.lexsort((-score, -reached))[: int(np.sum(reached >= 0))]
+    competing = order[(order < count) | (np.arange(len(order)) < _COMPETE)]
+    rng = np.random.default_rng(seed)
+    added = rng.normal(size=(_DRAWS // 2, len(competing))) * size
     added = np.concatenate([added, -added])
-    top = np.argpartition(-score - _ADDED * added, count - 1, axis=1)[:, :count]
-    finalist = np.full(len(score), -1)
-    finalist[own] = np.arange(count)
-    finalist, entered = finalist[top], finalist[top] < 0
+    score, level = replayed(scores, competing, _ADDED * added, rng)
+    apart = np.ptp(score + _ADDED * added) + 1.0  # a trial that went on stands before all that did not
+    top = np.argpartition(-score - _ADDED * added - apart * level, count - 1, axis=1)[:, :count]
+    finalist = np.minimum(competing[top], count)
+    entered = finalist == count
     like = rng.normal(size=top.shape) + rng.normal(size=(_DRAWS, 1)) / np.sqrt(count)  # around a mean of so many
     healthy = np.isfinite(rest)
-    rest = np.where(entered, rest[healthy].mean() + np.sqrt(left) * like, np.where(healthy, rest, -np.inf)[finalist])
-    shown = rest + shrunk * score[top] + _ADDED * np.take_along_axis(added, top, 1)
-    place = np.where(entered, rng.uniform(0, count + 1, top.shape), place[finalist])
+    rest = np.append(np.where(healthy, rest, -np.inf), rest[healthy].mean())[finalist]
+    rest = np.where(entered, rest + np.sqrt(left) * like, rest)
+    score = np.where(entered, np.take_along_axis(score, top, 1), latest(scores)[0][competing][top])
+    shown = rest + shrunk * score + _ADDED * np.take_along_axis(added, top, 1)
+    place = np.append(np.argsort(np.argsort(near)) + 1.0, 0.0)[finalist]
+    place = np.where(entered, rng.uniform(0, count + 1, top.shape), place)
     candidate = shown >= shown.max(1, keepdims=True) - slack
     chosen = top[np.arange(_DRAWS), np.where(candidate, place, -1.0).argmax(1)]
     known = np.unique(chosen)
@@ -119,7 +123,7 @@ def optimism(
 
 
 def _variance(scores: np.ndarray) -> float:
-    """Of the normal distribution whose top is spread as that of f64[N] scores."""
+    """Of the normal distribution whose top is spread as that of f64[N] scores; NaN is the worst."""
     from scipy.special import ndtri  # slow to import, see `intervals`
 
     n = len(scores)

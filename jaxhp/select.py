@@ -10,7 +10,6 @@ the same seed for every trial.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,8 +34,8 @@ class Finals:
         rounded up to whole rounds of the folds, three at least.
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
         estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
-        for that. The correction is right on average where the luck of examples is about normal and all trials are
-        trained to the full budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
+        for that. The correction is right on average where the luck of examples is about normal, and the same at every
+        budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
     """
 
     top: int = 8
@@ -157,7 +156,7 @@ def contest(
       trials: the finalists, best first.
       neighbourhood: see `Finalist`, for each trial id.
       play: see `Play`.
-      scores: f[N] of all trials of the search, the finalists first; NaN for those that diverged.
+      scores: f[N, B] of all trials of the search, the finalists first, see `jaxhp.budgets`.
       fold: i32[n], see `crossed_mean`; None without folds.
     """
     sign = 1.0 if mode == "max" else -1.0
@@ -206,11 +205,11 @@ def contest(
             seeds = max(1, len(trials[0].replicate_scores) // folds)
             taken = optimism(
                 sign * np.asarray(scores, np.float64),
-                np.arange(len(trials)),
                 np.asarray([sign * means.get(p, np.nan) for p in range(len(trials))]),
                 np.asarray([sign * neighbourhood[trial.trial_id] for trial in trials]),
                 float(np.median([mean.stderr for mean in paired.values() if mean.stderr > 0] or [0.0])),
                 luck(np.stack([seen[p][0] for p in means]), fold, seeds, fresh=done // folds),
+                seed=sorted(trial.trial_id for trial in trials),
             )
             found = found.less(sign * taken.mean, taken.variance)
         estimate = Estimate(
@@ -265,21 +264,6 @@ def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mo
         distance[row] = np.inf
         found.append(values[np.argsort(distance, kind="stable")[:count]].mean())
     return np.asarray(found)
-
-
-def at_full_budget(trials: Sequence[Trial], metric: str) -> np.ndarray:
-    """f64[N], the trials' scores, with what the others gained from there on for those that were given up early.
-
-    Budgets are compared one step at a time, each by the mean curve of the trials that went on; NaN if one diverged.
-    """
-    epochs = np.asarray([trial.epochs for trial in trials])
-    scores = np.asarray([np.nan if trial.diverged_at else trial.score for trial in trials], np.float64)
-    budgets = np.unique(epochs[np.isfinite(scores)])
-    for before, after in itertools.pairwise(budgets):
-        went_on = [t.curve[f"valid_{metric}"] for t in trials if t.epochs >= after and not t.diverged_at]
-        gains = [float(curve[after - 1]) - float(curve[before - 1]) for curve in went_on]
-        scores[epochs <= before] += np.mean(gains)
-    return scores
 
 
 def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:

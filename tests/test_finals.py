@@ -3,19 +3,21 @@ import pytest
 from small_search import shared
 
 import jaxhp as hp
+from jaxhp.budgets import at_full_budget, latest
 from jaxhp.population import Population
 from jaxhp.result import Result
-from jaxhp.select import at_full_budget, neighbourhoods
+from jaxhp.select import neighbourhoods
 from jaxhp.store import Ledger
 
 FINALS = hp.Finals(4, 8)
 
 
 def test_finalists_are_judged_by_neighbours_after_the_same_budget():
-    result = shared("halving", finals=FINALS).run(quiet=True)
+    search = shared("halving", finals=FINALS)
+    result = search.run(quiet=True)
     assert len({trial.epochs for trial in result.trials}) == 3
     unit = np.stack([result.space.unit(trial.config) for trial in result.trials])
-    scores = at_full_budget(result.trials, "error")
+    scores, _ = latest(at_full_budget(result.trials, "error", search.rungs))
     near = dict(zip((t.trial_id for t in result.trials), neighbourhoods(unit, scores, range(9), "min"), strict=True))
     assert [f.neighbourhood for f in result.finalists] == [near[f.trial_id] for f in result.finalists]
 

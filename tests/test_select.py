@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.select import Choice, Finals, Played, at_full_budget, contest, default_finals, neighbourhoods
+from jaxhp.select import Choice, Finals, Played, contest, default_finals, neighbourhoods
 from jaxhp.types import Trial
 
 N = 40
@@ -41,7 +41,9 @@ def run(outcome, count=4, finals=None, mode="max", near=None, held_out=None, fol
     stage = Stage(outcome, held_out)
     trials = finalists(count)
     near = near or {t.trial_id: 0.0 for t in trials}
-    choice = contest(trials, near, finals or Finals(count, 8), stage, mode=mode, scores=scores_of(trials), fold=fold)
+    choice = contest(
+        trials, near, finals or Finals(count, 8), stage, mode=mode, scores=scores_of(trials)[:, None], fold=fold
+    )
     return choice, stage
 
 
@@ -136,7 +138,12 @@ class Drawn:
         stage = Stage(lambda p, r: sign * self.outcomes[trials[p].trial_id - 10, r])
         near = {i: sign * value for i, value in self.near.items()}
         return contest(
-            trials, near, Finals(5, 8), stage, mode="max" if sign > 0 else "min", scores=sign * scores_of(trials)
+            trials,
+            near,
+            Finals(5, 8),
+            stage,
+            mode="max" if sign > 0 else "min",
+            scores=sign * scores_of(trials)[:, None],
         )
 
 
@@ -243,24 +250,6 @@ def test_bad_finals(arguments, message):
         Finals(**arguments)
 
 
-def trained(trial_id, *curve, diverged_at=0):
-    score = float("nan") if diverged_at else curve[-1]
-    values = {"valid_error": np.asarray(curve, np.float32)}
-    return Trial(trial_id, {}, epochs=len(curve), score=score, curve=values, diverged_at=diverged_at)
-
-
-def test_trials_that_were_given_up_are_compared_as_if_they_had_gone_on():
-    trials = [
-        trained(0, 9, 8, 6, 2),
-        trained(1, 9, 7, 5, 3),
-        trained(2, 9, 6, 7),  # from here on the others gained 3
-        trained(3, 12),  # to epoch 3 those that went on gained 3 on average, and 3 more from there on
-        trained(4, 1, float("nan"), diverged_at=2),
-    ]
-    np.testing.assert_allclose(at_full_budget(trials, "error"), [2, 3, 4, 6, np.nan])
-    assert at_full_budget(trials[:2], "error").tolist() == [2, 3]
-
-
 def test_neighbourhoods():
     unit = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
     scores = np.where(np.arange(11) < 5, 1.0, 0.0)
@@ -283,7 +272,7 @@ def test_of_equal_trials_the_estimate_is_unbiased(replicates):
             return Played(rng.normal(size=(*shape, 1)) * 0.8 + rng.normal(size=(*shape, N)) * 0.6 * N**0.5, None)
 
         near = dict(enumerate(rng.normal(size=8)))
-        found = contest(trials, near, Finals(8, replicates), play, mode="max", scores=scores).estimate
+        found = contest(trials, near, Finals(8, replicates), play, mode="max", scores=scores[:, None]).estimate
         errors.append(found.mean)
         hits.append(found.low <= 0 <= found.high)
         raw.append(scores[0])
@@ -306,7 +295,7 @@ def test_with_a_holdout_the_estimate_is_unbiased_where_examples_suit_some_config
             return Played(found[:, :, :N], found[:, :, N:])
 
         near = {t.trial_id: float(value) for t, value in zip(trials, rng.normal(size=8), strict=True)}
-        found = contest(trials, near, Finals(8, 8), play, mode="max", scores=np.sort(score)[::-1]).estimate
+        found = contest(trials, near, Finals(8, 8), play, mode="max", scores=np.sort(score)[::-1, None]).estimate
         assert found.held_out
         errors.append(found.mean)
         hits.append(found.low <= 0 <= found.high)
