@@ -2,24 +2,27 @@
 
     python experiments/honest_numbers.py [simulation | noise | mnist | paired | folds | grid] [--seeds N] [--smoke]
 
-On 2 cores that others used too, 40 minutes in all; `--keep FOLDER` lets a run go on where an earlier one was cut off.
+On 2 cores about two hours in all, most of it for `simulation`; `--keep FOLDER` lets a run go on where an earlier one
+was cut off.
 Networks are 784-50-10 on 400 images, with 100 images for validation, trained for 15 epochs.
 
-simulation   600 searches with a known truth for each of 54 settings: N = 64, 256 or 1024 configs that are equally good,
-             of normal quality, or good in a part of the space. Means over these nine, biases in standard errors of the
-             number that is biased (chance alone makes 0.04 of a line's):
-                                              raw best   estimate (largest)   95% interval covers (lines)
-               noise of seeds,  16 replicates   2.14     -0.029   -0.067      0.947   0.937 to 0.960
-                                 4              2.13     -0.047   -0.133      0.959   0.947 to 0.967
-               and of examples, 16              2.25     +0.086   +0.148      0.945   0.932 to 0.955
-                                 4              2.26     +0.041   +0.133      0.949   0.935 to 0.972
-                  half held out 16              2.26     +0.001   -0.084      0.953   0.943 to 0.963
-                                 4              2.26     -0.003   +0.083      0.949   0.940 to 0.960
-             Of equal configs, N = 64, 256, 1024, noise of seeds, 16 replicates: raw best 2.11, 2.58, 2.97; estimate
-             -0.053, -0.016, -0.054; covers 0.953, 0.937, 0.958. With noise of examples each example suits some configs
-             much better than others (as strongly as all other noise of an example), and the search has chosen by it:
-             fresh seeds alone leave +1.315 (16 replicates; 0.802 covered) and +0.914 (4), which `jaxhp.optimism` takes
-             off, all but the rest above. It is largest where 1,024 equal configs compete.
+simulation   1,000 searches with a known truth for each of 72 settings: N = 64, 256 or 1024 configs that are equally
+             good, of normal quality, or good in a part of the space; or Halving(81), Halving(243) and Hyperband(81).
+             Means over these nine, biases in standard errors of the number that is biased. The figures are of the first
+             so many searches; chance alone makes 0.04 of a line of 600, 0.10 of one of 100.
+                                        searches   raw best   estimate (largest)   95% interval covers (lines)
+               noise of seeds,  16       600         2.13     -0.014   -0.074      0.949   0.932 to 0.968
+                  replicates;    4       400         2.14     -0.045   -0.121      0.957   0.945 to 0.975
+               and of examples, 16       600         2.24     +0.004   +0.083      0.950   0.937 to 0.962
+                                 4       600         2.26     -0.026   -0.064      0.953   0.940 to 0.960
+                  half held out 16       400         2.27     -0.008   -0.116      0.956   0.938 to 0.973
+                                 4       400         2.25     -0.011   -0.101      0.954   0.938 to 0.970
+                  given up early 16      200         1.92     -0.002   -0.121      0.949   0.910 to 0.975
+                                 4       100         1.95     -0.013   -0.126      0.959   0.925 to 0.980
+             With noise of examples each example suits some configs much better than others (as strongly as all other
+             noise of an example), and the search has chosen by it: fresh seeds alone leave +1.305 (16 replicates) and
+             +0.891 (4), where configs are given up early +1.172 and +0.802, which `jaxhp.optimism` takes off. Where only
+             seeds are noisy it takes off the little that looks like it by chance, 0.02.
 noise        configs that are as good as equal, on MNIST: their networks differ by seed (8, 7 and 4 searches).
                  N   raw best - accuracy   estimate - accuracy    on the 4,500 images that the search did not have
                 64    +0.048 +- 0.010        +0.004 +- 0.011
@@ -28,19 +31,18 @@ noise        configs that are as good as equal, on MNIST: their networks differ 
 mnist        256 configs, 20 seeds, each with 500 of the sample's 5,000 training images (400 and 100). Fresh images are
              the 4,500 others; the test images (written by other people) are harder. Networks are trained anew, 8 seeds.
                                             all validation data      half held out
-               raw best                      0.8880 +- 0.0066       0.8990 +- 0.0059
-               estimate                      0.8604 +- 0.0069       0.8585 +- 0.0110
-               fresh images: chosen          0.8569 +- 0.0018       0.8568 +- 0.0022
-                 raw best's config           0.8548 +- 0.0025       0.8372 +- 0.0132
-               test images: chosen           0.8237 +- 0.0031       0.8234 +- 0.0036
-                 raw best's config           0.8227 +- 0.0042       0.8049 +- 0.0134
-               raw best - fresh accuracy    +0.0332 +- 0.0070      +0.0618 +- 0.0160
-               estimate - fresh accuracy    +0.0035 +- 0.0071      +0.0017 +- 0.0106
-               chosen - raw best, fresh     +0.0021 +- 0.0020      +0.0196 +- 0.0131
-               interval covers fresh             19 of 20               18 of 20
-             So real configs suit examples far less differently than the simulation has it. `noise` and `mnist` were
-             measured before estimates were corrected for it; on the first seven seeds here the correction is 0.0024 on
-             average, 0.0119 at most.
+               raw best                      0.8885 +- 0.0066       0.8990 +- 0.0059
+               estimate                      0.8571 +- 0.0066       0.8588 +- 0.0110
+               fresh images: chosen          0.8573 +- 0.0018       0.8572 +- 0.0021
+                 raw best's config           0.8515 +- 0.0047       0.8483 +- 0.0055
+               test images: chosen           0.8239 +- 0.0032       0.8237 +- 0.0035
+                 raw best's config           0.8192 +- 0.0059       0.8157 +- 0.0062
+               raw best - fresh accuracy    +0.0370 +- 0.0081      +0.0507 +- 0.0092
+               estimate - fresh accuracy    -0.0002 +- 0.0066      +0.0016 +- 0.0106
+               chosen - raw best, fresh     +0.0059 +- 0.0041      +0.0088 +- 0.0044
+               chosen - raw best, test      +0.0046 +- 0.0043      +0.0079 +- 0.0045
+               interval covers fresh             20 of 20               18 of 20
+             `noise` was measured before estimates were corrected for the luck of examples.
 paired       8 finalists of 64 configs, 32 seeds each, 4 searches. The variance of the difference of two is
                0.89, 1.62, 2.36, 0.41 times as large without shared seeds (geometric mean 1.09): so many replicates;
                52, 35, 123, 20 times (46) without shared seeds and shared validation examples.
