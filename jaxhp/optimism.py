@@ -68,9 +68,11 @@ def optimism(
 ) -> Optimism:
     """Searches and finals with a little more luck, over and over.
 
-    Luck is the same at every budget. What a trial would show that only then goes on, or becomes a finalist, is drawn
-    as for one more like the others there: its score from the normal distribution around the one before, its mean from
-    that around what its score predicts, its `near` at any place among theirs.
+    What a trial would show that only then goes on, or becomes a finalist, is drawn as for one more like the others
+    there: its score from the normal distribution around the one before, its mean from that around what its score
+    predicts, its `near` at any place among theirs. Luck is taken to be the same at every budget, and a score to tell of
+    the next one all that those before it tell. Where seeds deal each network new luck at each budget, that takes off
+    about a fifth too much.
 
     Args:
       scores: f64[N, B], of the search's trials after each budget, see `jaxhp.budgets`; the P finalists first. Higher is
