@@ -9,7 +9,7 @@ Networks are 784-50-10 on 400 images, with 100 images for validation, trained fo
 simulation   1,000 searches with a known truth for each of 72 settings: N = 64, 256 or 1024 configs that are equally
              good, of normal quality, or good in a part of the space; or Halving(81), Halving(243) and Hyperband(81).
              Means over these nine, biases in standard errors of the number that is biased. The figures are of the first
-             so many searches; chance alone makes 0.04 of a line of 600, 0.10 of one of 100.
+             so many searches; chance alone makes 0.04 of a line of 600, 0.06 of one of 300.
                                         searches   raw best   estimate (largest)   95% interval covers (lines)
                noise of seeds,  16       600         2.13     -0.014   -0.074      0.949   0.932 to 0.968
                   replicates;    4       400         2.14     -0.045   -0.121      0.957   0.945 to 0.975
@@ -17,11 +17,11 @@ simulation   1,000 searches with a known truth for each of 72 settings: N = 64, 
                                  4       600         2.26     -0.026   -0.064      0.953   0.940 to 0.960
                   half held out 16       400         2.27     -0.008   -0.116      0.956   0.938 to 0.973
                                  4       400         2.25     -0.011   -0.101      0.954   0.938 to 0.970
-                  given up early 16      200         1.92     -0.002   -0.121      0.949   0.910 to 0.975
-                                 4       100         1.95     -0.013   -0.126      0.959   0.925 to 0.980
+                  given up early 16      300         1.92     -0.005   -0.094      0.949   0.932 to 0.960
+                                 4       300         1.95     -0.035   -0.100      0.952   0.930 to 0.973
              With noise of examples each example suits some configs much better than others (as strongly as all other
              noise of an example), and the search has chosen by it: fresh seeds alone leave +1.305 (16 replicates) and
-             +0.891 (4), where configs are given up early +1.172 and +0.802, which `jaxhp.optimism` takes off. Where
+             +0.891 (4), where configs are given up early +1.169 and +0.771, which `jaxhp.optimism` takes off. Where
              only seeds are noisy it takes off the little that looks like it by chance, 0.02.
 noise        configs that are as good as equal, on MNIST: their networks differ by seed (8, 7 and 4 searches).
                  N   raw best - accuracy   estimate - accuracy    on the 4,500 images that the search did not have
