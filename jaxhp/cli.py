@@ -163,7 +163,3 @@ def _test(options: argparse.Namespace) -> None:
 def _digest(options: argparse.Namespace) -> None:
     with Ledger(options.dir) as ledger:
         print(ledger.digest())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

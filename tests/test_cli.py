@@ -162,7 +162,7 @@ def test_an_error_in_the_file_names_its_line(tmp_path, capsys):
 def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
     """A real process, a real SIGTERM, and the command that it names."""
     directory = tmp_path / "run"
-    command = [sys.executable, "-m", "jaxhp.cli", "run", f"{file}:long", "--dir", str(directory)]
+    command = [sys.executable, "-m", "jaxhp", "run", f"{file}:long", "--dir", str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
         if (directory / "manifest.json").exists():  # the ledger is whole by then

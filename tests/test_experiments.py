@@ -27,7 +27,7 @@ def test_its_docstring_holds_the_command(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_its_small_version_runs(file, tmp_path):
     is_search = re.search(r"^search = ", file.read_text(), re.M)
-    command = ["-m", "jaxhp.cli", "run", str(file), "--dir", str(tmp_path / "run")] if is_search else [str(file)]
+    command = ["-m", "jaxhp", "run", str(file), "--dir", str(tmp_path / "run")] if is_search else [str(file)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, *command, "--smoke"], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -30,26 +30,26 @@ def gradients(params: list[dict[str, np.ndarray]], x: np.ndarray, label: np.ndar
     """Backpropagation through affine and ReLU layers, and softmax with cross-entropy, written out."""
     inputs = [x]
     for layer in params[:-1]:
-        inputs.append(np.maximum(inputs[-1] @ layer["w"] + layer["b"], 0))
-    scores = inputs[-1] @ params[-1]["w"] + params[-1]["b"]
+        inputs.append(np.maximum(inputs[-1] @ layer["w"].T + layer["b"], 0))
+    scores = inputs[-1] @ params[-1]["w"].T + params[-1]["b"]
     p = np.exp(scores - scores.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     delta = (p - np.eye(p.shape[1])[label]) / len(x)
     found = []
     for layer, h in zip(params[::-1], inputs[::-1], strict=True):
-        found.append({"w": h.T @ delta, "b": delta.sum(0)})
-        delta = (delta @ layer["w"].T) * (h > 0)
+        found.append({"w": delta.T @ h, "b": delta.sum(0)})
+        delta = (delta @ layer["w"]) * (h > 0)
     return found[::-1]
 
 
-def reference(task: hp.Task, optimizer: str, config: dict[str, float]) -> list[dict[str, np.ndarray]]:
+def reference(task: hp.Task, optimizer: str, config: dict[str, float], epochs: int) -> list[dict[str, np.ndarray]]:
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), INIT), 0)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), task.init(key, config))
     pixels = task.train["image"].reshape(task.n_train, -1)
     x, label = (pixels * np.float32(1 / 255)).astype(np.float64), task.train["label"]
     first, second = (jax.tree.map(np.zeros_like, params) for _ in range(2))
     lr, decay, step = config["lr"], config["weight_decay"], 0
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         order = shuffled(task.n_train, epoch)
         for start in range(0, task.n_train, BATCH):
             rows, step = order[start : start + BATCH], step + 1
@@ -68,9 +68,9 @@ def reference(task: hp.Task, optimizer: str, config: dict[str, float]) -> list[d
     return params
 
 
-def distance(task: hp.Task, optimizer: str, config: dict[str, float], got: Any) -> float:
+def distance(task: hp.Task, optimizer: str, config: dict[str, float], epochs: int, got: Any) -> float:
     """The largest distance of a leaf from the reference's, relative to the way that it was trained."""
-    expected = reference(task, optimizer, config)
+    expected = reference(task, optimizer, config, epochs)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), INIT), 0)
     leaves = zip(*map(jax.tree.leaves, (got, expected, task.init(key, config))), strict=True)
     return max(np.linalg.norm(g - want) / np.linalg.norm(want - np.asarray(begun)) for g, want, begun in leaves)
@@ -84,7 +84,7 @@ def test_a_member_agrees_with_plain_numpy_after_200_steps(optimizer):
     with jax.enable_x64(True):  # the arithmetic without its rounding
         found = train(task, configs, EPOCHS, tile=2, seed=SEED, dtype=np.float64)
         for params, config in zip(found.params, configs, strict=True):
-            assert distance(task, optimizer, config, params) < 1e-7
-    # in float32 a ReLU at 0 falls to the other side now and then, and from there on the networks part
-    found = train(task, configs[:1], EPOCHS, tile=2, seed=SEED)
-    assert distance(task, optimizer, configs[0], found.params[0]) < 0.1
+            assert distance(task, optimizer, config, EPOCHS, params) < 1e-7
+    # in float32 a ReLU near 0 soon falls to the other side, and from there on the networks part
+    found = train(task, configs[:1], 1, tile=2, seed=SEED)
+    assert distance(task, optimizer, configs[0], 1, found.params[0]) < 1e-4

@@ -91,7 +91,7 @@ def show(directory: Path) -> float:
     """Seconds of `jaxhp show` in a process of its own."""
     began = time.perf_counter()
     shown = subprocess.run(
-        [sys.executable, "-m", "jaxhp.cli", "show", str(directory)], check=True, capture_output=True, text=True
+        [sys.executable, "-m", "jaxhp", "show", str(directory)], check=True, capture_output=True, text=True
     )
     took = time.perf_counter() - began
     if len(shown.stdout.splitlines()) < 11:

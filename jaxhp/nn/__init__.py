@@ -2,5 +2,6 @@
 
 from jaxhp.nn.conv import conv_general_dilated
 from jaxhp.nn.pool import avg_pool, max_pool
+from jaxhp.nn.relu import relu
 
-__all__ = ["avg_pool", "conv_general_dilated", "max_pool"]
+__all__ = ["avg_pool", "conv_general_dilated", "max_pool", "relu"]

@@ -1,4 +1,7 @@
-"""The common part of the ready-made tasks: images and labels, softmax cross-entropy, and the usual optimizers."""
+"""The common part of the ready-made tasks: images and labels, dense layers, softmax cross-entropy, usual optimizers.
+
+Examples are the last axis of activations and scores, so what runs over units or classes runs along whole rows.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import optax
 
 from jaxhp.data import Dataset, split
+from jaxhp.nn import relu
 from jaxhp.task import Task
 from jaxhp.types import Config
 
@@ -30,7 +34,7 @@ def classification(
 ) -> Task:
     """A task from a network: `init(key, config, input_shape, classes)` and `logits(params, x, dropout)`.
 
-    `logits` gets `x` as f32[B, ...] and returns f32[B, classes]; `dropout(h, layer)` is to be applied to hidden
+    `logits` gets `x` as f32[B, ...] and returns f32[classes, B]; `dropout(h, layer)` is to be applied to hidden
     activations. The data and the hyperparameters read are those of `hp.tasks.mlp`.
     """
     if optimizer not in OPTIMIZERS:
@@ -54,20 +58,13 @@ def classification(
             keep = 1 - config["dropout"]
             return jnp.where(jax.random.bernoulli(jax.random.fold_in(key, layer), keep, h.shape), h / keep, 0.0)
 
-        log_p = jax.nn.log_softmax(logits(params, inputs(batch), dropout))
-        target = jax.nn.one_hot(batch["label"], classes)
-        if "label_smoothing" in config:
-            target = target + config["label_smoothing"] * (1 / classes - target)
-        return -jnp.mean(jnp.sum(target * log_p, axis=-1))
+        scores = logits(params, inputs(batch), dropout)
+        return jnp.mean(cross_entropy(scores, batch["label"], config.get("label_smoothing")))
 
     def evaluate(params: Any, batch: Any, config: Config) -> dict[str, jax.Array]:
         scores = logits(params, inputs(batch), lambda h, layer: h)
-        target = jax.nn.one_hot(batch["label"], classes)
-        correct = jnp.argmax(scores, axis=-1) == batch["label"]
-        return {
-            "accuracy": correct.astype(jnp.float32),
-            "loss": -jnp.sum(target * jax.nn.log_softmax(scores), axis=-1),
-        }
+        correct = jnp.argmax(scores, axis=0) == batch["label"]
+        return {"accuracy": correct.astype(jnp.float32), "loss": cross_entropy(scores, batch["label"])}
 
     return Task(
         lambda key, config: init(key, config, shape, classes),
@@ -80,6 +77,27 @@ def classification(
         batch_size=batch_size,
         train_examples=train_examples,
     )
+
+
+def dense(params: Any, h: jax.Array, dropout: Callable[..., jax.Array]) -> jax.Array:
+    """f32[classes, B] from features f32[I, B]: affine layers `{"w": f32[O, I], "b": f32[O]}` with ReLU between them."""
+    *hidden, last = params
+    for depth, layer in enumerate(hidden):
+        h = dropout(relu(layer["w"] @ h + layer["b"][:, None]), depth)
+    return last["w"] @ h + last["b"][:, None]
+
+
+def cross_entropy(scores: jax.Array, label: jax.Array, smoothing: Any = None) -> jax.Array:
+    """f32[B] from scores f32[classes, B] and labels i32[B], in nats.
+
+    Args:
+      smoothing: the share of the target that is spread evenly over all classes, in [0, 1]; None: none of it.
+    """
+    of_label = jnp.arange(len(scores))[:, None] == label
+    target = jnp.sum(jnp.where(of_label, scores, 0), axis=0)
+    if smoothing is not None:
+        target = target + smoothing * (jnp.mean(scores, axis=0) - target)
+    return jax.nn.logsumexp(scores, axis=0) - target
 
 
 def _optimizer(kind: str, config: Config) -> optax.GradientTransformation:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxhp.data import Dataset
-from jaxhp.nn import conv_general_dilated, max_pool
+from jaxhp.nn import conv_general_dilated, max_pool, relu
 from jaxhp.task import Task
-from jaxhp.tasks.classification import classification
+from jaxhp.tasks.classification import classification, dense
 from jaxhp.types import Config
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
@@ -58,9 +58,10 @@ def cnn(
 
     def init(key: jax.Array, config: Config, image: tuple[int, ...], classes: int) -> Any:
         fan_ins, shapes = _weights(image, channels, kernel, (*hidden, classes))
+        keys, units = jax.random.split(key, len(shapes)), (*channels, *hidden, classes)
         return [
-            {"w": jax.random.normal(k, shape) * math.sqrt(2 / fan_in), "b": jnp.zeros(shape[-1])}
-            for k, fan_in, shape in zip(jax.random.split(key, len(shapes)), fan_ins, shapes, strict=True)
+            {"w": jax.random.normal(k, shape) * math.sqrt(2 / fan_in), "b": jnp.zeros(outputs)}
+            for k, fan_in, shape, outputs in zip(keys, fan_ins, shapes, units, strict=True)
         ]
 
     def logits(params: Any, x: jax.Array, dropout: Any) -> jax.Array:
@@ -68,12 +69,8 @@ def cnn(
         for layer in params[: len(channels)]:
             h = conv_general_dilated(h, layer["w"], (1, 1), "VALID", dimension_numbers=_ORDER)
             # Bias and ReLU keep the order of numbers, so they may follow the pooling, which leaves a quarter to do.
-            h = jax.nn.relu(max_pool(h, (2, 2), (2, 2)) + layer["b"][:, None, None, None])
-        h = h.reshape(-1, len(x)).T
-        *dense, last = params[len(channels) :]
-        for depth, layer in enumerate(dense):
-            h = dropout(jax.nn.relu(h @ layer["w"] + layer["b"]), depth)
-        return h @ last["w"] + last["b"]
+            h = relu(max_pool(h, (2, 2), (2, 2)) + layer["b"][:, None, None, None])
+        return dense(params[len(channels) :], h.reshape(-1, len(x)), dropout)
 
     return classification(
         data,
@@ -108,6 +105,6 @@ def _weights(
     inputs *= height * width
     for outputs in widths:
         fan_ins.append(inputs)
-        shapes.append((inputs, outputs))
+        shapes.append((outputs, inputs))
         inputs = outputs
     return fan_ins, shapes

@@ -1,6 +1,10 @@
 """A multi-layer perceptron for classification, as in Deep Learning from Scratch, section 6.5.
 
 ReLU, He initialisation, softmax cross-entropy, mini-batch SGD with L2 weight decay on the weights (not the biases).
+
+The examples are the last axis of every activation, and a weight is [outputs, inputs]. So the first layer of T stacked
+networks is one product [T * O, I] @ [I, B], and its gradient one product [T * O, B] @ [B, I], of arrays as they lie in
+memory; with examples first they would have to be rearranged for each.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxhp.data import Dataset
 from jaxhp.task import Task
-from jaxhp.tasks.classification import classification
+from jaxhp.tasks.classification import classification, dense
 from jaxhp.types import Config
 
 
@@ -51,15 +55,12 @@ def mlp(
         sizes = (math.prod(inputs), *widths, classes)
         keys = jax.random.split(key, len(sizes) - 1)
         return [
-            {"w": jax.random.normal(k, (fan_in, fan_out)) * math.sqrt(2 / fan_in), "b": jnp.zeros(fan_out)}
+            {"w": jax.random.normal(k, (fan_out, fan_in)) * math.sqrt(2 / fan_in), "b": jnp.zeros(fan_out)}
             for k, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
         ]
 
     def logits(params: Any, x: jax.Array, dropout: Any) -> jax.Array:
-        h = x.reshape(len(x), -1)
-        for depth, layer in enumerate(params[:-1]):
-            h = dropout(jax.nn.relu(h @ layer["w"] + layer["b"]), depth)
-        return h @ params[-1]["w"] + params[-1]["b"]
+        return dense(params, x.reshape(len(x), -1).T, dropout)
 
     return classification(
         data,

@@ -22,8 +22,8 @@ def plain_logits(params, image):
         h = lax.conv_general_dilated(h, layer["w"], (1, 1), "VALID", dimension_numbers=numbers) + layer["b"]
         h = lax.reduce_window(jax.nn.relu(h), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     h = h.transpose(0, 3, 1, 2).reshape(len(h), -1)
-    h = jax.nn.relu(h @ params[-2]["w"] + params[-2]["b"])
-    return h @ params[-1]["w"] + params[-1]["b"]
+    h = jax.nn.relu(h @ params[-2]["w"].T + params[-2]["b"])
+    return h @ params[-1]["w"].T + params[-1]["b"]
 
 
 def plain_loss(params, batch):
@@ -70,7 +70,7 @@ def test_colour_images_and_all_hyperparameters():
     data = hp.data.arrays({"image": image, "label": label.astype(np.int32)})
     task = hp.tasks.cnn(data, (4,), (), kernel=3, optimizer="momentum", batch_size=10)
     params = task.init(jax.random.key(0), CONFIG)
-    assert [layer["w"].shape for layer in params] == [(3, 3, 3, 4), (4 * 5 * 4, 3)]
+    assert [layer["w"].shape for layer in params] == [(3, 3, 3, 4), (3, 4 * 5 * 4)]
     names = ("lr", "weight_decay", "momentum", "dropout", "label_smoothing", "warmup")
     space = {name: jax.ShapeDtypeStruct((), np.float32) for name in names}
     shapes = check(hp.tasks.cnn(data, (4,), (8,), kernel=3, optimizer="momentum", batch_size=10), space)

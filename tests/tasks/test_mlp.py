@@ -20,7 +20,7 @@ def params():
 
 
 def test_he_initialisation_and_shapes(params):
-    assert [layer["w"].shape for layer in params] == [(784, 16), (16, 8), (8, 10)]
+    assert [layer["w"].shape for layer in params] == [(16, 784), (8, 16), (10, 8)]
     assert np.std(params[0]["w"]) == pytest.approx(np.sqrt(2 / 784), rel=0.02)
     assert all(not layer["b"].any() for layer in params)
 
