@@ -34,7 +34,8 @@ import sys, os
 directory, seen = os.getcwd(), []
 
 def hook(event, args):
-    if event.startswith(("pickle.", "os.system", "os.exec", "os.posix_spawn", "subprocess.")):
+    ran = event.startswith(("pickle.", "os.system", "os.exec", "os.posix_spawn", "subprocess."))
+    if ran and args[0] != "/sbin/ldconfig":  # where ctypes looks for libraries, when torch is installed
         seen.append((event, str(args)[:200]))
     where = {"exec": lambda: args[0].co_filename, "compile": lambda: args[1]}.get(event, str)()
     if str(where).startswith(directory):
