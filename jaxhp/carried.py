@@ -5,7 +5,8 @@ members, [B, I] @ [I, T * O], and its gradient is one product, [T * O, B] @ [B, 
 the optimizer state that belong to them, are carried as that gradient comes, as a matrix [T * O, I]: the update runs
 through memory in order, and only the forward product has to transpose the weight. Carried as [T, I, O], or as
 [I, T * O], the gradient would be rearranged for the weight and for every leaf of the optimizer state. All other leaves
-are carried as they are stacked, [T, ...].
+are carried as they are stacked, [T, ...]; weights [O, I] that meet examples on the last axis, as in `tasks/mlp.py`, lie
+right as they are.
 """
 
 from __future__ import annotations

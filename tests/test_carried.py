@@ -1,9 +1,15 @@
 """Which weights meet the shared minibatch is found in the program, not guessed from names."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
+from populations import train
 
+import jaxhp as hp
 from jaxhp.carried import axes, carry, first_layers, mapped, stacked
 
 F32 = jnp.float32
@@ -62,3 +68,38 @@ def test_the_product_with_the_minibatch_reads_carried_weights_as_they_lie():
 
     compiled = jax.jit(product).lower(jnp.ones((50, 60)), jnp.ones((2 * 40, 60))).compile().as_text()
     assert "f32[60,80]" not in compiled  # the transposed copy
+
+
+@pytest.mark.parametrize("optimizer", [pytest.param("momentum", marks=pytest.mark.slow), "adamw"])
+def test_a_network_with_examples_first_trains_as_one_with_examples_last(optimizer):
+    last = hp.tasks.mlp(hp.data.mnist_sample(100), hidden=(8,), optimizer=optimizer, batch_size=20)
+
+    def logits(params, batch):
+        x = batch["image"].reshape(len(batch["image"]), -1) * (1 / 255)
+        return jax.nn.relu(x @ params[0]["w"] + params[0]["b"]) @ params[1]["w"] + params[1]["b"]
+
+    def losses(params, batch):
+        return optax.softmax_cross_entropy_with_integer_labels(logits(params, batch), batch["label"])
+
+    def evaluate(params, batch, config):
+        return {"accuracy": (logits(params, batch).argmax(-1) == batch["label"]) * 1.0, "loss": losses(params, batch)}
+
+    def turned(params):
+        return [{"w": layer["w"].T, "b": layer["b"]} for layer in params]
+
+    first = replace(
+        last,
+        init=lambda key, config: turned(last.init(key, config)),
+        loss=lambda params, batch, key, config: losses(params, batch).mean(),
+        evaluate=evaluate,
+    )
+    configs = [{"lr": lr, "weight_decay": 1e-3} for lr in (1e-3, 3e-3, 1e30, 1e-2, 2e-3)]
+    whole, same = train(first, configs, 2, stops=(1,), tile=2), train(last, configs, 2, tile=2)
+    assert whole.population.first_layers.variables == [{"w": True, "b": False}, {"w": False, "b": False}]
+    assert not any(jax.tree.leaves(same.population.first_layers))
+    np.testing.assert_allclose(whole.ranked.curve[..., 1], same.ranked.curve[..., 1], rtol=1e-3)
+    for mine, other in zip(whole.params[:2], same.params[:2], strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), turned(mine), other)
+    alone = train(first, configs[:2], 2, tile=2, devices=jax.local_devices()[:1])
+    jax.tree.map(np.testing.assert_array_equal, whole.params[:2], alone.params)
+    np.testing.assert_array_equal(whole.ranked.curve[:2], alone.ranked.curve)

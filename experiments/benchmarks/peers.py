@@ -19,21 +19,22 @@ and is then timed in turns with the others, so that a change of the machine's sp
 train one trial after another train fewer of them, the first of the list; a trial's time counts. Needs `optuna` and
 `torch`.
 
-Result (2 cores of an AMD EPYC with AVX-512, three turns; milliseconds a trial, and how much faster jaxhp is):
+Result (2 cores of an AMD EPYC with AVX2, shared with others, three turns; milliseconds a trial, and how much faster
+jaxhp is):
 
     way                          book's network     small network
-    NumPy loop                   154    2.7         42.5   5.8
-    Optuna + PyTorch             197    3.4         113   15.2
-    Optuna + jitted step         112    2.0         29.9   4.1
-    Optuna + jitted training      97.4  1.7         24.5   3.3
-    the same, a worker a core     58.8  1.0         12.1   1.6
-    vmap                         115    2.0          8.1   1.1
-    jaxhp                         58.0               7.4
+    NumPy loop                   369    2.0         150    7.4
+    Optuna + PyTorch             651    3.4         477   25.2
+    Optuna + jitted step         413    2.2         90     4.7
+    Optuna + jitted training     318    1.7         72     4.0
+    the same, a worker a core    203    1.1         34     1.9
+    vmap                         381    2.0         36     2.0
+    jaxhp                        190                18
 
-On this machine one network of the book's size, trained in one call on one core, reaches two thirds of that core's
-matrix-product peak by itself, and so does jaxhp: a user who starts a worker a core is as fast there. Stacking pays
-where networks are smaller, or where one call waits for the next. Accuracies differ between ways by the luck of the one
-set of initial weights that all trials of a way share.
+One network of the book's size, trained in one call on one core, already runs at most of the speed that XLA's kernels
+have for products of 100 by 100 (see peak.py), and so does jaxhp: a user who starts a worker a core is nearly as fast
+there. Stacking pays where networks are smaller, or where one call waits for the next. Accuracies differ between ways by
+the luck of the one set of initial weights that all trials of a way share.
 
 Takes about 4 minutes on 2 cores.
 """
