@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-SHARE = 0.5  # of that rate, what populations reach: .3 (tiny networks) to .7 on CPU, see experiments/benchmarks/peak.py
+SHARE = 0.5  # of that rate, what populations reach: .5 (tiny networks) to .75, see experiments/benchmarks/peak.py
 
 
 def expected_seconds(flops: float, devices: Sequence[Any]) -> float:
