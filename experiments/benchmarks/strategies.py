@@ -55,10 +55,11 @@ pool ranks seven below 900 of 2000.
 A lead that Auto does not follow yet: on lcbench the faces of the cube do well, since the config nearest to a corner is
 an outer one. Without any model, Sobol points stretched 2.5 times about the centre and clipped have .035 at 64x4 and
 .016 at 256x2; the five best so far, crossed in half of the coordinates, moved by a normal of 1.0 in three tenths of
-them and clipped, have .027, .020 (32x8) and .016 (12 seeds), against Auto's .035, .036 and .018 on seeds 20 to 22. They
-win on `adult` (.09 against .39) and lose a little on the others (.023 against .014 at 64x4). Clipped instead of
-reflected candidates for the process changed little (.034 and .035 at 64x4 and 32x8), such moves of 0.7 in every fourth
-slot nothing (.030 in the mean of the three regimes, as Auto), half of them in a stretched first round cost .003.
+them and clipped, have .027, .020 (32x8) and .016 (12 seeds). Half of Auto's slots given to the latter, on seeds 20 and
+21: lcbench .022 for .036 (64x4) and .018 for .037 (32x8), without `adult` .010 for .010 and .006 for .011; hpobench
+.018 for .017 (one seed); but bbob .043 for .027, where points are evaluated as they are and such moves are wasted. So
+they belong where the points told are not the points asked for. Smaller moves (0.7) in a quarter of the slots, clipped
+instead of reflected candidates for the process, and half of a first round stretched changed nothing beyond noise.
 """
 
 from __future__ import annotations
