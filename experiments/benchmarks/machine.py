@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from jaxhp.rate import products
 
@@ -40,31 +39,6 @@ class Peak:
     def measure(self) -> float:
         """The best rate of all n, each measured once."""
         return max(measure() for measure in self._measures.values())
-
-
-def product_flops(function: Callable[..., Any], *args: Any) -> float:
-    """Floating-point operations of the matrix products and convolutions that a function of these shapes does."""
-
-    def count(jaxpr: Jaxpr) -> float:
-        total = 0.0
-        for eqn in jaxpr.eqns:
-            sources: list[Any] = [v.aval for v in eqn.invars]
-            results: list[Any] = [v.aval for v in eqn.outvars]
-            if eqn.primitive.name == "dot_general":
-                (contracted, _), _ = eqn.params["dimension_numbers"]
-                depth = 1
-                for axis in contracted:
-                    depth *= sources[0].shape[axis]
-                total += 2.0 * results[0].size * depth
-            elif eqn.primitive.name == "conv_general_dilated":
-                spec = eqn.params["dimension_numbers"].rhs_spec
-                kernel = sources[1]
-                total += 2.0 * results[0].size * kernel.size / kernel.shape[spec[0]]
-            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-            total += sum(times * count(inner) for inner in jaxprs_in_params(eqn.params))
-        return total
-
-    return count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

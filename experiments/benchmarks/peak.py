@@ -34,11 +34,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from machine import Peak, product_flops, show, timed
+from machine import Peak, show, timed
 from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.task import Shapes, Task, batch_shapes, check, update
+from jaxhp.flops import epoch_flops
+from jaxhp.task import Task, check
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 MEMBERS = (1, 4, 16, 64, 256, 1024)
@@ -72,15 +73,6 @@ def images8(count: int) -> dict[str, np.ndarray]:
 
 
 CASES = {"book MLP": Case(book), "small MLP": Case(small)}
-
-
-def epoch_flops(task: Task, shapes: Shapes, config: dict[str, Any]) -> float:
-    """Of the matrix products of one member in one epoch, evaluation included."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
-    step = product_flops(lambda m, b, k, c: update(task, m, b, k, c), shapes.member, batch, key, config)
-    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, c), shapes.member, seen_batch, config)
-    return step * -(-task.n_train // task.batch_size) + seen / 100 * (task.n_train + task.n_valid)
 
 
 def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repeats: int = 5) -> dict[str, Any]:
