@@ -10,13 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.flops import epoch_flops
 from jaxhp.layout import tiles_needed
-from jaxhp.task import Member, Shapes, Task, batch_shapes, update
+from jaxhp.task import Shapes, Task
 from jaxhp.types import Rung
 
-_CPU_TILE_BYTES = 6 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
-_ACCELERATOR_TILE = 256
-_ACCELERATOR_TILE_BYTES = 2 * 2**30  # what the activations of a tile may take while it is evaluated
+_CPU_TILE_BYTES = 12 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
+_ACCELERATOR_TILE = 1024  # members at most
+# Of weights and activations, so that kernels take longer than to be launched. On an H200 twice as much was 4% (the
+# book's network) to 12% (a CNN) faster, and half as much a fifth slower; but small rounds train a whole tile too.
+_ACCELERATOR_TILE_BYTES = 2**28
+_ACCELERATOR_EVALUATED_BYTES = 2 * 2**30  # what the activations of a tile may take while it is evaluated
 _PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
 
@@ -31,7 +35,7 @@ class GroupPlan:
       waves: how often the largest round is split so that it fits the memory.
       state_bytes: weights, optimizer state and curves of the members that are trained at once.
       peak_bytes: what a round needs at most, over all devices.
-      epoch_flops: floating-point operations of one member in one epoch, evaluation included.
+      epoch_flops: floating-point operations of one member in one epoch, see `flops.epoch_flops`.
     """
 
     static: dict[str, Any]
@@ -119,19 +123,20 @@ def default_tile(shapes: Shapes, device: Any) -> int:
 
     On a CPU, the largest power of two up to 16 whose weights, optimizer state and activations, with the gradients of
     both, fit a core's share of the cache (larger tiles are no faster, and leave cores idle in small rounds); on an
-    accelerator, enough to fill its matrix units.
+    accelerator, the largest up to 1024 whose weights and activations are not more than it needs to be kept busy.
     """
-    if device.platform != "cpu":
-        return _ACCELERATOR_TILE
-    variables = getattr(shapes.member.variables, "params", shapes.member.variables)
-    bytes_ = tree_bytes(shapes.member) + tree_bytes(variables) + 2 * shapes.activations
-    return 2 ** int(np.clip(np.log2(max(_CPU_TILE_BYTES / bytes_, 1)), 0, 4))
+    weights = tree_bytes(getattr(shapes.member.variables, "params", shapes.member.variables))
+    if device.platform == "cpu":
+        fit, most = _CPU_TILE_BYTES / (tree_bytes(shapes.member) + weights + 2 * shapes.activations), 16
+    else:
+        fit, most = _ACCELERATOR_TILE_BYTES / (weights + shapes.activations), _ACCELERATOR_TILE
+    return 2 ** int(np.log2(np.clip(fit, 1, most)))
 
 
 def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
     """Examples that a tile is evaluated on at once: from a minibatch to 1024, as many as fit a CPU core's cache, or a
     small part of an accelerator's memory."""
-    room = _CPU_TILE_BYTES if device.platform == "cpu" else _ACCELERATOR_TILE_BYTES
+    room = _CPU_TILE_BYTES if device.platform == "cpu" else _ACCELERATOR_EVALUATED_BYTES
     fit = task.batch_size * room // max(tile * shapes.activations, 1)
     return int(np.clip(fit, min(task.batch_size, 1024), 1024))
 
@@ -149,26 +154,6 @@ def host_memory_limit() -> int:
     with open("/proc/meminfo") if os.path.exists("/proc/meminfo") else open(os.devnull) as file:
         found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
     return int(0.7 * found.get("MemAvailable", 8 * 2**30))
-
-
-def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
-    """Floating-point operations of one member in one epoch: its steps, and the evaluation of both parts."""
-
-    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
-    static = {n: v for n, v in config.items() if n not in traced}
-
-    def count(function, *args: Any) -> float:
-        cost = jax.jit(function).lower(*args).cost_analysis()
-        return float((cost[0] if isinstance(cost, list) else cost or {}).get("flops", float("nan")))
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    member: Member = shapes.member
-    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
-    step = count(lambda m, b, k, c: update(task, m, b, k, static | c), member, batch, key, traced)
-    seen = count(lambda m, b, c: task.evaluate(m.variables, b, static | c), member, seen_batch, traced)
-    return step * -(-task.n_train // task.batch_size) + seen / 100 * (
-        (task.train_examples or task.n_train) + task.n_valid
-    )
 
 
 def plan_group(

@@ -5,6 +5,8 @@ Users write functions of a single member; only `population.py` maps them over ma
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -122,6 +124,8 @@ def update(task: Task, member: Member, batch: Any, key: jax.Array, config: Confi
 
     params = _params(member.variables)
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+    # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
+    gradients = jax.lax.optimization_barrier(gradients)
     updates, opt_state = task.optimizer(config).update(gradients, member.opt_state, params)
     params = optax.apply_updates(params, updates)
     return Member(Variables(params, state) if stateful else params, opt_state), loss
@@ -232,9 +236,9 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
         loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
         return jax.vjp(loss, _params(variables))[1]
 
-    kept = jax.tree.leaves(shape("loss", pullback, variables, batch, key))
-    shared = 4 * sum(leaf.size for leaf in jax.tree.leaves((_params(variables), batch)))  # kept too, as f32
-    activations = max(sum(leaf.size * leaf.dtype.itemsize for leaf in kept) - shared, 0)
+    kept = Counter(_sizes(shape("loss", pullback, variables, batch, key))) - Counter(_sizes(_params(variables)))
+    of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
+    activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
 
     metrics = shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7))
     if not isinstance(metrics, Mapping) or not metrics:
@@ -266,6 +270,10 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
             f"got also {', '.join(unread)}"
         )
     return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
+
+
+def _sizes(tree: Any) -> list[tuple[tuple[int, ...], Any]]:
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
 def _describe(value: Any) -> str:

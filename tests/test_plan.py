@@ -1,13 +1,18 @@
 """What the plan says before anything runs is what the search then needs."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 from small_search import search
 
 import jaxhp as hp
-from jaxhp.plan import Plan
+from jaxhp.plan import Plan, default_tile
 from jaxhp.rate import product_rate
+from jaxhp.task import check
+
+CONFIG = ("lr", "weight_decay")
 
 
 def plan(**changes) -> Plan:
@@ -21,6 +26,27 @@ def test_operations_are_those_of_the_members_and_their_epochs():
     twice = plan(epochs=18)
     assert twice.flops == pytest.approx(2 * one.flops)
     assert twice.seconds == pytest.approx(2 * one.seconds)
+
+
+@pytest.mark.parametrize(
+    ("platform", "hidden", "tile"),
+    [("cpu", (100,) * 6, 4), ("cpu", (32,), 16), ("gpu", (100,) * 6, 256), ("gpu", (32,), 1024), ("gpu", (20_000,), 2)],
+)
+def test_a_tile_is_as_large_as_keeps_the_device_busy(platform, hidden, tile):
+    task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=hidden)
+    shapes = check(task, {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG})
+    assert default_tile(shapes, SimpleNamespace(platform=platform)) == tile
+
+
+def test_activations_are_what_the_backward_pass_keeps_of_hidden_layers():
+    def kept(width: int, pixels: int) -> int:
+        data = {"image": np.zeros((500, pixels), np.uint8), "label": np.arange(500) % 10}
+        task = hp.tasks.mlp(hp.data.arrays(data), hidden=(width,))
+        return check(task, {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG}).activations
+
+    assert kept(32, 784) == kept(32, 64)  # neither weights nor images
+    hidden = 4 * 100 * 1000
+    assert hidden <= kept(1032, 64) - kept(32, 64) <= 3 * hidden  # values, and the signs that the gradient needs
 
 
 def test_memory_grows_by_members_and_what_does_not_fit_goes_in_waves():
