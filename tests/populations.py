@@ -7,11 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pytest
 
 import jaxhp as hp
 from jaxhp.layout import arrange
 from jaxhp.population import Capacity, Population, Ranked
 from jaxhp.task import check
+
+two_devices = pytest.mark.skipif(
+    jax.default_backend() != "cpu" and len(jax.local_devices()) < 2, reason="needs two accelerators"
+)
 
 
 class Trained(NamedTuple):

@@ -3,8 +3,11 @@
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from populations import two_devices
 
 from jaxhp.devices import join, members_at, split
+
+pytestmark = two_devices
 
 
 def test_split_and_join_move_nothing():

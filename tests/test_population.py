@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from populations import Trained, train
+from populations import Trained, train, two_devices
 
 import jaxhp as hp
 from jaxhp.layout import arrange
@@ -44,8 +44,8 @@ def test_of_the_population_size(task, alone):
     same(train(task, CONFIGS[:5], EPOCHS), alone, range(5))
 
 
+@two_devices
 def test_of_the_number_of_devices(task, alone):
-    assert len(jax.local_devices()) == 2
     same(train(task, CONFIGS[:16], EPOCHS, devices=jax.local_devices()[:1]), alone, range(16))
 
 
