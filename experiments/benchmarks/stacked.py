@@ -18,23 +18,23 @@ class Stacked:
 
     Args:
       configs: name to f32[P].
-      capacity: trials that there is room for; by default P.
+      tile: by default the one that a search would take.
     """
 
-    def __init__(self, task: Task, configs: dict[str, np.ndarray], epochs: int, capacity: int | None = None):
+    def __init__(self, task: Task, configs: dict[str, np.ndarray], epochs: int, tile: int | None = None):
         self.configs = {name: np.asarray(values, np.float32) for name, values in configs.items()}
         self.count, self.epochs = len(next(iter(self.configs.values()))), epochs
         abstract = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in configs}
         self.shapes = check(task, abstract)
-        self.tile = default_tile(self.shapes, jax.local_devices()[0])
-        room = capacity or self.count
-        sizes = Capacity(self.tile, tiles_needed(room, 1, self.tile), room, 1, epochs)
+        self.tile = tile or default_tile(self.shapes, jax.local_devices()[0])
+        sizes = Capacity(self.tile, tiles_needed(self.count, 1, self.tile), self.count, 1, epochs)
         self.population = Population(task, self.shapes, {}, {n: a.dtype for n, a in abstract.items()}, sizes)
-        self._layout = arrange(np.zeros(self.count), [0], self.tile)
         self._state = self.population.init()
 
-    def run(self) -> Any:
-        """Trains every network from fresh weights to the last epoch; returns what the step tells."""
-        trials = np.arange(self.count, dtype=np.int32)
-        self._state, ranked = self.population.step(self._state, self.configs, trials, self._layout, 0, self.epochs)
+    def run(self, count: int | None = None) -> Any:
+        """Trains every network, or the first `count`, from fresh weights; returns what the step tells."""
+        count = count or self.count
+        trials, layout = np.arange(count, dtype=np.int32), arrange(np.zeros(count), [0], self.tile)
+        configs = {name: values[:count] for name, values in self.configs.items()}
+        self._state, ranked = self.population.step(self._state, configs, trials, layout, 0, self.epochs)
         return jax.block_until_ready(ranked)
