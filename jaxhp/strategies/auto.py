@@ -8,6 +8,7 @@ import jax
 
 from jaxhp.strategies.gp import GP
 from jaxhp.strategies.history import History
+from jaxhp.strategies.outer import turns
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.tpe import TPE
 
@@ -19,6 +20,9 @@ TREES = 64
 class Auto(Sampler):
     """Sobol points first; then a Gaussian process and a forest in turn, and TPE once more than 4,000 points are told.
 
+    Where the first round is told other points than were asked for, as from a pool of configs, three of four slots
+    are outer moves (`outer.py`).
+
     Chosen by `experiments/benchmarks/strategies.py`. A third of each batch from TPE, as a hedge, was tried and is not
     worth its slots: what TPE would propose is among the candidates of the process.
     """
@@ -26,6 +30,5 @@ class Auto(Sampler):
     rounds: int = 4
 
     def points(self, history: History, size: int) -> jax.Array:
-        if history.told > MODELLED:
-            return TPE().points(history, size)
-        return GP(rounds=self.rounds, trees=TREES).points(history, size)
+        model = TPE() if history.told > MODELLED else GP(rounds=self.rounds, trees=TREES)
+        return turns(history, model.points(history, size))

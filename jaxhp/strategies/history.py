@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
+COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
 
 
 @jax.tree_util.register_dataclass
@@ -20,11 +21,14 @@ class History:
     """The told points in the order of telling, and how far the asking has come.
 
     The capacity C comes from the schedule and doubles when more is told: nothing is dropped or overwritten.
+    Of what was asked only the first round is kept, which is enough to learn what becomes of points.
     """
 
     key: jax.Array  # u32[2]
     unit: jax.Array  # f32[C, D]
     score: jax.Array  # f32[C], higher is better; NaN is diverged, and also fills the rows from `told` on
+    first: jax.Array  # f32[F, D], the first 128 points at most of the first round asked
+    displaced: jax.Array  # bool, whether the points told for them were others: see `displaced`
     told: int = field(default=0, metadata={"static": True})
     asked: int = field(default=0, metadata={"static": True})
     round: int = field(default=0, metadata={"static": True})
@@ -44,7 +48,8 @@ def empty(key: jax.Array, dim: int, epochs: int, capacity: int) -> History:
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
-    return History(seed, jnp.asarray(unit), jnp.asarray(score), epochs=int(epochs))
+    none = jnp.zeros((0, dim), jnp.float32)
+    return History(seed, jnp.asarray(unit), jnp.asarray(score), none, jnp.asarray(False), epochs=int(epochs))
 
 
 def stream(seed: jax.Array, number: jax.Array | int) -> jax.Array:
@@ -96,6 +101,40 @@ def _put(
         jax.lax.dynamic_update_slice(unit, snap(new_unit), (told, 0)),
         jax.lax.dynamic_update_slice(score, finite(new_score), (told,)),
     )
+
+
+def asked(history: History, unit: jax.Array) -> History:
+    """The history past an ask for f32[P, D] points."""
+    first = history.first if history.round else unit[:COMPARED]
+    return replace(history, first=first, asked=history.asked + unit.shape[0], round=history.round + 1)
+
+
+def answered(history: History, unit: Any, scores: Any) -> History:
+    """`append`, of what is told in answer to the last ask; in the first round it is compared with that."""
+    new = append(history, unit, scores)
+    if history.round != 1:
+        return new
+    rows = min(history.first.shape[0], np.shape(unit)[0])
+    told = displaced(history.first[:rows], jnp.asarray(unit, jnp.float32)[:rows])
+    return replace(new, displaced=history.displaced | told)
+
+
+@jax.jit
+def displaced(wanted: jax.Array, told: jax.Array) -> jax.Array:
+    """bool: whether most of f32[F, D] wanted points were told elsewhere, as in a pool whose nearest config is taken.
+
+    Such a point is displaced in every coordinate, and farther than rounding would take it, which is to the nearest of
+    the values that each coordinate has: so neither continuous parameters nor integers, choices and grids count. And it
+    is not just any point, but of the told ones about the nearest to what was wanted: so points of one's own and answers
+    to other asks do not count.
+    """
+    apart = jnp.abs(wanted[:, None] - told[None])  # [F, F, D]
+    own = jnp.diagonal(apart, axis1=0, axis2=1).T  # [F, D]
+    square, others = jnp.sum(own * own, axis=1), jnp.sum(apart * apart, axis=2)
+    rounded = jnp.sum(jnp.square(jnp.min(apart, axis=1, initial=1.0)), axis=1)
+    nearer = jnp.mean((others < square[:, None]).astype(jnp.float32), axis=1)
+    rows = jnp.all(own > 1e-4, axis=1) & (square > 2 * rounded) & (nearer < 0.1)
+    return 2 * jnp.sum(rows) > max(wanted.shape[0], FEW)
 
 
 def finite(scores: jax.Array) -> jax.Array:

@@ -1,0 +1,59 @@
+"""Outer moves: what to ask for where the points told are not the points asked for.
+
+In a finite pool the config nearest to a point is evaluated. A model's careful choice is then displaced about as far as
+configs lie apart, and only its rough direction is left. Bold moves that are clipped at the cube's bounds lose nothing
+by that: the config nearest to a face or a corner is an outer one, which a point inside never reaches, and the optimum
+of a pool is often there. Where points are evaluated as they are, such moves are wasted; so three of four slots are
+theirs if the first round was displaced (`history.displaced`), and none otherwise.
+
+The moves are those of an evolution strategy with log-rank weights (https://arxiv.org/abs/1604.00772) and uniform
+crossover (Syswerda 1989), with no model and no step size to adapt.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxhp.strategies.history import History, stream
+
+TURN = 4  # slots, of which a model has the first and outer moves have the others
+PARENTS = 5
+MOVED = 0.3  # the share of the coordinates that a move changes
+STEP = 1.0  # the standard deviation of a change, in units of the cube
+_MOVES = 0x0C7E5  # the stream of the moves, so that they are no other draw's
+
+
+def turns(history: History, unit: jax.Array) -> jax.Array:
+    """f32[P, D]: the points of a model; or if the told are displaced, its first quarter in turn with outer moves."""
+    if history.told == 0:
+        return unit
+    return _turns(history.key, history.round, history.displaced, history.unit, history.score, unit)
+
+
+@jax.jit
+def _turns(seed, round, displaced, told, score, unit) -> jax.Array:
+    """f32[P, D]: `turns`, by the told points f32[C, D] and scores f32[C]."""
+    slots = jnp.arange(unit.shape[0])
+    on = displaced & ~jnp.all(jnp.isnan(score))
+    outer = moves(jax.random.fold_in(stream(seed, _MOVES), round), told, score, unit.shape[0])
+    return jnp.where((on & (slots % TURN > 0))[:, None], outer, unit[jnp.where(on, slots // TURN, slots)])
+
+
+def moves(key: jax.Array, unit: jax.Array, score: jax.Array, count: int) -> jax.Array:
+    """f32[count, D]: the best of f32[C, D] points, by scores f32[C] of which some are not NaN, crossed and moved.
+
+    Each takes half of its coordinates from one parent and half from another, moves at least one and is clipped.
+    """
+    dim, parents = unit.shape[1], min(PARENTS, score.shape[0])
+    keys = jax.random.split(key, 5)
+    best = unit[jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True)[:parents]]
+    place = jnp.arange(1, parents + 1)
+    weight = jnp.log(PARENTS + 0.5) - jnp.log(place.astype(jnp.float32))
+    weight = jnp.where(place <= jnp.sum(~jnp.isnan(score)), weight, 0.0)
+    one, other = jax.random.categorical(keys[0], jnp.log(weight)[None, None], shape=(2, count))
+    crossed = jnp.where(jax.random.bernoulli(keys[1], 0.5, (count, dim)), best[one], best[other])
+    moved = jax.random.bernoulli(keys[2], MOVED, (count, dim))
+    axis = jax.random.randint(keys[3], (count, 1), 0, dim) == jnp.arange(dim)[None]
+    moved = moved | (axis & ~jnp.any(moved, axis=1, keepdims=True))
+    return jnp.clip(crossed + jnp.where(moved, STEP * jax.random.normal(keys[4], (count, dim)), 0.0), 0.0, 1.0)
