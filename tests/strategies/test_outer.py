@@ -153,7 +153,8 @@ def test_moves_descend_from_the_best_alive(seed, dim, alive):
     rng = np.random.default_rng(seed)
     unit = rng.random((12, dim), np.float32)
     score = np.where(np.arange(12) < alive, -np.arange(12.0), np.nan).astype(np.float32)
-    child = np.asarray(moves(jax.random.key(seed), jnp.asarray(unit), jnp.asarray(score), 40))
+    made = jax.jit(moves, static_argnums=3)
+    child = np.asarray(made(jax.random.key(seed), jnp.asarray(unit), jnp.asarray(score), 40))
     assert ((child >= 0) & (child <= 1)).all()
     inherited = (child[:, None] == unit[None, : min(alive, 5)]).any(axis=1)
     assert not inherited.all(axis=1).any()  # each moves at least one coordinate
