@@ -9,7 +9,8 @@ machine changes from one second to the next, so the peak is measured again befor
 is the median over five calls of the call's rate by the mean of the two.
 
 Result at 64 members (2 cores of an AMD EPYC with AVX2, shared with others: peak 110 to 145 GFLOP/s, changing by half of
-that within minutes): the book's network .75 with SGD and .70 with AdamW, the small network .55 and .46. Before the
+that within minutes): the book's network .75 with SGD and .70 with AdamW (.67 when measured again, in tiles of 4, which
+paired with tiles of 2 were 1.06 times as fast), the small network .52 to .55 and .46 to .53. Before the
 ready-made networks kept examples on the last axis the small one had .74 of that speed (AdamW .71; paired, in one run),
 the book's .93 to 1. On another machine, with AVX-512 and a peak of 460 GFLOP/s, the book's network had .71 and .61 with
 that older code; at 1,024 members, which train for one epoch, .62 and .50: making weights is a tenth of that.
