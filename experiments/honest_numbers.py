@@ -87,6 +87,17 @@ class Run(NamedTuple):
     measured: dict[str, list[float]]
     file: Path
 
+    @property
+    def epochs(self) -> int:
+        return 3 if self.smoke else 15
+
+    def trials(self, count: int) -> int:
+        """So many; an eighth of them in the small version."""
+        return count // 8 if self.smoke else count
+
+    def finals(self, holdout: float | None = None) -> hp.Finals:
+        return hp.Finals(3, 4, holdout=holdout) if self.smoke else hp.Finals(8, 16, holdout=holdout)
+
     def once(self, name: str, measure: Callable[[], list[float]]) -> list[float]:
         """What was measured under this name, now or by an earlier run."""
         if name not in self.measured:
@@ -228,11 +239,11 @@ def noise(run: Run) -> None:
     """Searches among configs that are as good as equal: their networks differ by their seeds alone."""
     space = hp.Space(lr=hp.LogUniform(0.1, 0.1001), weight_decay=1e-6)
     print("    N  raw best  estimate  accuracy on fresh images (mean of the seeds +- its standard error)")
-    for trials in (64, 256, 1024):
+    for trials in map(run.trials, (64, 256, 1024)):
 
         def measure(seed: int, trials: int = trials) -> list[float]:
             task, fresh = drawn(seed)
-            options: dict[str, Any] = {"epochs": 15, "seed": seed, "paired": False, "finals": hp.Finals(8, 16)}
+            options: dict[str, Any] = {"epochs": run.epochs, "seed": seed, "paired": False, "finals": run.finals()}
             search = hp.Search(task, space, hp.Random(trials), **options)
             result = search.run(quiet=True)
             assert result.estimate is not None
@@ -251,13 +262,14 @@ def noise(run: Run) -> None:
 
 def grid(run: Run) -> None:
     """Why random beats grid: both try 64 configs, of which the grid has but 8 values of what matters."""
-    print(hp.Search(drawn(0)[0], SPACE, hp.Random(256), epochs=15, finals=None).run(quiet=True).importance())
+    searched = hp.Search(drawn(0)[0], SPACE, hp.Random(run.trials(256)), epochs=run.epochs, finals=None)
+    print(searched.run(quiet=True).importance())
     found = {}
     for name, strategy in (("random", hp.Random(64)), ("grid", hp.Grid((8, 8)))):
 
         def measure(seed: int, strategy: Any = strategy) -> list[float]:
             task, fresh = drawn(seed)
-            search = hp.Search(task, SPACE, strategy, epochs=15, seed=seed, finals=hp.Finals(8, 8))
+            search = hp.Search(task, SPACE, strategy, epochs=run.epochs, seed=seed, finals=hp.Finals(8, 8))
             result = search.run(quiet=True)
             outcomes = retrained(search, search.task, [result.best.config], seeds=8)(fresh)
             return [len({f"{t.config['lr']:.6g}" for t in result.trials}), float(outcomes.mean())]
@@ -279,11 +291,11 @@ def mnist(run: Run) -> None:
     print(
         "finals              seed  raw best  estimate     low    high  fresh, chosen  raw best  test, chosen  raw best"
     )
-    for label, finals in (("all validation data", hp.Finals(8, 16)), ("half held out", hp.Finals(8, 16, holdout=0.5))):
+    for label, finals in (("all validation data", run.finals()), ("half held out", run.finals(holdout=0.5))):
 
         def measure(seed: int, finals: hp.Finals = finals) -> list[float]:
             task, fresh = drawn(seed)
-            search = hp.Search(task, SPACE, hp.Random(16 if run.smoke else 256), epochs=15, seed=seed, finals=finals)
+            search = hp.Search(task, SPACE, hp.Random(run.trials(256)), epochs=run.epochs, seed=seed, finals=finals)
             result = search.run(quiet=True)
             assert result.estimate is not None
             outcomes = retrained(search, search.task, [result.best.config, result.raw_best.config], seeds=8)
@@ -316,8 +328,8 @@ def paired(run: Run) -> None:
 
     def measure(seed: int) -> list[float]:
         task, _ = drawn(seed)
-        options: dict[str, Any] = {"epochs": 15, "seed": seed, "finals": None}
-        ways = [hp.Search(task, SPACE, hp.Random(64), paired=way, **options) for way in (True, False)]
+        options: dict[str, Any] = {"epochs": run.epochs, "seed": seed, "finals": None}
+        ways = [hp.Search(task, SPACE, hp.Random(run.trials(64)), paired=way, **options) for way in (True, False)]
         best = [trial.config for trial in ways[0].run(quiet=True).trials[:8]]
         shared, own = (retrained(way, task, best, seeds=8 if run.smoke else 32)(task.valid) for way in ways)
         pairs = list(itertools.combinations(range(len(best)), 2))

@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTEST = ("pytest", "-n", "logical", "--dist", "worksteal")
 CHECKS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("pyright",),
-    ("pytest",),
+    PYTEST,
 )
-SLOW = (("pytest", "-m", "slow"),)
+SLOW = ((*PYTEST, "-m", "slow"),)
 
 if __name__ == "__main__":
     if sys.argv[1:] not in ([], ["--slow"]):

@@ -161,7 +161,7 @@ def main() -> None:
     args = parser.parse_args()
     counts = [1, 4] if args.smoke else sorted(args.members)
     for network in args.network[:1] if args.smoke else args.network:
-        for optimizer in args.optimizer:
+        for optimizer in args.optimizer[:1] if args.smoke else args.optimizer:
             for precision in args.precision[:1] if args.smoke else args.precision:
                 rows = measure(network, optimizer, precision, counts, args.smoke)
                 show("An accelerator", {"epochs": 1 if args.smoke else 3}, rows, args.json)

@@ -116,7 +116,7 @@ def main() -> None:
     rows = []
     for name in args.case:
         case = CASES[name]._replace(flops=1e9) if args.smoke else CASES[name]
-        for optimizer in args.optimizer:
+        for optimizer in args.optimizer[:1] if args.smoke else args.optimizer:
             for count in args.members or ((1, 4) if args.smoke else case.members):
                 rows.append(measure(name, case, optimizer, count, peak))
     facts = {"matrix-product peak": f"{peak.flops / 1e9:.0f} GFLOP/s at first (f32, n = {peak.size})"}
