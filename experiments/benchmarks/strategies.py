@@ -41,11 +41,13 @@ evaluated and not the one that the forest means. Had it the choice among the poo
 points half the picks from the forest would find 54% of the eight best left instead of 50% (on either half of the
 tasks), and one batch would leave a regret of .026 instead of .037.
 On lcbench, seeds 30 to 33, Optuna's TPE has .058 (64x4), .061 (32x8) and .019 (256x2): Auto has .42, .28 and .95 of
-that. (One seed is little: on seed 10 Optuna's TPE had .039 at 256x2, twice as much.) Mean rank on seed 10, before
-outer moves, Auto's the best: of seven at 16x8 2.72 (Narrowing 2.83, Optuna TPE 3.63), of nine at 32x8 2.84 (3.18,
-4.89) and at 64x4 2.65 (3.23, 4.98), of seven at 256x2 2.42 (TPE 3.31, Optuna TPE 4.18); without the forest 2.61, 2.56
-and 2.52 at the last three. 256x4 was not run. Others were ahead on single suites: Narrowing on lcbench at 16x8 (.050
-to .076) and hpobench at 32x8 (.006 to .023), Optuna CMA-ES on hpobench at 16x8 (.027 to .033).
+that. (One seed is little: on seed 10 Optuna's TPE had .039 at 256x2, twice as much.) Mean rank at 64x4 on seed 30, of
+eight: Auto 2.54 (.015 / .022 / .029, the best on each suite), Narrowing 3.45, TPE 3.69, Optuna's TPE 4.47, its QMC
+5.76 and its CMA-ES 5.99. On seed 10, before outer moves, Auto's the best: of seven at 16x8 2.72 (Narrowing 2.83,
+Optuna TPE 3.63), of nine at 32x8 2.84 (3.18, 4.89) and at 64x4 2.65 (3.23, 4.98), of seven at 256x2 2.42 (TPE 3.31,
+Optuna TPE 4.18); without the forest 2.61, 2.56 and 2.52 at the last three. 256x4 was not run. Others were ahead on
+single suites: Narrowing on lcbench at 16x8 (.050 to .076) and hpobench at 32x8 (.006 to .023), Optuna CMA-ES on
+hpobench at 16x8 (.027 to .033).
 Optuna's GP did not end one search of 16x8 in 100 s on a shared core.
 Where a config may be taken again (64x4, lcbench, seeds 20 and 21) outer moves have .031 for .051, and as many distinct
 configs (64%). Before slots kept a distance (nine tasks, two seeds, the ones that chose it), 42% of the configs
