@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import jax
 
 from jaxhp.strategies.gp import GP
-from jaxhp.strategies.history import History
+from jaxhp.strategies.history import History, answered, asked
 from jaxhp.strategies.outer import turns
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.tpe import TPE
+from jaxhp.types import Proposal
 
 MODELLED = 4000  # points; a longer history is TPE's
 TREES = 64
@@ -28,6 +29,15 @@ class Auto(Sampler):
     """
 
     rounds: int = 4
+
+    def ask(self, state: History) -> tuple[Proposal, History]:
+        """The next round of fresh points; the first is remembered."""
+        proposal, after = super().ask(state)
+        return proposal, asked(after, proposal.unit)
+
+    def tell(self, state: History, proposal: Proposal, scores: jax.Array) -> History:
+        """Take in f32[P] scores, and in the first round whether other points were told than asked for."""
+        return answered(super().tell(state, proposal, scores), proposal.unit)
 
     def points(self, history: History, size: int) -> jax.Array:
         model = TPE() if history.told > MODELLED else GP(rounds=self.rounds, trees=TREES)

@@ -21,7 +21,7 @@ class History:
     """The told points in the order of telling, and how far the asking has come.
 
     The capacity C comes from the schedule and doubles when more is told: nothing is dropped or overwritten.
-    Of what was asked only the first round is kept, which is enough to learn what becomes of points.
+    Of what was asked only the first round is kept, by `Auto`, which is enough to learn what becomes of points.
     """
 
     key: jax.Array  # u32[2]
@@ -103,20 +103,18 @@ def _put(
     )
 
 
-def asked(history: History, unit: jax.Array) -> History:
-    """The history past an ask for f32[P, D] points."""
-    first = history.first if history.round else unit[:COMPARED]
-    return replace(history, first=first, asked=history.asked + unit.shape[0], round=history.round + 1)
+def asked(history: History, unit: Any) -> History:
+    """The history past an ask for f32[P, D] points, which remembers those of the first round."""
+    return replace(history, first=jnp.asarray(unit)[:COMPARED]) if history.round == 1 else history
 
 
-def answered(history: History, unit: Any, scores: Any) -> History:
-    """`append`, of what is told in answer to the last ask; in the first round it is compared with that."""
-    new = append(history, unit, scores)
+def answered(history: History, unit: Any) -> History:
+    """The history past f32[P, D] points told in answer to the last ask; in the first round compared with it."""
     if history.round != 1:
-        return new
+        return history
     rows = min(history.first.shape[0], np.shape(unit)[0])
     told = displaced(history.first[:rows], jnp.asarray(unit, jnp.float32)[:rows])
-    return replace(new, displaced=history.displaced | told)
+    return replace(history, displaced=history.displaced | told)
 
 
 @jax.jit

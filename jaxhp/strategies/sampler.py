@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxhp.strategies.history import History, answered, append, asked, empty, snap
+from jaxhp.strategies.history import History, append, empty, snap
 from jaxhp.types import Proposal, Rung
 
 
@@ -67,11 +67,11 @@ class Sampler:
         size = self.sizes[min(state.round, self.rounds - 1)]
         unit = snap(self.points(state, size))
         proposal = Proposal(unit, fresh(size), state.epochs)
-        return proposal, asked(state, unit)
+        return proposal, replace(state, asked=state.asked + size, round=state.round + 1)
 
     def tell(self, state: History, proposal: Proposal, scores: jax.Array) -> History:
         """Take in f32[P] scores: higher is better, NaN is diverged. Any points may be told, asked for or not."""
-        return answered(state, proposal.unit, scores)
+        return append(state, proposal.unit, scores)
 
     def recall(self, state: History, unit: jax.Array, scores: jax.Array) -> History:
         """Warm start: take in f32[N, D] points and f32[N] scores of an earlier search."""
