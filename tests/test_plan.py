@@ -12,7 +12,7 @@ from jaxhp.plan import Plan, default_tile
 from jaxhp.rate import product_rate
 from jaxhp.task import check
 
-CONFIG = ("lr", "weight_decay")
+CONFIG = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in ("lr", "weight_decay")}
 
 
 def plan(**changes) -> Plan:
@@ -34,15 +34,14 @@ def test_operations_are_those_of_the_members_and_their_epochs():
 )
 def test_a_tile_is_as_large_as_keeps_the_device_busy(platform, hidden, tile):
     task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=hidden)
-    shapes = check(task, {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG})
-    assert default_tile(shapes, SimpleNamespace(platform=platform)) == tile
+    assert default_tile(check(task, CONFIG), SimpleNamespace(platform=platform)) == tile
 
 
 def test_activations_are_what_the_backward_pass_keeps_of_hidden_layers():
     def kept(width: int, pixels: int) -> int:
         data = {"image": np.zeros((500, pixels), np.uint8), "label": np.arange(500) % 10}
         task = hp.tasks.mlp(hp.data.arrays(data), hidden=(width,))
-        return check(task, {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG}).activations
+        return check(task, CONFIG).activations
 
     assert kept(32, 784) == kept(32, 64)  # neither weights nor images
     hidden = 4 * 100 * 1000

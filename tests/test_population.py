@@ -46,6 +46,7 @@ def test_of_the_population_size(task, alone):
 
 @two_devices
 def test_of_the_number_of_devices(task, alone):
+    assert len(jax.local_devices()) == 2
     same(train(task, CONFIGS[:16], EPOCHS, devices=jax.local_devices()[:1]), alone, range(16))
 
 

@@ -1,7 +1,7 @@
 """How much of an accelerator does a population use, and how many networks a second does it train?
 
     python experiments/benchmarks/accelerator.py [--json] [--smoke] [--network NAME ...] [--optimizer NAME ...]
-                                                 [--precision NAME ...] [--members N ...]
+                                                 [--precision NAME ...] [--members N ...] [--tile N]
 
 The networks of `peak.py` and a LeNet-like one on MNIST images (the small network on such of 8x8 pixels), mini-batches
 of 100, three epochs, with the evaluation of training and validation data after each, on one accelerator (or whatever
@@ -45,6 +45,7 @@ CNN (LeNet-like, SGD), us a network and step by tile: 16: 78, 32: 56, 64: 47, 12
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +54,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from machine import Peak, show, timed
-from peak import CONFIG, images8
+from peak import CONFIG, OPTIMIZERS, book, small
 from stacked import Stacked
 
 import jaxhp as hp
@@ -64,11 +65,9 @@ MEMBERS = (1, 16, 64, 256, 1024, 4096, 16_384)
 SIZES = (2048, 4096, 8192)
 SEQUENCE = 8  # networks
 NETWORKS = {
-    "book MLP": lambda images, optimizer: hp.tasks.mlp(hp.data.mnist_sample(images), optimizer=optimizer),
-    "small MLP": lambda images, optimizer: hp.tasks.mlp(
-        hp.data.arrays(images8(images)), hidden=(32,), optimizer=optimizer
-    ),
-    "CNN": lambda images, optimizer: hp.tasks.cnn(hp.data.mnist_sample(images), optimizer=optimizer),
+    "book MLP": book,
+    "small MLP": small,
+    "CNN": lambda optimizer, images: hp.tasks.cnn(hp.data.mnist_sample(images), optimizer=optimizer),
 }
 
 
@@ -115,38 +114,37 @@ def hidden_rate(tile: int, width: int = 100, times: int = 160, unrolled: int = 8
     return max(rate(product) for product in ("toi,tib->tob", "toi,tob->tib", "toi,tbi->tob"))
 
 
-def measure(network: str, optimizer: str, precision: str, counts: list[int], smoke: bool) -> list[dict[str, Any]]:
-    """The rows of one network in one precision."""
-    images, epochs, repeats, sizes, sequence = (250, 1, 1, (256,), 2) if smoke else (5000, 3, 3, SIZES, SEQUENCE)
-    with jax.default_matmul_precision(precision):
-        peak = Peak(jax.local_devices(), sizes)
-        task = NETWORKS[network](images, optimizer)
-        one_by_one = in_sequence(task, epochs, sequence)
-        one_by_one()
-        alone = statistics.median(timed(one_by_one) for _ in range(repeats)) / sequence
-        stacked = Stacked(task, {name: np.full(max(counts), value) for name, value in CONFIG.items()}, epochs)
-        abstract = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG}
-        work = epoch_flops(task, stacked.shapes, abstract) * epochs
-        hidden = hidden_rate(min(stacked.tile, 256)) if network == "book MLP" else float("nan")
-        stacked.run(1)
-        rows = []
-        for count in counts:
-            each = statistics.median(timed(lambda n=count: stacked.run(n)) for _ in range(repeats)) / count
-            rows.append(
-                {
-                    "network": network,
-                    "optimizer": optimizer,
-                    "precision": precision,
-                    "networks": count,
-                    "networks/s": f"{1 / each:.4g}",
-                    "times one by one": round(alone / each, 2),
-                    "TFLOP/s": round(work / each / 1e12, 3),
-                    "share of peak": f"{work / each / peak.flops:.3f} of {peak.flops / 1e12:.3g}",
-                    "share of hidden products": f"{work / each / hidden:.3f} of {hidden / 1e12:.3g}",
-                    "tile": stacked.tile,
-                    "compile s": round(stacked.population.compile_s, 1),
-                }
-            )
+def measure(args: argparse.Namespace, network: str, optimizer: str, precision: str, peak: Peak) -> list[dict[str, Any]]:
+    """The rows of one network and optimizer."""
+    images, epochs, repeats, sequence = (250, 1, 1, 2) if args.smoke else (5000, 3, 3, SEQUENCE)
+    counts = [1, 4] if args.smoke else sorted(args.members)
+    task = NETWORKS[network](optimizer, images)
+    one_by_one = in_sequence(task, epochs, sequence)
+    one_by_one()
+    alone = statistics.median(timed(one_by_one) for _ in range(repeats)) / sequence
+    stacked = Stacked(task, {name: np.full(max(counts), value) for name, value in CONFIG.items()}, epochs, args.tile)
+    abstract = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG}
+    work = epoch_flops(task, stacked.shapes, abstract) * epochs
+    hidden = hidden_rate(stacked.tile) if network == "book MLP" else float("nan")
+    stacked.run(1)
+    rows = []
+    for count in counts:
+        each = statistics.median(timed(lambda n=count: stacked.run(n)) for _ in range(repeats)) / count
+        rows.append(
+            {
+                "network": network,
+                "optimizer": optimizer,
+                "precision": precision,
+                "networks": count,
+                "networks/s": f"{1 / each:.4g}",
+                "times one by one": round(alone / each, 2),
+                "TFLOP/s": round(work / each / 1e12, 3),
+                "share of peak": f"{work / each / peak.flops:.3f} of {peak.flops / 1e12:.3g}",
+                "share of hidden products": f"{work / each / hidden:.3f} of {hidden / 1e12:.3g}",
+                "tile": stacked.tile,
+                "compile s": round(stacked.population.compile_s, 1),
+            }
+        )
     return rows
 
 
@@ -154,16 +152,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", nargs="*", type=int, default=MEMBERS)
     parser.add_argument("--network", nargs="*", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--optimizer", nargs="*", choices=("sgd", "momentum", "adamw"), default=["sgd", "adamw"])
+    parser.add_argument("--optimizer", nargs="*", choices=OPTIMIZERS, default=["sgd", "adamw"])
     parser.add_argument("--precision", nargs="*", choices=("default", "float32"), default=["default", "float32"])
+    parser.add_argument("--tile", type=int, help="networks of a tile; by default what a search would take")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a few networks and images, seconds")
     args = parser.parse_args()
-    counts = [1, 4] if args.smoke else sorted(args.members)
-    for network in args.network[:1] if args.smoke else args.network:
-        for optimizer in args.optimizer[:1] if args.smoke else args.optimizer:
-            for precision in args.precision[:1] if args.smoke else args.precision:
-                rows = measure(network, optimizer, precision, counts, args.smoke)
+    networks, optimizers, precisions = (
+        names[:1] if args.smoke else names for names in (args.network, args.optimizer, args.precision)
+    )
+    for precision in precisions:
+        with jax.default_matmul_precision(precision):
+            peak = Peak(jax.local_devices(), (256,) if args.smoke else SIZES)
+            for network, optimizer in itertools.product(networks, optimizers):
+                rows = measure(args, network, optimizer, precision, peak)
                 show("An accelerator", {"epochs": 1 if args.smoke else 3}, rows, args.json)
 
 

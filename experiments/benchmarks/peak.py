@@ -55,14 +55,14 @@ class Case(NamedTuple):
     flops: float = 2e11  # of one call, about
 
 
-def book(optimizer: str) -> Task:
-    """784-100x6-10 on 400 training and 100 validation images."""
-    return hp.tasks.mlp(hp.data.mnist_sample(500), optimizer=optimizer)
+def book(optimizer: str, images: int = 500) -> Task:
+    """784-100x6-10; a fifth of the images is for validation."""
+    return hp.tasks.mlp(hp.data.mnist_sample(images), optimizer=optimizer)
 
 
-def small(optimizer: str) -> Task:
-    """64-32-10 on 1,440 training and 360 validation images of 8x8 pixels."""
-    return hp.tasks.mlp(hp.data.arrays(images8(1800)), hidden=(32,), optimizer=optimizer)
+def small(optimizer: str, images: int = 1800) -> Task:
+    """64-32-10 on images of 8x8 pixels; a fifth of them is for validation."""
+    return hp.tasks.mlp(hp.data.arrays(images8(images)), hidden=(32,), optimizer=optimizer)
 
 
 @functools.cache
