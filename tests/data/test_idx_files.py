@@ -90,7 +90,7 @@ def test_a_missing_folder_is_named(tmp_path):
         ("train-labels-idx1-ubyte", packed(LABEL) + b"!", "expected 4 bytes of data for shape (4,), got 5"),
         ("train-labels-idx1-ubyte", packed(LABEL[:3]), "expected 4 labels, one for each image, got 3"),
         ("train-labels-idx1-ubyte", packed(LABEL[:0]), "expected at least one example, got shape (0,)"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(packed(IMAGE))[:-9], "expected a complete gzip file"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(packed(IMAGE), mtime=0)[:-9], "expected a complete gzip file"),
         ("train-images-idx3-ubyte.gz", packed(IMAGE), "expected a complete gzip file"),
     ],
 )
