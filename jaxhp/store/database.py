@@ -163,13 +163,11 @@ def _open_to_write(directory: Path) -> sqlite3.Connection:
             db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            _check(db)
         except sqlite3.OperationalError as error:
             raise _unwritable(directory, error) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: the ledger is damaged: {error}") from error
-        if damage != "ok":
-            raise ValueError(f"{path}: the ledger is damaged: {damage}")
         opened.pop_all()
     return db
 
@@ -192,8 +190,16 @@ def _open_to_read(directory: Path) -> sqlite3.Connection:
 def _connect_to_read(uri: str) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
     try:
-        db.execute("SELECT name FROM sqlite_master").fetchone()
+        _check(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _check(db: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError where the file's structure is damaged, which no row's checksum shows: a bit flipped
+    in a page's count of rows is a row that was never there. A hundred megabytes take a twentieth of a second."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)

@@ -26,16 +26,16 @@ from jaxhp.store.files import crash_point, sync
 from jaxhp.types import Status, Trial
 
 SCHEMA = 1
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL, crc INTEGER NOT NULL);
-CREATE TABLE columns (round INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
-  data BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (round, name));
-CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL,
-  crc INTEGER NOT NULL);
-CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, round INTEGER NOT NULL, complete INTEGER NOT NULL,
-  name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, crc INTEGER NOT NULL);
-"""
+_TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL)",
+    "CREATE TABLE rounds (round INTEGER PRIMARY KEY, epochs INTEGER NOT NULL, wall_s REAL, crc INTEGER NOT NULL)",
+    """CREATE TABLE columns (round INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL,
+  data BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (round, name))""",
+    """CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL,
+  crc INTEGER NOT NULL)""",
+    """CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, round INTEGER NOT NULL, complete INTEGER NOT NULL,
+  name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, crc INTEGER NOT NULL)""",
+)
 _FINALS = -1  # the number under which the finals' columns stand
 
 
@@ -77,6 +77,9 @@ class Ledger(Database):
             found = self.meta("schema")
             if found != str(SCHEMA):
                 raise ValueError(f"{self.path}: expected a ledger of schema {SCHEMA}, got schema {found}")
+            tables = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
+            if tables != [(statement,) for statement in _TABLES]:
+                raise ValueError(f"{self.path}: the ledger is damaged: its tables are not those of schema {SCHEMA}")
         except BaseException:
             self.close()
             raise
@@ -85,7 +88,7 @@ class Ledger(Database):
         if self.directory is not None and (self.directory / "manifest.json").exists():
             raise ValueError(f"{self.path}: the ledger is missing or empty, but there is a manifest.json of a search")
         with self.transaction():
-            for statement in filter(str.strip, _TABLES.split(";")):
+            for statement in _TABLES:
                 self.write(statement, ())
             self.set_meta("schema", str(SCHEMA))
         if self.directory is not None:
@@ -330,6 +333,8 @@ def _places(
     """Round and slot of the first `top` trials, each as last measured."""
     if not rounds:
         return [], []
+    for name, column in (item for record in measured for item in record.items()):
+        columns.check(name, column)
     sizes = [len(record["trial_id"]) for record in measured]
 
     def whole(name: str, missing: float) -> np.ndarray:

@@ -3,13 +3,15 @@ import os
 import resource
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -220,6 +222,7 @@ def test_a_truncated_ledger_is_refused(filled, left):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@example(place=3869 / 36864, bit=0)  # of 36,864 bytes: in the definition of a table
 def test_a_flipped_bit_is_found_or_harmless(filled, tmp_path_factory, place, bit):
     with Ledger(filled) as ledger:
         expected = ledger.digest(), ledger.meta("choice"), ledger.events()
@@ -235,6 +238,24 @@ def test_a_flipped_bit_is_found_or_harmless(filled, tmp_path_factory, place, bit
                 ledger.round(0), ledger.events(), ledger.best("max", 5), ledger.checkpoints()
         except (ValueError, OSError) as error:
             assert str(copy) in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("table", ["meta", "rounds", "columns", "events", "checkpoints"])
+def test_a_row_that_a_page_no_longer_counts_is_missed(filled, table, write):
+    path = filled / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        (page,), (size,) = (
+            db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone(),
+            db.execute("PRAGMA page_size").fetchone(),
+        )
+    content = bytearray(path.read_bytes())
+    (count,) = struct.unpack_from(">H", content, (page - 1) * size + 3)  # of the page's cells
+    assert count > 0
+    struct.pack_into(">H", content, (page - 1) * size + 3, count - 1)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ledger\.sqlite: (the ledger is damaged|expected a readable jaxhp ledger)"):
+        Ledger(filled, write=write)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path):
@@ -285,6 +306,7 @@ text = st.one_of(st.text(max_size=8), st.sampled_from(["<f4", "|O", "json", "[2]
 
 
 @given(text, text, st.one_of(st.binary(max_size=16), st.just(b"[[[")))
+@example("<f4", "[0]", b"")
 def test_any_stored_column_gives_a_column_or_one_error(dtype, shape, data):
     packed = columns.Packed("name", dtype, shape, data, columns._crc("name", dtype, shape, data))
     with Ledger(None, write=True) as ledger:
