@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxhp.strategies.history import History, stream
 
@@ -26,8 +27,9 @@ _MOVES = 0x0C7E5  # the stream of the moves, so that they are no other draw's
 
 def turns(history: History, unit: jax.Array) -> jax.Array:
     """f32[P, D]: the points of a model; or if the told are displaced, its first quarter in turn with outer moves."""
-    if history.told == 0:
-        return unit
+    known = not isinstance(history.displaced, Tracer)
+    if history.told == 0 or (known and not history.displaced):
+        return unit  # as `_turns` would, which takes a second or two to compile
     return _turns(history.key, history.round, history.displaced, history.unit, history.score, unit)
 
 
