@@ -1,12 +1,16 @@
-"""Two CPU devices on every machine, and programs compiled once a session; warnings are errors, see pyproject.toml."""
+"""Two CPU devices on every machine, and programs compiled once a session; warnings are errors, see pyproject.toml.
+
+The workers of pytest-xdist are started by a process that has read this file, and share its folder of compiled programs.
+"""
 
 import atexit
 import os
 import shutil
 import tempfile
 
-_compiled = tempfile.mkdtemp(prefix="jaxhp-tests-")
-atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.mkdtemp(prefix="jaxhp-tests-")
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"

@@ -35,14 +35,19 @@ def train(
     replicates: Sequence[int] = (0,),
     trials: Sequence[int] | None = None,
     dtype: Any = np.float32,
+    devices: Sequence[Any] = (),
     **options: Any,
 ) -> Trained:
-    """Trains configs side by side, with a call of the step up to each of `stops` and then up to `epochs`."""
+    """Trains configs side by side, with a call of the step up to each of `stops` and then up to `epochs`.
+
+    On one device if no `devices` are given: each has a program of its own, and most tests compile longer than they run.
+    """
     columns = {name: np.asarray([config[name] for config in configs], dtype) for name in configs[0]}
     shapes = check(task, {name: jax.ShapeDtypeStruct((), dtype) for name in columns})
     layout = arrange([0] * len(configs), replicates, tile)
     capacity = Capacity(tile, layout.tiles, len(configs), len(replicates), epochs)
-    population = Population(task, shapes, {}, dict.fromkeys(columns, dtype), capacity, **options)
+    devices = list(devices or jax.local_devices()[:1])
+    population = Population(task, shapes, {}, dict.fromkeys(columns, dtype), capacity, devices=devices, **options)
     state, begun = population.init(), 0
     ids = np.arange(len(configs)) if trials is None else np.asarray(trials)
     for stop in (*stops, epochs):

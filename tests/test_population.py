@@ -26,8 +26,8 @@ def task(request):
 
 @pytest.fixture(scope="module")
 def alone(task) -> Trained:
-    """Sixteen trials on two devices in one call."""
-    return train(task, CONFIGS[:16], EPOCHS)
+    """Sixteen trials on all devices in one call."""
+    return train(task, CONFIGS[:16], EPOCHS, devices=jax.local_devices())
 
 
 def same(found: Trained, alone: Trained, rows: list[int] | range) -> None:
@@ -58,13 +58,14 @@ def test_of_the_number_of_calls(task, alone):
 def test_of_its_slot_and_neighbours(task, paired):
     expected = train(task, CONFIGS[:16], EPOCHS, paired=paired)
     order = np.random.default_rng(0).permutation(16).tolist()
-    moved = train(task, [CONFIGS[i] for i in order], EPOCHS, trials=order, paired=paired)
+    devices = jax.local_devices()
+    moved = train(task, [CONFIGS[i] for i in order], EPOCHS, trials=order, paired=paired, devices=devices)
     same(moved, expected, [order.index(i) for i in range(16)])
 
 
 def test_of_neighbours_that_diverge(task, alone):
     mixed = [config for pair in zip(CONFIGS[:16], [NAN] * 16, strict=True) for config in pair]
-    found = train(task, mixed, EPOCHS, trials=range(32))
+    found = train(task, mixed, EPOCHS, trials=range(32), devices=jax.local_devices())
     same(found, alone, range(0, 32, 2))
     assert np.isnan(found.ranked.score[1::2]).all()
     assert (found.ranked.diverged_at[1::2] >= 1).all()

@@ -12,13 +12,12 @@ STRATEGIES = {
     "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
     "halving": Halving(population=9, rounds=2, inner=Narrowing()),
     "tpe": TPE(population=12, rounds=3),
-    "gp": GP(population=12, rounds=3, trees=8),
+    "auto": Auto(population=12, rounds=3),  # a GP, and a forest with it
     "pbt": PBT(population=12, generations=4),
 }
 
 
 MORE = {
-    "auto": Auto(population=12, rounds=3),
     "halving_refill": Halving(population=9, refill=True, inner=TPE()),
     "hyperband": Hyperband(population=9),
     "sobol_many": Sobol(population=300, rounds=2),
