@@ -1,6 +1,7 @@
 """Two CPU devices on every machine, and programs compiled once a session; warnings are errors, see pyproject.toml.
 
 The workers of pytest-xdist are started by a process that has read this file, and share its folder of compiled programs.
+Property tests try the same examples in every run; `--hypothesis-profile=default` tries new ones.
 """
 
 import atexit
@@ -8,6 +9,10 @@ import os
 import shutil
 import tempfile
 
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="jaxhp-tests-")
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)

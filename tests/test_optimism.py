@@ -55,7 +55,7 @@ def test_the_best_of_pure_luck_is_corrected_to_nothing():
     assert left.var() == pytest.approx(1 + claimed, rel=0.4)  # 1: of luck itself, which the mean's interval has
 
 
-@pytest.mark.parametrize("slack", [0.0, 10.0])
+@pytest.mark.parametrize("slack", [0.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_it_is_unbiased_whether_means_or_neighbourhoods_decide(slack):
     of = Luck(lasting=0.6**2, passing=0.9**2, fresh=0.3**2)
     left = []
@@ -108,7 +108,7 @@ def test_the_many_that_cannot_become_finalists_change_nothing():
     assert optimistic(others, 0.5) == pytest.approx(best)
 
 
-@pytest.mark.parametrize(("replicates", "mode"), [(4, "max"), (16, "min")])
+@pytest.mark.parametrize(("replicates", "mode"), [(4, "max"), pytest.param(16, "min", marks=pytest.mark.slow)])
 def test_where_examples_suit_some_trials_the_estimate_is_unbiased_without_a_holdout(replicates, mode):
     errors, corrections, hits = [], [], []
     sign = 1 if mode == "max" else -1

@@ -19,7 +19,7 @@ CONFIGS = [{"lr": lr, "weight_decay": decay} for lr in np.geomspace(1e-3, 0.3, 1
 NAN = {"lr": 1e30, "weight_decay": 0.1}
 
 
-@pytest.fixture(scope="module", params=["sgd", "adamw"])
+@pytest.fixture(scope="module", params=[pytest.param("sgd", marks=pytest.mark.slow), "adamw"])
 def task(request):
     return hp.tasks.mlp(hp.data.mnist_sample(250), hidden=(32, 16), optimizer=request.param, batch_size=50)
 

@@ -39,7 +39,7 @@ def axis(low: float, high: float, *, log: bool = False, whole: bool = False) -> 
     ((1e-06, '1e-06'), ['0', '0.2', '0.4', '0.6', '0.8', '1'])
     """
     low, high = max(low, -1e300), min(high, 1e300)
-    if not low < high:
+    if not high - low > 1e-6 * max(abs(low), abs(high)):  # as good as one value: labels could not tell its ends apart
         low, high = low - max(abs(low), 1e-6) / 20, high + max(abs(high), 1e-6) / 20
     marked = _decades(low, high) if log else []
     if len(marked) < 2:

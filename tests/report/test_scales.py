@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import jaxhp as hp
@@ -12,6 +12,8 @@ numbers = st.floats(-1e30, 1e30, allow_nan=False).map(lambda value: value if abs
 
 
 @given(numbers, numbers)
+@example(9.999999999694918e29, 9.999999999705531e29)
+@example(1.0, 1.0 + 1.01e-6)
 def test_any_range_has_an_axis_with_a_few_round_numbers_inside(a, b):
     found = axis(min(a, b), max(a, b))
     assert found.low < found.high

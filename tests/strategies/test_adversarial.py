@@ -83,6 +83,7 @@ def test_heteroscedastic_noise_does_not_hide_the_optimum(strategy):
     assert later < first
 
 
+@pytest.mark.slow
 def test_gp_stands_equal_points_and_a_long_history():
     gp = GP(population=16, rounds=2)
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ MORE = {
     "halving_refill": Halving(population=9, refill=True, inner=TPE()),
     "hyperband": Hyperband(population=9),
     "sobol_many": Sobol(population=300, rounds=2),
-    "gp_uneven": GP(population=(30, 7, 50)),
+    "gp_uneven": GP(population=(30, 7)),
     "narrowing_one_point": Narrowing(population=1, rounds=3),
     "tpe_one_point": TPE(population=1, rounds=3),
     "gp_one_point": GP(population=1, rounds=3),
