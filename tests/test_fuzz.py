@@ -171,8 +171,6 @@ def test_any_ledger_with_fitting_checksums_is_shown_or_gives_one_error(finished,
             new = [new[0], *as_packed[:3], data]
         else:
             crc = ledger._crc(*(new[1:] if table == "events" else new))
-            if table == "events":
-                crc = ledger._crc(*new[2:4])
         names = [info[1] for info in known.rows(f"PRAGMA table_info({table})")]
         try:
             known._db.execute(

@@ -224,15 +224,14 @@ class Ledger(Database):
 
     def event(self, kind: str, **detail: Any) -> None:
         """Notes something that happened: a divergence, a resume, a warning, test data opened."""
-        text = json.dumps(detail)
-        row = (time.time(), kind, text, _crc(kind, text))
-        self.write("INSERT INTO events (time, kind, detail, crc) VALUES (?, ?, ?, ?)", row)
+        row = (time.time(), kind, json.dumps(detail))
+        self.write("INSERT INTO events (time, kind, detail, crc) VALUES (?, ?, ?, ?)", (*row, _crc(*row)))
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """What was noted, in order; of one kind, or all."""
 
         def decode(when: float, kind: str, detail: str, crc: int) -> dict[str, Any]:
-            _checked(kind, detail, crc)
+            _checked(when, kind, detail, crc)
             return {"time": when, "kind": kind} | dict(json.loads(detail))
 
         rows = self.rows("SELECT time, kind, detail, crc FROM events ORDER BY seq")
