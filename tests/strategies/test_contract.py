@@ -21,7 +21,7 @@ MORE = {
     "halving_refill": Halving(population=9, refill=True, inner=TPE()),
     "hyperband": Hyperband(population=9),
     "sobol_many": Sobol(population=300, rounds=2),
-    "gp_uneven": GP(population=(30, 7)),
+    "gp_uneven": GP(population=(30, 7, 50)),
     "narrowing_one_point": Narrowing(population=1, rounds=3),
     "tpe_one_point": TPE(population=1, rounds=3),
     "gp_one_point": GP(population=1, rounds=3),
@@ -42,6 +42,12 @@ def test_contract(strategy, check):
 @pytest.mark.parametrize("strategy", MORE.values(), ids=MORE.keys())
 def test_valid_whatever_the_shapes(strategy):
     testing.check_diverged(strategy, dim=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", testing.CHECKS)
+def test_contract_of_a_smaller_forest(check):
+    check(GP(population=12, rounds=3, trees=8), dim=2)
 
 
 @pytest.mark.slow

@@ -125,6 +125,18 @@ def test_an_earlier_search_says_nothing_of_what_becomes_of_points():
     assert told(AUTO, state, proposal, nearest(proposal.unit)).displaced
 
 
+@pytest.mark.slow
+def test_a_displaced_search_is_the_same_under_jit():
+    ask, tell = jax.jit(AUTO.ask), jax.jit(AUTO.tell)
+    proposal, state = ask(AUTO.init(KEY, 4))
+    proposal = proposal._replace(unit=jnp.asarray(nearest(proposal.unit)))
+    state = tell(state, proposal, worth(proposal.unit))
+    assert state.displaced
+    again, after = ask(state)
+    np.testing.assert_allclose(again.unit[1::2], asked(state)[1::2], atol=1e-6)
+    assert tell(after, again, worth(again.unit)).displaced
+
+
 def test_a_displaced_search_is_the_same_after_a_save():
     state = first_round(nearest)
     leaves, structure = jax.tree.flatten(state)
