@@ -35,6 +35,7 @@ def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     assert sorted(path.name for path in folder.iterdir() if path.name.endswith("-cache")) == kept
 
 
+@pytest.mark.slow
 def test_it_can_be_turned_off_and_is_done_without(tmp_path):
     run(XDG_CACHE_HOME=str(tmp_path / "off"), JAXHP_CACHE="off")
     assert not (tmp_path / "off").exists()

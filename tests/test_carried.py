@@ -70,7 +70,8 @@ def test_the_product_with_the_minibatch_reads_carried_weights_as_they_lie():
     assert "f32[60,80]" not in compiled  # the transposed copy
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("momentum", marks=pytest.mark.slow), "adamw"])
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
 def test_a_network_with_examples_first_trains_as_one_with_examples_last(optimizer):
     last = hp.tasks.mlp(hp.data.mnist_sample(100), hidden=(8,), optimizer=optimizer, batch_size=20)
 

@@ -73,6 +73,7 @@ def test_it_is_unbiased_whether_means_or_neighbourhoods_decide(slack):
     assert np.mean(left) == pytest.approx(0.0, abs=0.06)
 
 
+@pytest.mark.slow
 def test_luck_that_gets_trials_through_the_rungs_is_taken_off_too():
     of = Luck(lasting=0.6**2, passing=0.9**2, fresh=0.3**2)
     dealt, left, last_alone = [], [], []

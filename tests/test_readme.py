@@ -14,6 +14,7 @@ TEXT = README.read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_its_python_runs(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

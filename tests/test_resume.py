@@ -287,7 +287,8 @@ def test_the_digest_does_not_depend_on_the_number_of_calls(seconds, monkeypatch,
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the number of devices is set for CPUs alone")
-@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 3])
 def test_the_digest_does_not_depend_on_the_number_of_devices(devices, tmp_path):
     script = "import sys, jax; from small_search import search; search(sys.argv[1]).run(sys.argv[2], quiet=True)"
     done = subprocess.run(

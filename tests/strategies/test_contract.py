@@ -21,7 +21,6 @@ MORE = {
     "halving_refill": Halving(population=9, refill=True, inner=TPE()),
     "hyperband": Hyperband(population=9),
     "sobol_many": Sobol(population=300, rounds=2),
-    "gp_uneven": GP(population=(30, 7, 50)),
     "narrowing_one_point": Narrowing(population=1, rounds=3),
     "tpe_one_point": TPE(population=1, rounds=3),
     "gp_one_point": GP(population=1, rounds=3),
@@ -33,8 +32,17 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("check", testing.CHECKS)
-@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES.keys())
+DEAR = {("auto", testing.check_jit), ("auto", testing.check_beyond)}  # they compile models that no other check needs
+
+
+@pytest.mark.parametrize(
+    ("strategy", "check"),
+    [
+        pytest.param(strategy, check, id=f"{name}-{check.__name__}", marks=[pytest.mark.slow] * ((name, check) in DEAR))
+        for name, strategy in STRATEGIES.items()
+        for check in testing.CHECKS
+    ],
+)
 def test_contract(strategy, check):
     check(strategy, dim=2)
 
@@ -42,6 +50,11 @@ def test_contract(strategy, check):
 @pytest.mark.parametrize("strategy", MORE.values(), ids=MORE.keys())
 def test_valid_whatever_the_shapes(strategy):
     testing.check_diverged(strategy, dim=2)
+
+
+@pytest.mark.slow
+def test_valid_where_rounds_differ():
+    testing.check_diverged(GP(population=(30, 7, 50)), dim=2)
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def test_a_step_equals_a_plain_network():
     np.testing.assert_array_equal(metrics["accuracy"], right)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_bits_depend_on_no_neighbour():
     task = hp.tasks.cnn(hp.data.mnist_sample(500), channels=(4, 8), hidden=(32,))
     configs = [{"lr": lr, "weight_decay": 1e-6} for lr in (0.1, 0.05, 1e30, 0.2, 1e-3)]
