@@ -34,9 +34,9 @@ chose nothing; at 256x4 on seed 60 alone. One standard error over seeds is .003 
 
 So Auto is the best on each suite in each regime, on average. Hyperoptax's Gaussian process has .071 .046 .058 at 16x8
 (seeds 60 and 61; there Auto has .057 .032 .036 and the best mean rank of the nine, 2.9) and, on seed 60, .035 on
-hpobench and .049 on bbob at 32x8 (Auto .018 and .026); larger batches take it minutes to compile, and were not run.
-Optuna's GP did not end one search of 16x8 in 100 s on a shared core. A search takes Auto 1 to 3 s, Optuna's TPE 0.5 s
-(16x8), 1.3, 1.9, 3 and 19 s (256x4), on cores that were shared.
+hpobench and .049 on bbob at 32x8 (Auto .018 and .026); it compiles for 2 minutes there, and larger batches were not
+run. Optuna's GP did not end one search of 16x8 in 100 s on a shared core. A search takes Auto 1 to 3 s, Optuna's TPE
+0.5 s (16x8), 1.3, 1.9, 3 and 19 s (256x4), on cores that were shared.
 
 On lcbench a few tasks decide, so Auto was run there on seeds 30 to 33 and 50 to 57 too. Over all 22: .028 (64x4), .024
 (32x8), .020 (256x2), with a standard error of .003. On the 14 seeds that Optuna's TPE had as well Auto has .45, .38 and
