@@ -1,6 +1,6 @@
 """How good is each strategy when B configs are evaluated at once, for R rounds? jaxhp against Optuna and others.
 
-Command (all of it takes hours on 2 cores, nearly all of them in Optuna's TPE; `--methods jaxhp` about 20 minutes):
+Command (all of it takes hours on 2 cores, most of them in Optuna's TPE and Hyperoptax; `--methods jaxhp` one or two):
 
     python experiments/benchmarks/strategies.py --data ../shared/bench --out runs/strategies.jsonl
     python experiments/benchmarks/strategies.py --out runs/strategies.jsonl --table    # from what was already run
@@ -269,12 +269,12 @@ class Hyperoptax:
         self.scale: tuple[float, float] | None = None
 
     def ask(self, size: int) -> np.ndarray:
-        return np.stack(self.next(self.state, next(self.keys)), axis=1).clip(0, 1)
+        return np.stack(self.next(self.state, next(self.keys)), axis=1)
 
     def tell(self, unit: np.ndarray, score: np.ndarray) -> None:
         self.scale = self.scale or (float(score.mean()), max(float(score.std()), 1e-12))
         scaled = ((score - self.scale[0]) / self.scale[1]).astype(np.float32)
-        self.state = self.update(self.state, next(self.keys), scaled, jax.numpy.asarray(unit))
+        self.state = self.update(self.state, next(self.keys), scaled, unit)
 
 
 def _optuna(name: str, **settings: Any) -> Callable[[int, int, int, int], Method]:
