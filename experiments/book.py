@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import jaxhp as hp
-from jaxhp.ranking import rank
 from jaxhp.report.curves import draw_curves
+from jaxhp.trials import rank
 
 space = hp.Space(lr=hp.LogUniform(1e-6, 1e-2), weight_decay=hp.LogUniform(1e-8, 1e-4))
 task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=(100,) * 6)

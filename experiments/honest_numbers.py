@@ -21,7 +21,7 @@ simulation   1,000 searches with a known truth for each of 72 settings: N = 64, 
                                  4       300         1.95     -0.035   -0.100      0.952   0.930 to 0.973
              With noise of examples each example suits some configs much better than others (as strongly as all other
              noise of an example), and the search has chosen by it: fresh seeds alone leave +1.305 (16 replicates) and
-             +0.891 (4), where configs are given up early +1.169 and +0.771, which `jaxhp.optimism` takes off. Where
+             +0.891 (4), where configs are given up early +1.169 and +0.771, which `selection/optimism.py` takes off. Where
              only seeds are noisy it takes off the little that looks like it by chance, 0.02.
 noise        configs that are as good as equal, on MNIST: their networks differ by seed (8, 7 and 4 searches).
                  N   raw best - accuracy   estimate - accuracy    on the 4,500 images that the search did not have
@@ -70,13 +70,13 @@ import jax
 import numpy as np
 
 import jaxhp as hp
-from jaxhp.budgets import at_full_budget, latest
-from jaxhp.intervals import crossed_mean
-from jaxhp.ranking import rank
-from jaxhp.sealed import retrained
-from jaxhp.select import Choice, Played, contest, neighbourhoods
+from jaxhp.search.sealed import retrained
+from jaxhp.selection.budgets import at_full_budget, latest
+from jaxhp.selection.contest import Played, contest, neighbourhoods
+from jaxhp.selection.intervals import crossed_mean
+from jaxhp.selection.verdict import Choice
 from jaxhp.store.files import read_json
-from jaxhp.types import Rung, Trial
+from jaxhp.trials import Rung, Trial, rank
 
 
 class Run(NamedTuple):

@@ -35,7 +35,9 @@ import numpy as np
 import optax
 
 import jaxhp as hp
-from jaxhp import checkpoint, population, store
+from jaxhp import store
+from jaxhp.engine import population
+from jaxhp.store import checkpoints as checkpoint
 from jaxhp.store import files
 from jaxhp.strategies import GP, PBT, Halving, Random
 

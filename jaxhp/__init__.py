@@ -6,19 +6,19 @@ Names are imported when they are first used, so that what only reads a run direc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jaxhp.host import split_host as _split_host
+from jaxhp.engine.host import split_host as _split_host
 
 if TYPE_CHECKING:
-    from jaxhp import data, nn, tasks
+    from jaxhp import data, nn, search, tasks
     from jaxhp.data import split
-    from jaxhp.result import Result
-    from jaxhp.scoring import score
-    from jaxhp.searching import Search, search
-    from jaxhp.select import Finals
+    from jaxhp.report.result import Result
+    from jaxhp.search.score import score
+    from jaxhp.search.search import Search
+    from jaxhp.selection.verdict import Finals
     from jaxhp.space import Choice, IntUniform, LogUniform, Space, Uniform
     from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol, include
-    from jaxhp.task import Task, Variables
-    from jaxhp.types import Proposal, Rung, Status, Trial
+    from jaxhp.tasks.task import Task, Variables
+    from jaxhp.trials import Proposal, Rung, Status, Trial
 
 _split_host()
 
@@ -55,16 +55,16 @@ __all__ = [
     "split",
     "tasks",
 ]
-_PACKAGES = ("data", "nn", "tasks")
+_PACKAGES = ("data", "nn", "search", "tasks")
 _HOMES = {
     "data": ("split",),
-    "result": ("Result",),
-    "scoring": ("score",),
-    "searching": ("Search", "search"),
-    "select": ("Finals",),
+    "report.result": ("Result",),
+    "search.score": ("score",),
+    "search.search": ("Search",),
+    "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Space", "Uniform"),
-    "task": ("Task", "Variables"),
-    "types": ("Proposal", "Rung", "Status", "Trial"),
+    "tasks.task": ("Task", "Variables"),
+    "trials": ("Proposal", "Rung", "Status", "Trial"),
 }
 _HOME = dict.fromkeys(__all__, "strategies") | {name: home for home, names in _HOMES.items() for name in names}
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from jaxhp.interop import FORMATS, export
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
-from jaxhp.result import Result, table_rows
-from jaxhp.signals import Stopped
+from jaxhp.report.result import Result, table_rows
+from jaxhp.search.signals import Stopped
 from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
 
 if TYPE_CHECKING:
-    from jaxhp.searching import Search
+    from jaxhp.search.search import Search
 
 FAILED = 2  # exit code where an argument or a run directory does not fit
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from jaxhp.experiment import Experiment
+    from jaxhp.search.experiment import Experiment
 
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
@@ -109,7 +109,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 def _recorded_search(directory: Path) -> Search:
     """The search of a run directory, from the experiment file that its manifest names."""
-    from jaxhp.experiment import Experiment
+    from jaxhp.search.experiment import Experiment
 
     record = read_json(directory / "manifest.json").get("experiment")
     if record is None:
@@ -137,7 +137,7 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from jaxhp.experiment import Experiment
+    from jaxhp.search.experiment import Experiment
 
     search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
     plan = search.plan()

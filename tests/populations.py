@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
-from jaxhp.layout import arrange
-from jaxhp.population import Capacity, Population, Ranked
-from jaxhp.task import check
+from jaxhp.engine.layout import arrange
+from jaxhp.engine.population import Capacity, Population, Ranked
+from jaxhp.tasks.check import check
 
 two_devices = pytest.mark.skipif(
     jax.default_backend() != "cpu" and len(jax.local_devices()) < 2, reason="needs two accelerators"

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 import jaxhp as hp
-from jaxhp.ranking import rank
-from jaxhp.select import Choice, Estimate, Finalist
+from jaxhp.report.tested import OPENED, TESTED
+from jaxhp.selection.verdict import Choice, Estimate, Finalist
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.tested import OPENED, TESTED
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial, rank
 
 SPACE = hp.Space(
     lr=hp.LogUniform(1e-5, 1.0),

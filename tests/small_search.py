@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 import jaxhp as hp
+from jaxhp.engine.local import Group
 from jaxhp.strategies import PBT, Halving, Random
-from jaxhp.training import Group
 
 STRATEGIES = {
     # all train 9 trials at once, so that one compilation serves them

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from jaxhp.cli import main
-from jaxhp.experiment import Experiment
+from jaxhp.search.experiment import Experiment
 from jaxhp.store import Ledger
 
 FILE = """

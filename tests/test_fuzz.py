@@ -19,7 +19,7 @@ import jaxhp as hp
 from jaxhp.interop.table import table
 from jaxhp.report.page import page
 from jaxhp.report.reading import read
-from jaxhp.result import Result, table_rows
+from jaxhp.report.result import Result, table_rows
 from jaxhp.space import Space
 from jaxhp.store import Ledger, columns, ledger
 from jaxhp.store.files import read_json

@@ -32,22 +32,22 @@ def test_it_offers_what_it_declares():
 @pytest.mark.parametrize("name", hp.__all__)
 def test_no_submodule_hides_a_name(name):
     """Importing a submodule binds its name in the package."""
-    assert (find_spec(f"jaxhp.{name}") is not None) == (name in ("data", "nn", "tasks"))
+    assert (find_spec(f"jaxhp.{name}") is not None) == (name in ("data", "nn", "search", "tasks"))
 
 
 def test_names_are_the_same_in_any_order_of_access():
     orders = (
         "names = list(hp.__all__)",
         "names = list(hp.__all__)[::-1]",
-        "import jaxhp.searching, jaxhp.scoring, jaxhp.data.splitting, jaxhp.cli; names = list(hp.__all__)",
+        "import jaxhp.search.search, jaxhp.search.score, jaxhp.data.splitting, jaxhp.cli; names = list(hp.__all__)",
         "exec('from jaxhp import *'); names = list(hp.__all__)",
     )
     told = "; print(*sorted(f'{n}:{type(getattr(hp, n)).__name__}:{getattr(hp, n).__name__}' for n in names))"
     found = {python(f"import jaxhp as hp; {order}{told}") for order in orders}
     assert len(found) == 1
-    assert "search:function:search" in found.pop().split()
+    assert "search:_Search:jaxhp.search" in found.pop().split()
 
 
-@pytest.mark.parametrize("module", ["jaxhp", "jaxhp.store", "jaxhp.result", "jaxhp.cli", "jaxhp.report.curves"])
+@pytest.mark.parametrize("module", ["jaxhp", "jaxhp.store", "jaxhp.report.result", "jaxhp.cli", "jaxhp.report.curves"])
 def test_what_reads_does_without_jax(module):
     assert python(f"import sys, {module}; print('jax' in sys.modules)") == "False\n"

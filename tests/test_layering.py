@@ -1,17 +1,23 @@
-"""Imports run downward only, and only the population maps over members: both read off the source."""
+"""The house: floors, circles, sizes and who may map over members, all read off the source. Run it to see the figures.
+
+python tests/test_layering.py
+"""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
-import jaxhp
-
-ROOT = Path(jaxhp.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
-FLOOR = ("types", "space", "ranking")  # imports nothing above itself
-ABOVE = ("task", "plan", "population", "store", "training", "report", "searching", "select", "loop", "result", "cli")
+ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
+# A package imports only from packages above its own line here, or from itself.
+FLOORS = (
+    {"trials", "data", "nn"},
+    {"space", "tasks", "store", "strategies"},
+    {"engine", "selection"},
+    {"report"},
+    {"search", "interop"},
+    {"cli", "jaxhp", "__main__"},
+)
 
 
 def name_of(file: Path) -> str:
@@ -19,56 +25,88 @@ def name_of(file: Path) -> str:
     return ".".join(part for part in parts if part != "__init__") or "jaxhp"
 
 
-MODULES = {name_of(file): file for file in FILES}
+MODULES = {name_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
 
 
-def imported(file: Path) -> set[str]:
+def imported(name: str) -> set[str]:
     """The modules of this package that a file takes names from, also inside functions and for types alone."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxhp":
-            base = node.module.removeprefix("jaxhp").removeprefix(".")
+            base = (node.module or "").removeprefix("jaxhp").removeprefix(".")
             for alias in node.names:
                 full = f"{base}.{alias.name}".removeprefix(".")
                 found.add(full if full in MODULES else base or "jaxhp")
         elif isinstance(node, ast.Import):
             found |= {a.name.removeprefix("jaxhp.") for a in node.names if a.name.split(".")[0] == "jaxhp"}
-    return found - {name_of(file)}
+    return found - {name}
 
 
-IMPORTS = {name: imported(file) for name, file in MODULES.items()}
+IMPORTS = {name: imported(name) for name in MODULES}
+# a package's __init__ is its face: its own files may be imported by way of it
+GRAPH = {name: {i for i in found if not name.startswith(f"{i}.")} for name, found in IMPORTS.items()}
+
+
+def package(name: str) -> str:
+    return name.split(".")[0]
+
+
+def floor(name: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if package(name) in floor)
+
+
+@cache
+def depth(name: str) -> int:
+    """Files on the longest chain of imports from a file down."""
+    return 1 + max((depth(below) for below in GRAPH[name]), default=0)
+
+
+def closure(name: str) -> set[str]:
+    """All that a file imports, itself included."""
+    found, left = set(), {name}
+    while left:
+        found |= left
+        left = set().union(*(GRAPH[module] for module in left)) - found
+    return found
+
+
+def lines(name: str) -> int:
+    return len(MODULES[name].read_text().splitlines())
+
+
+def test_no_import_runs_in_a_circle():
+    tuple(TopologicalSorter(GRAPH).static_order())  # raises on a circle
 
 
 def test_no_import_leads_back_up():
-    # a package's __init__ is its face: its own files may be imported by way of it
-    graph = {name: {i for i in found if not name.startswith(f"{i}.")} for name, found in IMPORTS.items()}
-    tuple(TopologicalSorter(graph).static_order())  # raises on a circle
+    up = [
+        f"{name} imports {other}"
+        for name, found in IMPORTS.items()
+        for other in found
+        if package(other) != package(name) and floor(other) >= floor(name) and name != "__main__"
+    ]
+    assert not up
 
 
-def test_the_ground_floor_stands_on_nothing():
-    for name in FLOOR:
-        assert IMPORTS[name] <= {"types"}, name
-
-
-@pytest.mark.parametrize("package", ["strategies", "report", "data"])
-def test_packages_never_see_training(package):
-    allowed = {"strategies": set(), "report": {"report", "store", "select", "result"}, "data": set()}[package]
-    forbidden = set(ABOVE) - allowed
-    for name, found in IMPORTS.items():
-        if name.split(".")[0] == package:
-            assert not {i.split(".")[0] for i in found} & forbidden, name
-
-
-def test_only_the_population_maps_over_members():
+def test_only_one_file_maps_over_members():
     maps = {}
-    for name, file in MODULES.items():
-        for node in ast.walk(ast.parse(file.read_text())):
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
             called = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
-            if called in ("vmap", "pmap", "shard_map") and not name.startswith(("strategies", "testing")):
+            if called in ("vmap", "pmap", "shard_map") and package(name) != "strategies":
                 maps.setdefault(name, set()).add(called)
-    assert maps == {"population": {"vmap"}}
+    assert maps == {"engine.population": {"vmap"}}
 
 
 def test_files_stay_small():
-    long = {name: n for name, file in MODULES.items() if (n := len(file.read_text().splitlines())) > 420}
-    assert not long
+    assert not {name: lines(name) for name in MODULES if lines(name) > 420}
+
+
+if __name__ == "__main__":
+    loop = closure("search.loop")
+    packages = {package(name) for name, file in MODULES.items() if file.parent != ROOT}
+    print(f"{len(MODULES)} modules in {len(packages)} packages, {sum(map(lines, MODULES)):,} lines")
+    print(f"{len(FLOORS)} floors of packages; {max(map(depth, MODULES))} files on the longest chain of imports")
+    print(f"the loop imports {len(loop)} modules, {sum(map(lines, loop)):,} lines")
+    print(f"the longest file has {max(map(lines, MODULES))} lines")

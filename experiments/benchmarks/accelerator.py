@@ -58,8 +58,8 @@ from peak import CONFIG, OPTIMIZERS, book, small
 from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.flops import epoch_flops
-from jaxhp.task import Task, create, update
+from jaxhp.tasks.flops import epoch_flops
+from jaxhp.tasks.task import Task, create, update
 
 MEMBERS = (1, 16, 64, 256, 1024, 4096, 16_384)
 SIZES = (2048, 4096, 8192)

@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxhp.report.page import write_report
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 EPOCHS, MINUTE = 10, 60.0
 SPACE = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from jaxhp.rate import products
+from jaxhp.engine.rate import products
 
 SIZES = (256, 512, 1024, 2048)
 

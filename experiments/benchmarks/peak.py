@@ -39,8 +39,9 @@ from machine import Peak, show, timed
 from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.flops import epoch_flops
-from jaxhp.task import Task, check
+from jaxhp.tasks.check import check
+from jaxhp.tasks.flops import epoch_flops
+from jaxhp.tasks.task import Task
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 MEMBERS = (1, 4, 16, 64, 256, 1024)

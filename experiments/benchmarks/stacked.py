@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.layout import arrange, tiles_needed
-from jaxhp.plan import default_tile
-from jaxhp.population import Capacity, Population
-from jaxhp.task import Task, check
+from jaxhp.engine.layout import arrange, tiles_needed
+from jaxhp.engine.plan import default_tile
+from jaxhp.engine.population import Capacity, Population
+from jaxhp.tasks.check import check
+from jaxhp.tasks.task import Task
 
 
 class Stacked:

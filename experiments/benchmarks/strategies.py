@@ -93,7 +93,7 @@ import jax
 import numpy as np
 
 import jaxhp.strategies as js
-from jaxhp.types import Proposal
+from jaxhp.trials import Proposal
 
 REGIMES = ("16x8", "32x8", "64x4", "256x2", "256x4")
 SUITES = ("lcbench", "hpobench", "bbob")

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 
 
 class Format(NamedTuple):

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from jaxhp.interop.table import table
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 from jaxhp.store.files import write_bytes
 
 

@@ -18,9 +18,9 @@ import optuna
 from optuna import distributions
 from optuna.distributions import BaseDistribution
 
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 from jaxhp.space import Choice, IntUniform, LogUniform, Space
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 
 def write(result: Result, place: str) -> int:

@@ -11,7 +11,7 @@ import pyarrow
 from pyarrow import parquet
 
 from jaxhp.interop.table import table
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 from jaxhp.store.files import write_bytes
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from jaxhp.result import Result, table_rows
-from jaxhp.select import Finalist
+from jaxhp.report.result import Result, table_rows
+from jaxhp.selection.verdict import Finalist
 
 Columns = dict[str, list[Any]]  # name to one value a trial, None where there is none
 

@@ -18,9 +18,9 @@ from typing import Any
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_pb2
 
-from jaxhp.result import Result
+from jaxhp.report.result import Result
 from jaxhp.space import Choice, Space
-from jaxhp.types import Config, Status, Trial
+from jaxhp.trials import Config, Status, Trial
 
 SCORE = "score"  # the tag of the number that trials are ranked by
 _PLUGIN = "hparams"

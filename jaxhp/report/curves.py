@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhp.report.table import show_value
-from jaxhp.types import Trial
+from jaxhp.trials import Trial
 
 
 def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
 from jaxhp.report.reading import Recorded
-from jaxhp.types import Status
+from jaxhp.trials import Status
 
 _ROWS = 300  # of the table of trials
 _EVENTS = 200  # the last ones

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from jaxhp.importance import Importance
 from jaxhp.report import plots
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import Recorded
 from jaxhp.report.scales import score_axis
-from jaxhp.types import Status, Trial
+from jaxhp.selection.importance import Importance
+from jaxhp.trials import Status, Trial
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp.importance import Importance, Share
 from jaxhp.report.drawing import FLOOR, LEFT, WIDTH, across, crosses, dots, frame, line, n, scale, short, svg, up
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import score, value
 from jaxhp.report.scales import Axis, axis, parameter_axis, score_axis
+from jaxhp.selection.importance import Importance, Share
 from jaxhp.space import Choice, Parameter
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 _CURVE_POINTS = 150  # of a learning curve that are drawn
 _NAMED = 20  # of the best trials, whose points say which they are

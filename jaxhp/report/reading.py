@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxhp.importance import Importance, importance
-from jaxhp.result import Result
+from jaxhp.report.result import Result
+from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import read_json
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
 

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from jaxhp.types import Trial
+from jaxhp.trials import Trial
 
 
 def trials_table(

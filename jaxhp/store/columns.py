@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 Columns = dict[str, Any]
 STATUSES = (Status.RUNNING, Status.COMPLETE, Status.STOPPED, Status.DIVERGED)  # a status is stored as its place here

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 
 def digest(trials: Iterable[Trial], finals: Mapping[int, np.ndarray]) -> str:

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.ranking import standing
 from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import crash_point, sync
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial, standing
 
 SCHEMA = 1
 _TABLES = (

@@ -11,7 +11,7 @@ from jaxhp.strategies.history import History, answered, asked
 from jaxhp.strategies.outer import turns
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.tpe import TPE
-from jaxhp.types import Proposal
+from jaxhp.trials import Proposal
 
 MODELLED = 4000  # points; a longer history is TPE's
 TREES = 64

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.types import Proposal, Rung
+from jaxhp.trials import Proposal, Rung
 
 
 class Strategy(Protocol):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.edges import edges
+from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import spread

@@ -15,7 +15,7 @@ from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
-from jaxhp.types import Proposal, Rung
+from jaxhp.trials import Proposal, Rung
 
 
 @jax.tree_util.register_dataclass

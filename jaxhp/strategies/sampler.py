@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxhp.strategies.history import History, append, empty, snap
-from jaxhp.types import Proposal, Rung
+from jaxhp.trials import Proposal, Rung
 
 
 def positive(owner: object, name: str, value: Any, least: int = 1) -> int:

@@ -15,8 +15,8 @@ import optax
 
 from jaxhp.data import Dataset, split
 from jaxhp.nn import relu
-from jaxhp.task import Task
-from jaxhp.types import Config
+from jaxhp.tasks.task import Task
+from jaxhp.trials import Config
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from jaxhp.data import Dataset
 from jaxhp.nn import conv_general_dilated, max_pool, relu
-from jaxhp.task import Task
 from jaxhp.tasks.classification import classification, dense
-from jaxhp.types import Config
+from jaxhp.tasks.task import Task
+from jaxhp.trials import Config
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
 

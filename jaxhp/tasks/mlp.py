@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxhp.data import Dataset
-from jaxhp.task import Task
 from jaxhp.tasks.classification import classification, dense
-from jaxhp.types import Config
+from jaxhp.tasks.task import Task
+from jaxhp.trials import Config
 
 
 def mlp(

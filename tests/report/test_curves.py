@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from jaxhp.report.curves import draw_curves
-from jaxhp.types import Trial
+from jaxhp.trials import Trial
 
 
 def trial(i, epochs):

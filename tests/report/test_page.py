@@ -13,7 +13,7 @@ import jaxhp as hp
 from jaxhp.report.page import write_report
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 EVIL = "<script>alert(1)</script>"
 CODE = hp.Space(

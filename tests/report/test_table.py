@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from jaxhp.report.table import show_value, trials_table
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial
 
 
 def shown(*args) -> list[list[str]]:

@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxhp.ranking import rank
 from jaxhp.store import Ledger, Round, Saved, columns
 from jaxhp.store.files import read_json, write_json
-from jaxhp.types import Status, Trial
+from jaxhp.trials import Status, Trial, rank
 
 NAN = float("nan")
 

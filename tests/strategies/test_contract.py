@@ -2,8 +2,7 @@
 
 import pytest
 
-from jaxhp import testing
-from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol
+from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol, testing
 
 STRATEGIES = {
     "random": Random(population=12, rounds=2),

@@ -11,7 +11,7 @@ from jaxhp import Choice, IntUniform, LogUniform, Space, Uniform
 from jaxhp.strategies import GP, Auto, Sobol, include
 from jaxhp.strategies.history import COMPARED, displaced
 from jaxhp.strategies.outer import moves
-from jaxhp.types import Proposal
+from jaxhp.trials import Proposal
 
 KEY = jax.random.key(5)
 POOL = np.random.default_rng(0).random((400, 4)).astype(np.float32)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.edges import edges
+from jaxhp.strategies.edges import edges
 from jaxhp.strategies import Grid, Halving, Narrowing, Random, Sobol, include
 from jaxhp.strategies.history import append, empty, ranks
-from jaxhp.types import Proposal, Rung
+from jaxhp.trials import Proposal, Rung
 
 KEY = jax.random.key(7)
 

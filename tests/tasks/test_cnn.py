@@ -9,7 +9,8 @@ from jax import lax
 from populations import train
 
 import jaxhp as hp
-from jaxhp.task import check, create, update
+from jaxhp.tasks.check import check
+from jaxhp.tasks.task import create, update
 
 CONFIG = {"lr": 0.1, "weight_decay": 1e-3}
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
-from jaxhp.task import check, create, update
+from jaxhp.tasks.check import check
+from jaxhp.tasks.task import create, update
 
 TASK = hp.tasks.mlp(hp.data.mnist_sample(200), hidden=(16, 8), batch_size=40)
 CONFIG = {"lr": 0.1, "weight_decay": 1e-4}

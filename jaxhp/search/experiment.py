@@ -1,0 +1,119 @@
+"""An experiment file and what a person changed of it on the command line: enough to make its search again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxhp.search.search import Search
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A `Search` in a Python file, with changes.
+
+    Attributes:
+      file: the absolute path of the file.
+      name: of the `Search` in it.
+      changes: arguments of the search or fields of its strategy, to other values.
+      smoke: whether to make it tiny: at most 8 trials a round, two rounds, two epochs, two finalists.
+    """
+
+    file: str
+    name: str
+    changes: dict[str, Any]
+    smoke: bool
+
+    @classmethod
+    def parse(cls, place: str, seed: int | None, changes: Sequence[str], smoke: bool) -> Experiment:
+        """From `FILE[:NAME]`, a seed and a list of `KEY=VALUE`, whose values are JSON or plain strings.
+
+        >>> Experiment.parse("book.py:narrow", 3, ["epochs=5", "shape=box"], False).changes
+        {'epochs': 5, 'shape': 'box', 'seed': 3}
+        """
+        file, colon, name = place.rpartition(":")
+        if not colon or not name.isidentifier():
+            file, name = place, "search"
+        parsed: dict[str, Any] = {}
+        for change in changes:
+            key, equals, value = change.partition("=")
+            if not equals or not key.isidentifier():
+                raise ValueError(f"--set: expected KEY=VALUE, got {change!r}")
+            try:
+                parsed[key] = json.loads(value)
+            except ValueError:
+                parsed[key] = value
+        if seed is not None:
+            parsed["seed"] = seed
+        return cls(str(Path(file).absolute()), name, parsed, smoke)
+
+    @classmethod
+    def from_json(cls, record: Any) -> Experiment:
+        """The inverse of `to_json`; raises ValueError for anything else."""
+        kinds: dict[str, type] = {"file": str, "name": str, "changes": dict, "smoke": bool}
+        if not isinstance(record, Mapping) or {k: type(v) for k, v in record.items()} != kinds:
+            raise ValueError(f"experiment: expected the record of an experiment file, got {json.dumps(record)[:200]}")
+        return cls(**record)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        changed = "".join(f" {key}={json.dumps(value)}" for key, value in self.changes.items())
+        return f"{self.file}:{self.name}{changed}{' (smoke)' if self.smoke else ''}"
+
+    def search(self) -> Search:
+        """Runs the file and returns its search, changed.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it has no `Search` of that name, or a change names no argument.
+        """
+        found = getattr(_load(self.file), self.name, None)
+        if not isinstance(found, Search):
+            raise ValueError(f"{self.file}: expected a jaxhp.Search named {self.name!r}, got {type(found).__name__}")
+        if self.smoke:
+            found = found.changed(**_smaller(found))
+        return found.changed(**self.changes) if self.changes else found
+
+
+def _load(file: str) -> Any:
+    """The module of a Python file; the name under which it stands tells files of the same stem apart."""
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"{file}: expected an experiment, a Python file; found none")
+    name = f"jaxhp_experiment_{hashlib.sha256(file.encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file}: expected an experiment, a Python file ending in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(Path(file).parent))  # as for a script: it may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        if lines:
+            error.add_note(f"at {file}, line {lines[-1]}")
+        raise
+    finally:
+        sys.path.remove(str(Path(file).parent))
+    return module
+
+
+def _smaller(search: Search) -> dict[str, Any]:
+    """Changes that make a search tiny."""
+    changes: dict[str, Any] = {"epochs": min(search.epochs, 2)}
+    if search.finals is not None:
+        changes["finals"] = replace(search.finals, top=2, replicates=4)
+    for name, most in (("population", 8), ("rounds", 2), ("generations", 2)):
+        if name in search.settings:
+            value = getattr(search.strategy, name)
+            changes[name] = min(max(value) if isinstance(value, tuple) else value, most)
+    return changes

@@ -1,0 +1,105 @@
+"""Trials that were trained to unequal budgets: their scores on one scale, and who would have gone on with others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxhp.trials import Rung, Trial
+
+_FEW = 4  # trials that went on, or fewer, do not tell how the next score depends on the one before
+
+
+def at_full_budget(trials: Sequence[Trial], metric: str, rungs: Sequence[Rung]) -> np.ndarray:
+    """f64[N, B], the trials' scores after each budget that they were compared at, and what others gained from there on.
+
+    Budgets are compared one step at a time, each by the mean curve of the trials that went on. NaN where a trial had no
+    part: at budgets below that of its first round, at those that it did not reach, at all if it diverged.
+
+    Args:
+      rungs: of the search, one a round.
+    """
+    healthy = [trial for trial in trials if not trial.diverged_at]
+    budgets = np.unique([trial.epochs for trial in healthy]).astype(int)
+    found = np.full((len(trials), max(len(budgets), 1)), np.nan)
+    for row, trial in zip(found, trials, strict=True):
+        if not trial.diverged_at:
+            last = int(np.searchsorted(budgets, trial.epochs))
+            row[:last] = [trial.curve[f"valid_{metric}"][budget - 1] for budget in budgets[:last]]
+            row[last] = trial.score
+    gains = np.nanmean(np.diff(found), 0)
+    found[:, :-1] += np.cumsum(gains[::-1])[::-1]
+    begun = np.asarray([rungs[trial.round].epochs for trial in trials])
+    for column, budget in enumerate(budgets):
+        found[begun > budget, column] = np.nan
+    return found
+
+
+def latest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of f64[N, B] scores the last that is known, f64[N], and its column, i64[N]; NaN and -1 where none is."""
+    known = np.isfinite(scores)
+    column = np.where(known.any(1), scores.shape[1] - 1 - known[:, ::-1].argmax(1), -1)
+    return np.where(column < 0, np.nan, scores[np.arange(len(scores)), column]), column
+
+
+def replayed(
+    scores: np.ndarray, rows: np.ndarray, added: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Has the trials compete again, with something added to their scores; as many go on at each budget as did.
+
+    The next score of a trial that only now goes on is drawn as for the others that did, without what is added.
+
+    Args:
+      scores: f64[N, B], of all trials, see `at_full_budget`; higher is better.
+      rows: i64[K], which of them compete.
+      added: f64[D, K], D times.
+
+    Returns:
+      f64[D, K], the last score of each without what is added, and i64[D, K], the column that it is of.
+    """
+    steps = [_step(before, after) for before, after in itertools.pairwise(scores.T)]
+    scores = scores[rows]
+    own, last = latest(scores)
+    begun = np.isfinite(scores).argmax(1)
+    score, level = np.tile(own, (len(added), 1)), np.zeros(added.shape, int)
+    alive = np.ones(added.shape, bool)
+    for column, step in enumerate(steps):
+        for first in range(column + 1):
+            (part,) = np.nonzero(begun == first)  # who began at another budget is in another bracket
+            count = int(np.sum(last[part] > column))
+            if count == np.sum(last[part] >= column):
+                continue
+            now = np.where(last[part] >= column, scores[part, column], score[:, part])
+            rated = np.where(alive[:, part], now + added[:, part], -np.inf)
+            on = np.zeros(rated.shape, bool)
+            np.put_along_axis(on, np.argpartition(-rated, max(count - 1, 0), axis=1)[:, :count], True, 1)
+            drawn = step.mean + step.slope * (now - step.before) + step.stderr * rng.normal(size=now.shape)
+            new, gone = on & (last[part] <= column), alive[:, part] & ~on
+            score[:, part] = np.where(new, drawn, np.where(gone, now, score[:, part]))
+            alive[:, part] &= on
+        level[alive] = column + 1
+    return score, level
+
+
+class _Step(NamedTuple):
+    """From one budget to the next, of trials that went on."""
+
+    before: float  # mean score
+    mean: float  # of the next one
+    slope: float  # of that on the one before
+    stderr: float  # around it
+
+
+def _step(before: np.ndarray, after: np.ndarray) -> _Step:
+    both = np.isfinite(before) & np.isfinite(after)
+    if not both.any():
+        return _Step(0.0, 0.0, 1.0, 0.0)
+    x, y = before[both], after[both]
+    told = len(x) > _FEW and np.ptp(x) > 0
+    slope = float(np.polynomial.polynomial.polyfit(x, y, 1)[1]) if told else 1.0
+    rest = y - slope * x
+    free = len(x) - 1 - told
+    return _Step(float(x.mean()), float(y.mean()), slope, float(np.sqrt(rest.var() * len(x) / free)) if free else 0.0)

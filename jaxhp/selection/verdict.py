@@ -1,0 +1,138 @@
+"""What finals are: how they are run, and what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
+
+
+@dataclass(frozen=True)
+class Finals:
+    """How finalists are compared.
+
+    Attributes:
+      top: how many of the best trials run again.
+      replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
+        rounded up to whole rounds of the folds, three at least.
+      holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
+        estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
+        for that. The correction is right on average where the luck of examples is about normal, and the same at every
+        budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
+    """
+
+    top: int = 8
+    replicates: int = 16
+    holdout: float | int | None = None
+
+    def __post_init__(self):
+        for name, least in (("top", 1), ("replicates", 4)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+        part = self.holdout
+        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
+            raise ValueError(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
+
+    def blocks(self, folds: int) -> tuple[list[int], int]:
+        """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
+        seeds = max(-(-self.replicates // folds), 3 if folds > 1 else 4)
+        choosing = max(seeds // 2, 2)
+        rounds = [choosing // 2, choosing - choosing // 2] if choosing >= 4 else [choosing]
+        return [count * folds for count in rounds], (seeds - choosing) * folds
+
+    def members(self, folds: int) -> int:
+        """Replicates of a finalist that takes part to the end."""
+        rounds, estimating = self.blocks(folds)
+        return sum(rounds) + estimating
+
+
+class Estimate(NamedTuple):
+    """The chosen trial's metric on fresh replicates, which the choice has not seen, less `correction`."""
+
+    mean: float
+    low: float  # 95% interval over seeds and examples
+    high: float
+    n_tried: int  # trials of the search
+    replicates: int  # fresh replicates that it is the mean of
+    examples: int  # validation examples
+    held_out: bool  # whether the search has not used these examples
+    correction: float = 0.0  # what was taken off for the luck of examples that the search has used
+
+    @property
+    def basis(self) -> str:
+        """What it rests on, in words."""
+        examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
+        if abs(self.correction) >= 5e-5:  # what four digits show
+            examples += f", corrected by {-self.correction:+.4f} since the search has used them"
+        return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
+
+
+class Finalist(NamedTuple):
+    """What the finals found of one trial.
+
+    Attributes:
+      trial_id: which one.
+      replicates: fresh replicates it was run with; those of the estimate only if it was a candidate.
+      mean: its metric on those of the choice; NaN if one of them diverged.
+      difference: paired, from the best of them; negative is worse in either mode.
+      stderr: of `difference`, over seeds and examples; 0 for the best itself.
+      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen.
+      candidate: whether it is within one `stderr` of the best.
+      p_best: the probability that it is the best finalist, by bootstrap over seeds and examples.
+    """
+
+    trial_id: int
+    replicates: int
+    mean: float
+    difference: float
+    stderr: float
+    neighbourhood: float
+    candidate: bool
+    p_best: float
+
+
+class Choice(NamedTuple):
+    """The outcome of the finals; `estimate` is None where every candidate diverged on a fresh replicate."""
+
+    trial_id: int
+    estimate: Estimate | None
+    finalists: tuple[Finalist, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "trial_id": self.trial_id,
+            "estimate": self.estimate and self.estimate._asdict(),
+            "finalists": [finalist._asdict() for finalist in self.finalists],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Choice:
+        estimate = record["estimate"] and Estimate(**record["estimate"])
+        return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
+
+
+def default_finals(
+    member_epochs: int, tile_epochs: int, trials: int, tile: int, epochs: int, folds: int
+) -> Finals | None:
+    """Finals that take at most a fifth of the whole run, or None where that is less than the smallest there are.
+
+    Cost is counted in tiles, since a tile that is half empty takes as long as a full one. Where that buys nothing,
+    because the search itself fills few tiles, members are counted instead.
+
+    Args:
+      member_epochs, tile_epochs: what the search takes: members times epochs, and tiles times epochs.
+      trials: of its largest round.
+      tile: members of a tile.
+      epochs: the full budget of a trial.
+      folds: 1 without folds.
+    """
+    least = 3 * folds if folds > 1 else 4
+    for top in (16, 8, 4):
+        replicates = int(_SHARE * tile_epochs / (-(-top // tile) * epochs))
+        if replicates >= least and top <= trials and (top <= 8 or tile >= top):
+            return Finals(top, min(max(16, least), replicates // folds * folds))
+    top = min(8, trials, int(_SHARE * member_epochs / epochs) // least)
+    return Finals(top, least) if top >= 2 else None

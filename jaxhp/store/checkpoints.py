@@ -1,0 +1,165 @@
+"""Members in training, saved on the way, so that a killed search goes on from there.
+
+A checkpoint is written by Orbax under a new name, and named in the ledger once it is on disk; from then on it counts.
+The ledger keeps the SHA-256 of its content: one that is damaged is passed over for the one before. Whatever lies
+in the folder and is not named is what a kill left behind, and is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxhp.data import fingerprint
+from jaxhp.engine.local import Held, Outcome, Snapshot
+from jaxhp.store import Ledger, Saved
+from jaxhp.store.files import crash_point, sync
+
+_NAME = re.compile(r"\d{5}-\d{6}")
+_KEEP = 2  # the newest, and one to fall back on
+
+
+class Checkpoints:
+    """Those of one run directory.
+
+    Attributes:
+      seconds: how long the last one took to write.
+      bytes: how large it was.
+    """
+
+    def __init__(self, ledger: Ledger):
+        assert ledger.directory is not None
+        self._ledger = ledger
+        self._folder = (ledger.directory / "checkpoints").absolute()
+        self.seconds, self.bytes = 0.5, 2**26
+        named = {saved.name for saved in ledger.checkpoints()}
+        if self._folder.is_symlink():
+            raise ValueError(f"{self._folder}: expected a folder, got a link to {os.readlink(self._folder)}")
+        if self._folder.is_dir():
+            for entry in self._folder.iterdir():
+                if entry.name not in named:
+                    _remove(entry)
+
+    def cost(self, size: int) -> float:
+        """Seconds that a checkpoint of so many bytes may take."""
+        return self.seconds * max(1.0, size / self.bytes)
+
+    def save(self, number: int, snapshot: Snapshot, *, complete: bool) -> None:
+        """Puts a snapshot of a round on disk, names it in the ledger, and removes older ones.
+
+        Args:
+          complete: whether the round is finished; otherwise it is under way.
+
+        Raises:
+          OSError: it cannot be written. Nothing is left of it, and the ones before stay.
+        """
+        from orbax.checkpoint import v1 as ocp  # slow to import, and not needed by searches that end soon
+
+        before = self._ledger.checkpoints()
+        seq = before[0].seq + 1 if before else 1
+        record, began = _record(snapshot), time.perf_counter()
+        saved = Saved(seq, number, complete, f"{number:05d}-{seq:06d}", fingerprint(record))
+        path = self._folder / saved.name
+        try:
+            self._folder.mkdir(exist_ok=True)
+            ocp.save(str(path), record)
+            for folder, _, names in os.walk(path):
+                for name in names:
+                    sync(Path(folder, name))
+                sync(Path(folder))
+            sync(self._folder)
+        except Exception as error:  # Orbax and TensorStore raise a dozen kinds
+            for entry in self._folder.glob(f"{saved.name}*"):
+                _remove(entry)
+            raise OSError(f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error
+        self.seconds, self.bytes = time.perf_counter() - began, sum(a.nbytes for a in _arrays(record))
+        crash_point("checkpoint written")
+        self._ledger.name_checkpoint(saved)
+        complete_ones = [s for s in (saved, *before) if s.complete]
+        for old in before[_KEEP - 1 :]:
+            if old not in complete_ones[:1]:
+                self._drop(old)
+
+    def load(self, number: int, *, complete: bool) -> Iterator[Snapshot]:
+        """The usable checkpoints of a round, the newest first; a damaged one is noted in the ledger and dropped."""
+        from orbax.checkpoint import v1 as ocp
+
+        for saved in self._ledger.checkpoints():
+            if (saved.round, saved.complete) != (number, complete):
+                continue
+            path = self._folder / saved.name
+            try:
+                if not _NAME.fullmatch(saved.name) or path.is_symlink():
+                    raise ValueError("not a checkpoint's name")
+                record = ocp.load(str(path))
+                if fingerprint(record) != saved.sha256:
+                    raise ValueError("its content is not what was saved")
+                snapshot = _snapshot(record)
+            except Exception as error:  # whatever a damaged file makes a reader raise
+                self._ledger.event("warning", text=f"checkpoint {saved.name} is damaged: {str(error).splitlines()[:1]}")
+                self._drop(saved)
+                continue
+            yield snapshot
+
+    def clear(self) -> None:
+        """Removes all: the search is finished."""
+        for saved in self._ledger.checkpoints():
+            self._drop(saved)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _drop(self, saved: Saved) -> None:
+        self._ledger.forget_checkpoint(saved)
+        if _NAME.fullmatch(saved.name):
+            _remove(self._folder / saved.name)
+        crash_point("checkpoint removed")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _record(snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot as a tree of arrays. Orbax refuses empty ones, so these are left out and their shapes kept."""
+    record: dict[str, Any] = {}
+    for key, held in snapshot.members.items():
+        record[key] = {"names": held.names, "epoch": held.epoch} | _numbered(held.leaves)
+    if snapshot.outcome is not None:
+        record["outcome"] = {"names": snapshot.names} | {
+            name: leaf for name, leaf in snapshot.outcome._asdict().items() if leaf is not None
+        }
+    return record
+
+
+def _numbered(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        f"{'leaf' if leaf.size else 'empty'}{i:05d}": leaf if leaf.size else np.asarray([0, *leaf.shape], np.int64)
+        for i, leaf in enumerate(leaves)
+    }
+
+
+def _snapshot(record: dict[str, Any]) -> Snapshot:
+    members = {}
+    for key, entry in record.items():
+        if key != "outcome":
+            found = sorted((name[-5:], name, np.asarray(leaf)) for name, leaf in entry.items() if name[-5:].isdigit())
+            leaves = [np.zeros(leaf[1:], np.float32) if name.startswith("empty") else leaf for _, name, leaf in found]
+            members[key] = Held(np.asarray(entry["names"]), np.asarray(entry["epoch"]), leaves)
+    if "outcome" not in record:
+        return Snapshot(members, np.zeros(0, np.int32), None)
+    fields = {name: np.asarray(leaf) for name, leaf in record["outcome"].items()}
+    return Snapshot(members, fields.pop("names"), Outcome(**fields))
+
+
+def _arrays(record: dict[str, Any]) -> list[np.ndarray]:
+    return [array for entry in record.values() for array in entry.values()]

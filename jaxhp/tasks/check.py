@@ -1,0 +1,157 @@
+"""Whether the functions of a task fit together, found on shapes alone before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxhp.tasks.task import Member, Shapes, Task, Variables, _params, _with_params, batch_shapes
+from jaxhp.trials import Config
+
+
+class Recorded(dict):
+    """A config that remembers which of its names were read."""
+
+    def __init__(self, config: Mapping[str, Any], reads: set[str]):
+        super().__init__(config)
+        self.reads = reads
+
+    def __getitem__(self, name: str) -> Any:
+        self.reads.add(name)
+        if name not in self:
+            raise KeyError(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.reads.add(name)
+        return super().get(name, default)
+
+    def __iter__(self):
+        self.reads.update(super().keys())
+        return super().__iter__()
+
+    def keys(self):
+        self.reads.update(super().keys())
+        return super().keys()
+
+    def items(self):
+        self.reads.update(super().keys())
+        return super().items()
+
+    def values(self):
+        self.reads.update(super().keys())
+        return super().values()
+
+
+def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) -> Shapes:
+    """Runs every function of the task on shapes alone, and says in one line what does not fit.
+
+    Args:
+      config: one config; its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
+      reads: names that were read of it already, by whoever made the task.
+    """
+    reads = set() if reads is None else reads
+    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+    static = {n: v for n, v in config.items() if n not in traced}
+
+    def shape(name: str, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return jax.eval_shape(
+                lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args
+            )
+        except KeyError as error:
+            if error.args and error.args[0] in reads and error.args[0] not in config:
+                raise ValueError(
+                    f"space: expected the parameter {error.args[0]!r}, which the task's {name} reads, got only "
+                    f"{', '.join(config)}"
+                ) from error
+            raise ValueError(f"Task {name}: raised KeyError: {error}") from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            text = str(error).strip().split("\n")[0]
+            raise ValueError(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    variables = shape("init", task.init, key)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(_params(variables))[0]:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            where = jax.tree_util.keystr(path)
+            raise TypeError(f"Task init: expected floating point parameters, got {leaf.dtype} at params{where}")
+    if not jax.tree.leaves(_params(variables)):
+        raise ValueError("Task init: expected a pytree of arrays, got no arrays")
+
+    batch = batch_shapes(task.train, task.batch_size)
+    loss = shape("loss", task.loss, variables, batch, key)
+    if isinstance(variables, Variables):
+        if not (isinstance(loss, tuple) and len(loss) == 2):
+            raise ValueError("Task loss: expected (scalar, new_state), since init returned Variables")
+        _check_same(loss[1], variables.state, "Task loss: new_state")
+        loss = loss[0]
+    if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise ValueError(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
+
+    def pullback(variables: Any, batch: Any, key: jax.Array, config: Config) -> Any:
+        loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
+        return jax.vjp(loss, _params(variables))[1]
+
+    kept = Counter(_sizes(shape("loss", pullback, variables, batch, key))) - Counter(_sizes(_params(variables)))
+    of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
+    activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
+
+    metrics = shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7))
+    if not isinstance(metrics, Mapping) or not metrics:
+        raise ValueError(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
+    for name, value in metrics.items():
+        if not hasattr(value, "shape") or value.shape != (7,):
+            raise ValueError(
+                f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"
+            )
+    if task.metric not in metrics:
+        raise ValueError(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
+
+    def optimize(params: Any, config: Config) -> Any:
+        optimizer = task.optimizer(config)
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
+        state = optimizer.init(params)
+        updates, after = optimizer.update(params, state, params)
+        return state, optax.apply_updates(params, updates), after
+
+    opt_state, stepped, after = shape("optimizer", optimize, _params(variables))
+    _check_same(stepped, _params(variables), "Task optimizer: updated params")
+    _check_same(after, opt_state, "Task optimizer: updated state")
+
+    unread = [name for name in config if name not in reads]
+    if unread:
+        raise ValueError(
+            f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
+            f"got also {', '.join(unread)}"
+        )
+    return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
+
+
+def _sizes(tree: Any) -> list[tuple[tuple[int, ...], Any]]:
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}{list(value.shape)}"
+    return type(value).__name__
+
+
+def _check_same(got: Any, expected: Any, what: str) -> None:
+    if jax.tree.structure(got) != jax.tree.structure(expected):
+        raise ValueError(
+            f"{what}: expected the structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}"
+        )
+    flat, _ = jax.tree_util.tree_flatten_with_path(expected)
+    for (path, want), came in zip(flat, jax.tree.leaves(got), strict=True):
+        if (want.shape, want.dtype) != (came.shape, came.dtype):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"{what}{where}: expected {_describe(want)}, got {_describe(came)}")

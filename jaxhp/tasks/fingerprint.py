@@ -1,0 +1,107 @@
+"""What identifies a task's code: a fingerprint of the programs that its functions trace to.
+
+Names, comments and source lines do not enter, nor anything that lives at an address; operations, shapes, dtypes and
+constants do. So the fingerprint is the same in every process, and changes with what is computed.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, Literal
+
+from jaxhp.tasks.task import Shapes, Task, batch_shapes, create, update
+
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+def program(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> str:
+    """SHA-256, 64 hexadecimal digits, of initialisation, one training step and evaluation of a task.
+
+    Args:
+      shapes: what `task.check` found.
+      config: its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
+    """
+    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+    static = {n: v for n, v in config.items() if n not in traced}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    programs = (
+        jax.make_jaxpr(lambda k, c: create(task, k, static | c))(key, traced),
+        jax.make_jaxpr(lambda m, b, k, c: update(task, m, b, k, static | c))(
+            shapes.member, batch_shapes(task.train, task.batch_size), key, traced
+        ),
+        jax.make_jaxpr(lambda v, b, c: task.evaluate(v, b, static | c))(
+            shapes.member.variables, batch_shapes(task.valid, 7), traced
+        ),
+    )
+    digest = hashlib.sha256()
+    for traced_program in programs:
+        for line in _program(traced_program):
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _program(traced: Any) -> Iterator[str]:
+    """Of a Jaxpr, or of a ClosedJaxpr where JAX has them apart (before 0.12)."""
+    for const in getattr(traced, "consts", ()):
+        yield f"const {_value(const)}"
+    yield from _lines(getattr(traced, "jaxpr", traced))
+
+
+def _lines(jaxpr: Jaxpr) -> Iterator[str]:
+    """Every operation in order, its operands by the number of the operation that made them."""
+    numbers: dict[Any, int] = {}
+
+    def made(variables: Any) -> str:
+        for variable in variables:
+            numbers[variable] = len(numbers)
+        return " ".join(_aval(variable) for variable in variables)
+
+    def operand(atom: Any) -> str:
+        return f"{_aval(atom)}={_value(atom.val)}" if isinstance(atom, Literal) else str(numbers[atom])
+
+    yield f"in {made([*jaxpr.constvars, *jaxpr.invars])}"
+    for equation in jaxpr.eqns:
+        name = str(equation.primitive)
+        call = name in _CALLS
+        inputs = " ".join(map(operand, equation.invars))
+        yield f"{'call' if call else name}({inputs}) -> {made(equation.outvars)}"
+        for parameter, value in sorted(equation.params.items()):
+            if not call or hasattr(value, "eqns"):
+                yield from _parameter(parameter, value)
+    yield f"out {' '.join(map(operand, jaxpr.outvars))}"
+
+
+def _parameter(name: str, value: Any) -> Iterator[str]:
+    if hasattr(value, "eqns"):
+        yield f"{name}:"
+        yield from _program(value)
+    elif isinstance(value, (tuple, list)):
+        for entry in value:
+            yield from _parameter(name, entry)
+    elif value is not None and not callable(value):
+        yield f"{name} {_value(value)}"
+
+
+def _aval(atom: Any) -> str:
+    return f"{getattr(atom.aval, 'dtype', '')}{list(getattr(atom.aval, 'shape', ()))}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
+        return f"{array.dtype.name}{list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if isinstance(value, enum.Enum):
+        return value.name
+    return _ADDRESS.sub("", repr(value))

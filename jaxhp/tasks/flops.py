@@ -1,0 +1,61 @@
+"""How much arithmetic training takes: the floating-point operations of its matrix products and convolutions.
+
+They are read off the traced functions, so that a figure does not depend on the device or on what its compiler tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.extend.core import Jaxpr, Var, jaxprs_in_params
+
+from jaxhp.tasks.task import Shapes, Task, batch_shapes, update
+
+
+def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
+    """Of one member in one epoch: its steps, and the evaluation of both parts.
+
+    Args:
+      config: name to a value that is compiled in, or to the `jax.ShapeDtypeStruct` of one that is data.
+    """
+    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+    static = {n: v for n, v in config.items() if n not in traced}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+    step = product_flops(lambda m, b, k, c: update(task, m, b, k, static | c), shapes.member, batch, key, traced)
+    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, static | c), shapes.member, seen_batch, traced)
+    n_seen = (task.train_examples or task.n_train) + task.n_valid
+    return step * -(-task.n_train // task.batch_size) + seen / 100 * n_seen
+
+
+def product_flops(function: Callable[..., Any], *args: Any) -> float:
+    """Of a function of these shapes; the body of a loop whose length is data counts once.
+
+    What no result needs, such as the gradient by the images, is not computed and does not count.
+    """
+
+    def count(jaxpr: Jaxpr) -> float:
+        total, needed = 0.0, {v for v in jaxpr.outvars if isinstance(v, Var)}
+        for eqn in reversed(jaxpr.eqns):
+            if needed.isdisjoint(eqn.outvars):
+                continue
+            needed.update(v for v in eqn.invars if isinstance(v, Var))
+            sources: list[Any] = [v.aval for v in eqn.invars]
+            results: list[Any] = [v.aval for v in eqn.outvars]
+            if eqn.primitive.name == "dot_general":
+                (contracted, _), _ = eqn.params["dimension_numbers"]
+                depth = 1
+                for axis in contracted:
+                    depth *= sources[0].shape[axis]
+                total += 2.0 * results[0].size * depth
+            elif eqn.primitive.name == "conv_general_dilated":
+                spec = eqn.params["dimension_numbers"].rhs_spec
+                kernel = sources[1]
+                total += 2.0 * results[0].size * kernel.size / kernel.shape[spec[0]]
+            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+            total += sum(times * count(inner) for inner in jaxprs_in_params(eqn.params))
+        return total
+
+    return count(jax.make_jaxpr(function)(*args).jaxpr)

@@ -1,0 +1,149 @@
+"""What one member is: functions of one network, its data, and a check of both before anything runs.
+
+Users write functions of a single member; only `population.py` maps them over many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxhp.data.dataset import Sealed, checked, examples
+from jaxhp.data.stream import Stream
+from jaxhp.trials import MODES, Config
+
+
+class Variables(NamedTuple):
+    """What `init` returns for a model with mutable state, such as the running means of batch normalisation.
+
+    Then `loss` and `evaluate` get `Variables` as their first argument, and `loss` returns
+    `(scalar, new_state)`. Only `params` is differentiated and given to the optimizer.
+    """
+
+    params: Any
+    state: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One member's functions and the data that all members share.
+
+    Attributes:
+      init: `(key, config) -> params`, a pytree of arrays (or `Variables`).
+      loss: `(params, batch, key, config) -> scalar`. `batch` is the tree of `train` with `batch_size` rows; `key`
+        is for dropout and the like.
+      evaluate: `(params, batch, config) -> {name: f32[B]}`, metrics of each example of a batch of any size B.
+      optimizer: `(config) -> optax.GradientTransformation`, built from traced values.
+      train, valid: pytrees of arrays whose first axis is the examples. They stay on the device as they are
+        (uint8 images, say); convert and normalise them inside `loss` and `evaluate`.
+        `train` may also be a `hp.data.Stream`; it is then kept in `stream`, and `train` is its first epoch.
+      test: likewise, or a `Sealed` holder; sealed until `Result.test()`.
+      batch_size: examples a step. An epoch is ceil(n / batch_size) steps over a fresh shuffle; the last one is
+        filled up with the first examples of that shuffle.
+      metric: the name in `evaluate`'s result by which trials are ranked.
+      mode: `"max"` if a larger metric is better, else `"min"`.
+      train_examples: how many training examples the training curve is measured on each epoch; None: all.
+      stream: where each epoch's training examples come from; None: all epochs train on `train`.
+    """
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    evaluate: Callable[..., Mapping[str, jax.Array]]
+    optimizer: Callable[..., optax.GradientTransformation]
+    train: Any
+    valid: Any
+    test: Any = None
+    batch_size: int = 100
+    metric: str = "accuracy"
+    mode: str = "max"
+    train_examples: int | None = None
+    stream: Stream | None = None
+
+    def __post_init__(self):
+        if isinstance(self.train, Stream):
+            object.__setattr__(self, "stream", self.train)
+            object.__setattr__(self, "train", self.train.first)
+        for name in ("init", "loss", "evaluate", "optimizer"):
+            if not callable(getattr(self, name)):
+                raise TypeError(f"Task {name}: expected a function, got {getattr(self, name)!r}")
+        for name in ("train", "valid"):
+            object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
+        if self.test is not None and not isinstance(self.test, Sealed):
+            object.__setattr__(self, "test", Sealed(self.test))
+        if self.mode not in MODES:
+            raise ValueError(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+        if self.batch_size > self.n_train:
+            raise ValueError(
+                f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"
+            )
+        if self.train_examples is not None and not 1 <= self.train_examples <= self.n_train:
+            raise ValueError(
+                f"Task train_examples: expected 1 to {self.n_train} (all of train), got {self.train_examples!r}"
+            )
+
+    @property
+    def n_train(self) -> int:
+        return examples(self.train)
+
+    @property
+    def n_valid(self) -> int:
+        return examples(self.valid)
+
+
+class Member(NamedTuple):
+    """One network under training."""
+
+    variables: Any
+    opt_state: Any
+
+
+def create(task: Task, key: jax.Array, config: Config) -> Member:
+    """A fresh member: initial weights and optimizer state."""
+    variables = task.init(key, config)
+    return Member(variables, task.optimizer(config).init(_params(variables)))
+
+
+def update(task: Task, member: Member, batch: Any, key: jax.Array, config: Config) -> tuple[Member, jax.Array]:
+    """One optimizer step; returns the new member and the loss before the step, a scalar."""
+    stateful = isinstance(member.variables, Variables)
+
+    def objective(params):
+        found = task.loss(_with_params(member.variables, params), batch, key, config)
+        return found if stateful else (found, None)
+
+    params = _params(member.variables)
+    (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+    # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
+    gradients = jax.lax.optimization_barrier(gradients)
+    updates, opt_state = task.optimizer(config).update(gradients, member.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    return Member(Variables(params, state) if stateful else params, opt_state), loss
+
+
+def _params(variables: Any) -> Any:
+    return variables.params if isinstance(variables, Variables) else variables
+
+
+def _with_params(variables: Any, params: Any) -> Any:
+    return Variables(params, variables.state) if isinstance(variables, Variables) else params
+
+
+class Shapes(NamedTuple):
+    """What the functions of a task make, as found by `check`."""
+
+    member: Member  # of jax.ShapeDtypeStruct
+    metrics: tuple[str, ...]  # names in the order of a curve's columns
+    activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights
+
+
+def batch_shapes(data: Any, size: int) -> Any:
+    """Shapes of so many examples of `data` on a device, where float64 may be float32."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), data)

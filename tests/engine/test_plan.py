@@ -1,0 +1,71 @@
+"""What the plan says before anything runs is what the search then needs."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from small_search import search
+
+import jaxhp as hp
+from jaxhp.engine.plan import Plan, default_tile
+from jaxhp.engine.rate import product_rate
+from jaxhp.tasks.check import check
+
+CONFIG = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in ("lr", "weight_decay")}
+
+
+def plan(**changes) -> Plan:
+    return search("random", **changes).plan()
+
+
+def test_operations_are_those_of_the_members_and_their_epochs():
+    one, group = plan(), plan().groups[0]
+    assert one.member_epochs == 2 * 9 * 9
+    assert one.flops == one.member_epochs * group.epoch_flops
+    twice = plan(epochs=18)
+    assert twice.flops == pytest.approx(2 * one.flops)
+    assert twice.seconds == pytest.approx(2 * one.seconds)
+
+
+@pytest.mark.parametrize(
+    ("platform", "hidden", "tile"),
+    [("cpu", (100,) * 6, 4), ("cpu", (32,), 16), ("gpu", (100,) * 6, 256), ("gpu", (32,), 1024), ("gpu", (20_000,), 2)],
+)
+def test_a_tile_is_as_large_as_keeps_the_device_busy(platform, hidden, tile):
+    task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=hidden)
+    assert default_tile(check(task, CONFIG), SimpleNamespace(platform=platform)) == tile
+
+
+def test_activations_are_what_the_backward_pass_keeps_of_hidden_layers():
+    def kept(width: int, pixels: int) -> int:
+        data = {"image": np.zeros((500, pixels), np.uint8), "label": np.arange(500) % 10}
+        task = hp.tasks.mlp(hp.data.arrays(data), hidden=(width,))
+        return check(task, CONFIG).activations
+
+    assert kept(32, 784) == kept(32, 64)  # neither weights nor images
+    hidden = 4 * 100 * 1000
+    assert hidden <= kept(1032, 64) - kept(32, 64) <= 3 * hidden  # values, and the signs that the gradient needs
+
+
+def test_memory_grows_by_members_and_what_does_not_fit_goes_in_waves():
+    small, large = (plan(strategy=hp.Random(n)).groups[0] for n in (100, 200))
+    a_member = (large.state_bytes - small.state_bytes) / 100
+    weights = 4 * 4 * 2
+    assert 2 * weights <= a_member <= 2 * weights + 9 * 2 * 4 + 16  # weights, momentum, a curve of nine epochs
+    room = large.peak_bytes - large.state_bytes // 2
+    halved = plan(strategy=hp.Random(200), memory=room).groups[0]
+    assert halved.waves == 2
+    assert halved.peak_bytes <= room
+
+
+def test_one_tile_that_does_not_fit_is_refused():
+    with pytest.raises(MemoryError, match=r"plan: one tile of 2 members .* smaller tile"):
+        plan(memory=100)
+
+
+def test_the_rate_is_one_of_this_machine():
+    rate = product_rate(tuple(jax.local_devices()))
+    assert np.isfinite(rate)
+    assert 1e8 < rate < 1e16
+    assert "about 0 s" in str(plan())
