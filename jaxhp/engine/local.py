@@ -1,338 +1,248 @@
-"""Trains the rows of a proposal: split by static group and by waves that fit the memory, in steps of whole epochs."""
+"""The executor of this process: a job split by static group and by waves that fit the memory, in steps of epochs."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxhp.engine.devices import members_at
-from jaxhp.engine.layout import Layout, arrange
-from jaxhp.engine.members import Shelf
+from jaxhp.engine.events import Progressed
+from jaxhp.engine.layout import arrange
+from jaxhp.engine.members import Held, Member, Shelf, leaves_at
 from jaxhp.engine.population import Population, State
+from jaxhp.engine.spec import Spec
+from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
 from jaxhp.trials import Config
 
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
 
-
-class Rows(NamedTuple):
-    """What to train: P trials, each fresh or continuing members that are held."""
-
-    configs: list[Config]
-    trials: np.ndarray  # i32[P], trial ids
-    parent: np.ndarray  # i32[P], the names of the held rows that these continue, -1 for fresh
-    start: np.ndarray  # i32[P], epochs trained already, 0 for fresh
-    names: np.ndarray  # i32[P], what these rows are called from now on
-
-
-class Outcome(NamedTuple):
-    """What was measured of P rows with R replicates. See `population.Ranked`."""
-
-    score: np.ndarray  # f32[P]
-    stderr: np.ndarray  # f32[P]
-    replicate_scores: np.ndarray  # f32[P, R]
-    curve: np.ndarray  # f32[P, E, 2, M]
-    diverged_at: np.ndarray  # i32[P]
-    valid: np.ndarray | None = None  # f32[P, R, n], per-example outcomes where they were asked for
-    held_out: np.ndarray | None = None  # f32[P, R, h], likewise on the group's holdout, if it has one
-
-
-class Held(NamedTuple):
-    """Members of one group, off the devices."""
-
-    names: np.ndarray  # i32[n], of their rows
-    epoch: np.ndarray  # i32[n], epochs trained
-    leaves: list[np.ndarray]  # [n, R, ...], the leaves of a `population.State`
-
-
-class Snapshot(NamedTuple):
-    """What a call of `Trainer.train` has done so far."""
-
-    members: dict[str, Held]  # by group: those in training, and trained ones that are to be kept
-    names: np.ndarray  # i32[m], rows that are trained and whose members are not kept
-    outcome: Outcome | None  # of these; None for m = 0
-
-
-class Progress(NamedTuple):
-    """Told after every call of the step."""
-
-    names: np.ndarray  # i32[n], the rows in training
-    score: np.ndarray  # f32[n], so far
-    epoch: int
-    member_epochs: int  # trained by this call
-    seconds: float
-    last: bool  # whether all rows of the call are trained
-    state_bytes: int  # size of a snapshot's members
-    snapshot: Callable[[], Snapshot]
+Compile = Callable[[Spec, int | None], Population]
 
 
 @dataclass
-class Group:
-    """A population and where its members stand."""
+class _UnderWay:
+    """How far a job has come."""
 
-    population: Population
-    rows_at_once: int
-    static: Config
-    holdout: Any = None  # validation examples that the search does not use
-    key: str = ""  # the same in every process
-    state: State | None = None
-    layout: Layout | None = None
-    place: dict[int, int] = field(default_factory=dict)  # name of a held row to row of `layout`, or of `shelf`
-    shelf: Shelf | None = None
-    stop: int = 0  # epochs that the held rows have been trained for
+    job: Job
+    emit: Emit
+    done: list[tuple[np.ndarray, Outcome]] = field(default_factory=list)  # rows i64[K] that are trained
+    groups: list[str] = field(default_factory=list)  # those whose rows are all trained
 
     @property
-    def held_bytes(self) -> int:
-        """The size of what `held` gives."""
-        if not self.place:
-            return 0
-        width = self.shelf.leaves[0].shape[1] if self.layout is None else self.layout.slots.shape[1]  # type: ignore[union-attr]
-        return len(self.place) * width * self.population.member_bytes
-
-    def held(self) -> Held:
-        """Copies of the members that are held."""
-        rows = np.asarray([*self.place.values()], np.int32)
-        if self.shelf is not None:
-            leaves = [leaf[rows] for leaf in self.shelf.leaves]
-        else:
-            assert self.layout is not None
-            leaves = _leaves(self.state, self.layout.slots[rows])
-        return Held(np.asarray([*self.place], np.int32), np.full(len(rows), self.stop, np.int32), leaves)
-
-    def hold(self, held: Held) -> None:
-        """Holds these members too.
-
-        Raises:
-          ValueError: they are not members of this population.
-        """
-        leaves = held.leaves
-        members = jax.tree.leaves(self.population.abstract_state())
-        if len(leaves) != len(members):
-            raise ValueError(f"members: expected {len(members)} arrays, got {len(leaves)}")
-        for leaf, expected in zip(leaves, members, strict=True):
-            if (leaf.shape[0], leaf.shape[2:], leaf.dtype) != (len(held.names), expected.shape[3:], expected.dtype):
-                raise ValueError(
-                    f"members: expected {expected.dtype}{expected.shape[3:]}, got {leaf.dtype}{leaf.shape}"
-                )
-        before = self.held() if self.place else None
-        if before is not None:
-            leaves = [np.concatenate(pair) for pair in zip(before.leaves, leaves, strict=True)]
-        names = [*self.place, *held.names.tolist()]
-        self.shelf, self.layout = Shelf(self.population, len(names), leaves[0].shape[1], leaves), None
-        self.place = {name: row for row, name in enumerate(names)}
-
-    def variables(self, name: int) -> Any:
-        """What `task.init` made for a held row, as it is trained now; of its first replicate."""
-        structure = jax.tree.structure(self.population.shapes.member.variables)
-        if self.shelf is not None:
-            leaves = [leaf[self.place[name], 0] for leaf in self.shelf.leaves[: structure.num_leaves]]
-        else:
-            assert self.layout is not None
-            assert self.state is not None
-            slot = self.layout.slots[self.place[name], :1]
-            leaves = [members_at(leaf, slot)[0] for leaf in jax.tree.leaves(self.state.member.variables)]
-        return jax.tree.unflatten(structure, leaves)
-
-    def forget(self) -> None:
-        """Holds nothing any more."""
-        self.state = self.layout = self.shelf = None
-        self.place = {}
+    def trained(self) -> np.ndarray:
+        """Rows i64[m] that are trained, in the order in which they were."""
+        return np.concatenate([np.zeros(0, int), *(rows for rows, _ in self.done)])
 
 
-class _Call(NamedTuple):
-    """One call of `Trainer.train` under way."""
+@dataclass
+class _Wave:
+    """The rows of one group that are on the devices, and those of its rows that wait on the shelf."""
 
-    rows: Rows
-    replicates: Sequence[int]
-    stop: int
-    keep: bool
-    outcomes: bool
-    progress: Callable[[Progress], None]
-    done: list[tuple[np.ndarray, Outcome]]  # what is trained: rows and what was measured of them
-    groups: list[Group]  # those whose rows are all trained
+    key: str
+    chosen: np.ndarray  # i64, all rows of the group
+    rows: np.ndarray  # i64, those of this wave
+    layout: Any
+    shelf: Shelf | None
+    state: State
+    epoch: int = 0
 
 
-class Trainer:
-    """Holds one group for each static choice met so far, and the members of the last call.
+class Local:
+    """Trains on the devices of this process; an `Executor`.
 
     Args:
-      group_of: makes the group of a config's static part; called once for each.
-      static: takes the static part out of a config.
-      traced: turns configs of one group into arrays of data.
+      spec_of: the static group of a config.
+      compile: makes a group's population for as many rows at once as planned (None) or at most that many.
     """
 
-    def __init__(
-        self,
-        group_of: Callable[[Config], Group],
-        static: Callable[[Config], Config],
-        traced: Callable[[Sequence[Config]], dict[str, np.ndarray]],
-    ):
-        self._make, self._static, self._traced = group_of, static, traced
-        self.groups: dict[str, Group] = {}
-        self.step_s = 0.0
-        self.member_epochs = 0
+    def __init__(self, spec_of: Callable[[Config], Spec], compile: Compile):
+        self._spec_of, self._compile = spec_of, compile
+        self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
+        self._specs: dict[str, Spec] = {}
+        self._held: dict[str, Held] = {}  # by `Spec.key`
+        self._under_way: _UnderWay | None = None
+        self._wave: _Wave | None = None
+        self._spent = Cost()
 
-    def group(self, config: Config) -> Group:
-        """The group of a config, made if this is the first of it."""
-        known = [(name, type(value).__name__, value) for name, value in self._static(config).items()]
-        key = hashlib.sha256(repr(sorted(known)).encode()).hexdigest()[:16]
-        if key not in self.groups:
-            self.groups[key] = self._make(self._static(config))
-            self.groups[key].key = key
-        return self.groups[key]
+    def train(self, job: Job, emit: Emit) -> Outcome:
+        """See `Executor.train`. Rows that are not to be kept are held if they were trained in the last wave."""
+        by_group: dict[str, list[int]] = {}
+        for row, config in enumerate(job.configs):
+            by_group.setdefault(self._group(config), []).append(row)
+        self._under_way = _UnderWay(job, emit)
+        try:
+            for key, chosen in by_group.items():
+                self._train_group(key, np.asarray(chosen), self._under_way)
+                self._under_way.groups.append(key)
+            for key, held in self._held.items():
+                if key not in by_group:
+                    held.place = {}
+            return merge(len(job.configs), self._under_way.done)
+        finally:
+            self._under_way = self._wave = None
 
-    def holds(self, names: np.ndarray) -> bool:
-        """Whether a call may continue all these rows."""
-        return set(names.tolist()) <= set().union(*(group.place for group in self.groups.values()))
+    def save(self) -> Snapshot:
+        """See `Executor.save`."""
+        if self._under_way is None or self._wave is None:
+            held = {key: held.copies() for key, held in self._held.items() if held.place}
+            return Snapshot(held, np.zeros(0, np.int32), None)
+        job, wave, done = self._under_way.job, self._wave, self._under_way.done
+        members = {key: self._held[key].copies() for key in self._under_way.groups} if job.keep else {}
+        leaves, rows = leaves_at(wave.state, wave.layout.slots), wave.rows
+        if wave.shelf is not None:
+            trained = wave.chosen[np.isin(wave.chosen, self._under_way.trained)]
+            kept = (leaf[np.searchsorted(wave.chosen, trained)] for leaf in wave.shelf.leaves)
+            leaves = [np.concatenate(pair) for pair in zip(kept, leaves, strict=True)]
+            rows = np.concatenate([trained, wave.rows])
+        reached = np.where(np.isin(rows, wave.rows), np.maximum(job.start[rows], wave.epoch), job.stop)
+        members[wave.key] = Members(job.trials[rows], reached.astype(np.int32), leaves)
+        if job.keep or not done:
+            return Snapshot(members, np.zeros(0, np.int32), None)
+        places = np.split(np.arange(len(self._under_way.trained)), np.cumsum([len(rows) for rows, _ in done])[:-1])
+        outcome = merge(len(self._under_way.trained), [(at, part) for at, (_, part) in zip(places, done, strict=True)])
+        return Snapshot(members, job.trials[self._under_way.trained], outcome)
+
+    def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:
+        """See `Executor.load`."""
+        for config in configs:
+            self._group(config)
+        for key, members in snapshot.members.items():
+            if key not in self._held:
+                raise ValueError(f"members of group {key}, which is not one of this round's")
+            self._held[key].add(members)
 
     def forget(self) -> None:
-        """Holds no members any more."""
-        for group in self.groups.values():
-            group.forget()
+        """See `Executor.forget`."""
+        for held in self._held.values():
+            held.forget()
 
-    def train(
-        self,
-        rows: Rows,
-        replicates: Sequence[int],
-        stop: int,
-        *,
-        keep: bool = False,
-        outcomes: bool = False,
-        progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Outcome:
-        """Trains every row up to epoch `stop`.
+    def has(self, trials: np.ndarray, epoch: int) -> np.ndarray:
+        """See `Executor.has`."""
+        known = set().union(*(held.place for held in self._held.values()))
+        return np.asarray([(int(trial), epoch) in known for trial in trials], bool)
 
-        Args:
-          replicates: ids of the replicates of each row.
-          keep: whether a later call may continue all these rows; otherwise only those of the last wave are held.
-          outcomes: whether to return per-example outcomes too.
-        """
-        by_group: dict[str, list[int]] = {}
-        for row, config in enumerate(rows.configs):
-            by_group.setdefault(self.group(config).key, []).append(row)
-        call = _Call(rows, replicates, stop, keep, outcomes, progress, [], [])
-        for key, chosen in by_group.items():
-            self._train_group(self.groups[key], np.asarray(chosen), call)
-            call.groups.append(self.groups[key])
-        for key, group in self.groups.items():
-            if key not in by_group:
-                group.place = {}
-        return merge(len(rows.configs), call.done)
+    def variables(self, trial: int, epoch: int) -> Any:
+        """See `Executor.variables`."""
+        return next(h for h in self._held.values() if (trial, epoch) in h.place).variables((trial, epoch))
 
-    def _train_group(self, group: Group, chosen: np.ndarray, call: _Call) -> None:
-        rows, replicates = call.rows, call.replicates
-        waves = [chosen[wave] for wave in waves_of(rows.start[chosen], group, len(replicates))]
-        if len(waves) > 1 and group.place and group.shelf is None and np.any(rows.start[chosen] > 0):
-            held = group.held()
-            group.place = {}
-            group.hold(held)
-        source, previous, place = group.shelf, group.layout, group.place
-        shelf = Shelf(group.population, len(chosen), len(replicates)) if call.keep and len(waves) > 1 else None
-        layout = None
-        for wave in waves:
-            layout = arrange(rows.start[wave], replicates, group.population.capacity.tile)
-            begun = self._bring(group, rows, wave, layout, source, previous, place)
-            group.state, outcome = self._advance(group, begun, chosen, wave, layout, shelf, call)
-            del begun
-            if call.outcomes:
-                outcome = self._with_outcomes(group, group.state, outcome, rows, wave, layout)
+    def held_bytes(self) -> int:
+        """See `Executor.held_bytes`."""
+        return sum(held.bytes for held in self._held.values())
+
+    def at_once(self, configs: Iterable[Config]) -> int:
+        """See `Executor.at_once`."""
+        return min(self._held[self._group(config)].population.replicates_at_most for config in configs)
+
+    def shrink(self) -> tuple[int, int] | None:
+        """Halve the rows that are trained at once, and forget; the tile, and so every number, stays."""
+        populations = [held.population for held in self._held.values()]
+        most = max((population.capacity.trials for population in populations), default=self._at_most or 0)
+        tile = max((population.capacity.tile for population in populations), default=1)
+        if most <= tile:
+            return None
+        self._at_most = max(-(-most // tile) // 2, 1) * tile
+        self._spent = self.cost()
+        self._held.clear()
+        return most, self._at_most
+
+    def cost(self) -> Cost:
+        """See `Executor.cost`."""
+        populations = [held.population for held in self._held.values()]
+        return self._spent._replace(
+            compile_s=self._spent.compile_s + sum(p.compile_s for p in populations),
+            compilations=self._spent.compilations + sum(p.compilations for p in populations),
+        )
+
+    def _group(self, config: Config) -> str:
+        """Compile the static group of a config if this is the first of it; return its key."""
+        spec = self._spec_of(config)
+        if spec.key not in self._held:
+            self._specs[spec.key] = spec
+            self._held[spec.key] = Held(self._compile(spec, self._at_most))
+        return spec.key
+
+    def _train_group(self, key: str, chosen: np.ndarray, call: _UnderWay) -> None:
+        job, held = call.job, self._held[key]
+        population = held.population
+        waves = [chosen[wave] for wave in waves_of(job.start[chosen], population, len(job.replicates))]
+        if len(waves) > 1 and np.any(job.start[chosen] > 0):
+            held.to_host()
+        source = held.view()
+        shelf = Shelf(population, len(chosen), len(job.replicates)) if job.keep and len(waves) > 1 else None
+        for rows in waves:
+            layout = arrange(job.start[rows], job.replicates, population.capacity.tile)
+            origin: list[Member | None] = [
+                (int(job.origin[row]), int(job.start[row])) if job.start[row] > 0 else None for row in rows
+            ]
+            self._wave = None  # and with it the state of the wave before
+            self._wave = _Wave(key, chosen, rows, layout, shelf, held.begin(origin, layout, source))
+            outcome = self._train_wave(self._wave, call)
+            held.state = self._wave.state
             if shelf is not None:
-                shelf.put(np.searchsorted(chosen, wave), layout, group.state)
-            call.done.append((wave, outcome))
-        group.shelf, group.stop = shelf, call.stop
-        order = chosen if shelf is not None else waves[-1]
-        group.layout = layout if shelf is None else None
-        group.place = {int(rows.names[row]): position for position, row in enumerate(order)}
+                shelf.put(np.searchsorted(chosen, rows), layout, held.state)
+            call.done.append((rows, outcome))
+        assert self._wave is not None
+        order = chosen if shelf is not None else self._wave.rows
+        names = [(int(trial), job.stop) for trial in job.trials[order]]
+        held.stand(names, self._wave.state, self._wave.layout, shelf)
 
-    def _with_outcomes(self, group, state, outcome: Outcome, rows, wave, layout: Layout) -> Outcome:
-        configs = self._traced([rows.configs[row] for row in wave])
-        valid = group.population.outcomes(state, configs, layout)
-        held_out = None
-        if group.holdout is not None:
-            held_out = group.population.outcomes(state, configs, layout, group.holdout)
-        return outcome._replace(valid=valid, held_out=held_out)
-
-    def _bring(self, group: Group, rows: Rows, wave, layout: Layout, held, previous, place) -> State:
-        """The state in which every member of `layout` stands where its row says."""
-        before, group.state = group.state, None
-        if not np.any(rows.start[wave] > 0):
-            return before if before is not None else group.population.init()
-        lost = [int(row) for row in wave if rows.start[row] > 0 and int(rows.parent[row]) not in place]
-        if lost:
-            raise RuntimeError(f"rows {lost}: expected their parents' weights to be held, but they are not")
-        origin = np.asarray([place.get(int(rows.parent[row]), -1) if rows.start[row] > 0 else -1 for row in wave])
-        if held is not None:
-            del before  # makes room
-            return held.get(origin, layout)
-        assert previous is not None
-        assert before is not None
-        source = np.full(layout.row.size, -1, np.int32)
-        source[layout.slots] = np.where(origin[:, None] >= 0, previous.slots[np.maximum(origin, 0)], -1)
-        return group.population.take(before, source)
-
-    def _advance(self, group, state, chosen, wave, layout, shelf, call: _Call) -> tuple[State, Outcome]:
-        rows, stop, replicates = call.rows, call.stop, call.replicates
-        configs = self._traced([rows.configs[row] for row in wave])
-        epoch, length = int(rows.start[wave].min()), 1
-        left = len(rows.configs) - len(wave) - sum(len(done) for done, _ in call.done)
-        saved = len(wave) if not call.keep else len(rows.configs) - left
-
-        def snapshot() -> Snapshot:
-            members = {done.key: done.held() for done in call.groups} if call.keep else {}
-            leaves, held = _leaves(state, layout.slots), wave
-            if shelf is not None:
-                trained = chosen[np.isin(chosen, np.concatenate([wave[:0], *(done for done, _ in call.done)]))]
-                kept = (leaf[np.searchsorted(chosen, trained)] for leaf in shelf.leaves)
-                leaves = [np.concatenate(pair) for pair in zip(kept, leaves, strict=True)]
-                held = np.concatenate([trained, wave])
-            reached = np.where(np.isin(held, wave), np.maximum(rows.start[held], epoch), stop).astype(np.int32)
-            members[group.key] = Held(rows.names[held], reached, leaves)
-            if call.keep or not call.done:
-                return Snapshot(members, rows.names[:0], None)
-            order = np.concatenate([done for done, _ in call.done])
-            slots = np.split(np.arange(len(order)), np.cumsum([len(done) for done, _ in call.done])[:-1])
-            parts = [(where, outcome) for where, (_, outcome) in zip(slots, call.done, strict=True)]
-            return Snapshot(members, rows.names[order], merge(len(order), parts))
-
+    def _train_wave(self, wave: _Wave, call: _UnderWay) -> Outcome:
+        job, population = call.job, self._held[wave.key].population
+        spec, start, layout = self._specs[wave.key], call.job.start[wave.rows], wave.layout
+        configs = [job.configs[row] for row in wave.rows]
+        columns = {name: np.asarray([config[name] for config in configs], dt) for name, dt in spec.traced.items()}
+        wave.epoch, length = int(start.min()), 1
+        left = len(job.configs) - len(wave.rows) - len(call.trained)
+        saved = len(job.configs) - left if job.keep else len(wave.rows)
         while True:
-            upto = min(epoch + length, stop)
+            upto = min(wave.epoch + length, job.stop)
             began = time.perf_counter()
-            state, ranked = group.population.step(
-                state, configs, rows.trials[wave], layout, np.clip(layout.start, epoch, upto), upto
-            )
-            score = np.asarray(ranked.score)[: len(wave)]
+            begin = np.clip(layout.start, wave.epoch, upto)
+            wave.state, ranked = population.step(wave.state, columns, job.trials[wave.rows], layout, begin, upto)
+            score = np.asarray(ranked.score)[: len(wave.rows)]
             seconds = time.perf_counter() - began
-            done = int((upto - np.clip(rows.start[wave], epoch, upto)).sum()) * len(replicates)
-            self.step_s += seconds
-            self.member_epochs += done
-            length = max(1, min(int((upto - epoch) * _STEP_SECONDS / max(seconds, 1e-6)), 2 * (upto - epoch) * 8))
-            epoch = upto
-            last = epoch >= stop and not left
-            bytes_ = saved * len(replicates) * group.population.member_bytes
-            call.progress(Progress(rows.names[wave], score, epoch, done, seconds, last, bytes_, snapshot))
-            if epoch >= stop:
+            done = int((upto - np.clip(start, wave.epoch, upto)).sum()) * len(job.replicates)
+            self._spent = self._spent._replace(
+                step_s=self._spent.step_s + seconds, epochs_trained=self._spent.epochs_trained + done
+            )
+            calls = int((upto - wave.epoch) * _STEP_SECONDS / max(seconds, 1e-6))
+            length = max(1, min(calls, 2 * (upto - wave.epoch) * 8))
+            wave.epoch = upto
+            last = upto >= job.stop and not left
+            size = saved * len(job.replicates) * population.member_bytes
+            call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size))
+            if upto >= job.stop:
                 break
         ranked = jax.device_get(ranked)
-        p, r = len(wave), len(replicates)
-        return state, Outcome(
+        p, r = len(wave.rows), len(job.replicates)
+        outcome = Outcome(
             ranked.score[:p],
             ranked.stderr[:p],
             ranked.replicate_scores[:p, :r],
             ranked.curve[:p],
             ranked.diverged_at[:p],
         )
+        if not job.outcomes:
+            return outcome
+        holdout = None
+        if spec.holdout is not None:
+            holdout = population.outcomes(wave.state, columns, layout, spec.holdout)
+        return outcome._replace(valid=population.outcomes(wave.state, columns, layout), held_out=holdout)
 
 
-def waves_of(start: np.ndarray, group: Group, replicates: int) -> list[np.ndarray]:
-    """Splits rows, which stand at epochs `start` i32[P], into parts that fit at once: rows of an epoch share tiles."""
-    tile = group.population.capacity.tile
-    tiles = max(1, int(np.prod(group.population.shape)) // replicates)
-    most = max(1, min(group.rows_at_once, group.population.rows_for(replicates)))
+def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:
+    """Split rows, which stand at epochs `start` i32[P], into parts that fit at once: rows of an epoch share tiles.
+
+    Returns:
+      For each wave its rows, i64[K].
+    """
+    tile = population.capacity.tile
+    tiles = max(1, int(np.prod(population.shape)) // replicates)
+    most = max(1, population.rows_for(replicates))
     waves: list[list[np.ndarray]] = []
     rows = most
     for epoch in np.unique(start):
@@ -344,20 +254,3 @@ def waves_of(start: np.ndarray, group: Group, replicates: int) -> list[np.ndarra
             waves[-1].append(piece)
             rows += len(piece)
     return [np.concatenate(wave) for wave in waves]
-
-
-def merge(count: int, parts: Sequence[tuple[np.ndarray, Outcome]]) -> Outcome:
-    """One outcome of `count` rows from those of parts, each with the places of its rows."""
-
-    def join(*leaves: Any) -> np.ndarray:
-        whole = np.empty((count, *leaves[0].shape[1:]), leaves[0].dtype)
-        for (where, _), leaf in zip(parts, leaves, strict=True):
-            whole[where] = leaf
-        return whole
-
-    return jax.tree.map(join, *(outcome for _, outcome in parts))
-
-
-def _leaves(state: Any, slots: np.ndarray) -> list[np.ndarray]:
-    """The members at flat slots i32[n, R], as [n, R, ...]."""
-    return [members_at(leaf, slots) for leaf in jax.tree.leaves(state)]

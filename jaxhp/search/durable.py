@@ -1,79 +1,66 @@
-"""Training that outlives its process, a full device and a signal, and ends with the same numbers.
+"""An executor around an executor, whose training outlives its process, a full device and a signal.
 
-Members are saved on the way (see `checkpoint.py`). Whatever is not saved can be trained again: a trial's numbers do
-not depend on when, with whom or in how many calls it is trained. So there is one way back from a kill, a damaged
+Members are saved on the way (see `store/checkpoints.py`). Whatever is not saved can be trained again: a trial's numbers
+do not depend on when, with whom or in how many calls it is trained. So there is one way back from a kill, a damaged
 checkpoint and a step that ran out of memory: bring what is saved, and train the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxhp.engine.local import Outcome, Progress, Rows, Snapshot, Trainer, merge
-from jaxhp.engine.plan import host_memory_limit
-from jaxhp.search.definition import Definition
+from jaxhp.engine.events import Event, Progressed, Retrained, RoundFinished, RoundSkipped, Shrunk, StopAsked, Warned
+from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from_record, merge, to_record
+from jaxhp.search.lineage import Lineage, slots_of
 from jaxhp.search.signals import Signals, Stopped
-from jaxhp.store import Ledger, Round
+from jaxhp.store import Round
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import crash_point
+from jaxhp.trials import Config
 
-_OWN = 2**30  # added to the names of rows that continue themselves, to tell them from those of the round before
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time
 
 
 class Durable:
-    """Trains the rounds of a search.
+    """Trains the rounds of a search; an `Executor`.
 
     Args:
+      inner: does the work.
+      lineage: the finished rounds; kept up to date by the loop.
+      checkpoints: where members are saved; None: nowhere.
       checkpoint_s: see `Search.run`.
+      replicates: members of a trial of the search.
       signals: whether to stop is asked of it after every call of the step.
       resume: how to go on after that, for a person.
-      note: shows a line.
-
-    Attributes:
-      trainer: does the work.
-      rounds: those that are finished, in order; to be kept up to date by the caller.
+      room: gives the bytes of the host's memory that a snapshot may take.
+      emit: told what happens between jobs.
     """
 
     def __init__(
         self,
-        search: Definition,
-        ledger: Ledger,
+        inner: Executor,
+        lineage: Lineage,
+        checkpoints: Checkpoints | None,
         *,
         checkpoint_s: float,
+        replicates: int,
         signals: Signals,
         resume: str,
-        note: Callable[[str], None],
+        room: Callable[[], int],
+        emit: Emit,
     ):
-        self._search, self._ledger, self._signals, self._resume, self._note = search, ledger, signals, resume, note
-        self._checkpoint_s = checkpoint_s
-        self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
-        space = search.space
-        self.trainer = Trainer(lambda static: search.group(static, self._at_most), space.static, space.traced)
-        self.rounds: list[Round] = []
-        self._checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
-        self._held: int | None = None  # the round whose rows the trainer holds
+        self._inner, self._lineage, self._checkpoints = inner, lineage, checkpoints
+        self._checkpoint_s, self._replicates, self._room = checkpoint_s, replicates, room
+        self._stop = signals, resume
+        self._emit = emit
         self._unsaved_s = 0.0  # of training since members were saved
 
-    def train(
-        self,
-        number: int,
-        rows: Rows,
-        replicates: Sequence[int],
-        stop: int,
-        *,
-        keep: bool = False,
-        outcomes: bool = False,
-        progress: Callable[[Progress], None],
-    ) -> Outcome:
-        """As `Trainer.train`, for rows that continue slots of the round before.
-
-        Args:
-          number: of the round; it names what is saved.
+    def train(self, job: Job, emit: Emit) -> Outcome:
+        """See `Executor.train`; rows may continue members of the round before, held or not.
 
         Raises:
           Stopped: a signal asked for it. The members are saved.
@@ -82,197 +69,187 @@ class Durable:
         """
         while True:
             try:
-                outcome = self._attempt(number, rows, replicates, stop, keep, outcomes, progress)
-                self._held = number
-                return outcome
+                return self._attempt(job, emit)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
-                    error.add_note(_whose(number, rows))
+                    error.add_note(_whose(job))
                     raise
                 reason = str(error).splitlines()[0]
-            self._shrink(number, reason)
+            rows = self._inner.shrink()
+            if rows is None:
+                raise MemoryError(f"round {job.number + 1}: not even one tile fits: {reason}")
+            self._emit(Shrunk(job.number, *rows, reason))
 
-    def finished(self, asked: Round, *, keep: bool) -> None:
-        """After a round is recorded: saves its members if they go on, and stops if a signal asked for it."""
-        self.rounds.append(asked)
-        if keep:
-            self._save_if_due(asked.number)
-        self.stop_if_asked()
+    def save(self) -> Snapshot:
+        """See `Executor.save`."""
+        return self._inner.save()
 
-    def _save_if_due(self, number: int) -> None:
-        """Saves what the trainer holds of a finished round."""
-        if self._checkpoints is None:
-            return
-        groups = [group for group in self.trainer.groups.values() if group.place]
-        if self._worth(sum(group.held_bytes for group in groups)):
-            held = {group.key: group.held() for group in groups}
-            self._save(number, Snapshot(held, np.zeros(0, np.int32), None), complete=True)
+    def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:
+        """See `Executor.load`."""
+        self._inner.load(snapshot, configs)
 
-    def _worth(self, size: int) -> bool:
-        """Whether so many bytes should be saved: before stopping if they fit the memory once more, else where it takes
-        little of the time."""
-        assert self._checkpoints is not None
-        if size > host_memory_limit():
-            return False
-        if self._signals.received is not None or self._checkpoint_s == 0:
-            return True
-        return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
+    def forget(self) -> None:
+        """See `Executor.forget`."""
+        self._inner.forget()
+
+    def has(self, trials: np.ndarray, epoch: int) -> np.ndarray:
+        """See `Executor.has`: those that are at hand, without training any again."""
+        return self._inner.has(trials, epoch)
+
+    def variables(self, trial: int, epoch: int) -> Any:
+        """See `Executor.variables`; of a member of a finished round, which is trained again if it is lost."""
+        self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
+        return self._inner.variables(trial, epoch)
+
+    def held_bytes(self) -> int:
+        """See `Executor.held_bytes`."""
+        return self._inner.held_bytes()
+
+    def at_once(self, configs: Iterable[Config]) -> int:
+        """See `Executor.at_once`."""
+        return self._inner.at_once(configs)
+
+    def shrink(self) -> tuple[int, int] | None:
+        """See `Executor.shrink`."""
+        return self._inner.shrink()
+
+    def cost(self) -> Cost:
+        """See `Executor.cost`."""
+        return self._inner.cost()
+
+    def observe(self, event: Event) -> None:
+        """Save the members of a round that is recorded, if they go on; stop between rounds if a signal asked for it."""
+        if isinstance(event, RoundFinished) and event.kept:
+            self._keep(event.round)
+        if isinstance(event, RoundFinished | RoundSkipped):
+            self.stop_if_asked()
+
+    def _keep(self, number: int) -> None:
+        """Save the members of a finished round, which are held, where that takes little of the time."""
+        if self._checkpoints is not None and self._worth(self._inner.held_bytes()):
+            self._save(number, self._inner.save(), complete=True)
 
     def stop_if_asked(self) -> None:
-        if self._signals.received is not None:
-            self._ledger.event("stopped", signal=self._signals.received.name)
-            raise Stopped(self._resume)
+        """Raise Stopped if a signal asked for it."""
+        signals, resume = self._stop
+        if signals.received is not None:
+            self._emit(StopAsked(signals.received.name))
+            raise Stopped(resume)
 
-    def variables(self, trial_id: int) -> Any:
-        """The network of a trial's first replicate, after the last round that trained it; held, or trained again."""
-        asked = next(r for r in reversed(self.rounds) if trial_id in r.trials)
-        slot = int(np.flatnonzero(asked.trials == trial_id)[0])
-        self._hold(asked.number, np.asarray([slot], np.int32))
-        return next(g for g in self.trainer.groups.values() if slot in g.place).variables(slot)
+    def _attempt(self, job: Job, emit: Emit) -> Outcome:
+        def watch(event: Event) -> None:
+            emit(event)
+            if not isinstance(event, Progressed):
+                return
+            crash_point("step done")
+            self._unsaved_s += event.seconds
+            if event.last or self._checkpoints is None:
+                return
+            due = self._unsaved_s >= self._checkpoint_s or self._stop[0].received is not None
+            if due and self._worth(event.state_bytes):
+                self._save(job.number, self._inner.save(), complete=False)
+            self.stop_if_asked()
 
-    def held(self, trial_id: int) -> bool:
-        """Whether that network is at hand."""
-        last = self.rounds[-1]
-        slots = np.flatnonzero(last.trials == trial_id)
-        return self._held == last.number and len(slots) > 0 and self.trainer.holds(slots[:1])
+        job, done = self._bring(job)
+        left = ~np.isin(job.trials, done.trained)
+        outcome = self._inner.train(job.rows(left), watch)
+        if done.outcome is None:
+            return outcome
+        place = {int(trial): row for row, trial in enumerate(done.trained)}
+        before = done.outcome.rows(np.asarray([place[int(trial)] for trial in job.trials[~left]], int))
+        return merge(len(job.configs), [(np.flatnonzero(left), outcome), (np.flatnonzero(~left), before)])
 
-    def clear(self) -> None:
-        """The search is finished: nothing of what was saved on the way is needed any more."""
-        if self._checkpoints is not None:
-            self._checkpoints.clear()
+    def _bring(self, job: Job) -> tuple[Job, Snapshot]:
+        """Make the inner executor hold whatever rows continue: themselves where they were saved, or their parents.
+
+        Returns:
+          The job from where its rows stand now, and what is done of it already.
+        """
+        for snapshot in self._saved(job.number, complete=False):
+            start, origin, own = job.start.copy(), job.origin.copy(), np.zeros(len(job.start), bool)
+            try:
+                for members in snapshot.members.values():
+                    for trial, epoch in members.names():
+                        rows = job.trials == trial
+                        start[rows], origin[rows], own[rows] = epoch, trial, True
+                left = ~np.isin(job.trials, snapshot.trained) & ~own
+                self._inner.forget()
+                self._hold_parents(job.number, origin[left & (start > 0)])
+                self._inner.load(snapshot, job.configs)
+            except (ValueError, KeyError) as error:
+                self._emit(Warned(f"a checkpoint of round {job.number} is of no use: {error}"))
+                continue
+            return job._replace(start=start, origin=origin), snapshot
+        self._hold_parents(job.number, job.origin[job.start > 0])
+        return job, Snapshot({}, np.zeros(0, np.int32), None)
+
+    def _hold_parents(self, number: int, trials: np.ndarray) -> None:
+        if len(trials):
+            self._hold(self._lineage.rounds[number - 1], np.unique(trials))
+
+    def _hold(self, asked: Round, trials: np.ndarray) -> None:
+        """Make the inner executor hold these trials as a finished round left them: as they are still held, as they were
+        saved, or by training them again from the last round of which they were saved."""
+        if self._inner.has(trials, asked.epochs).all():
+            return
+        self._inner.forget()
+        again: list[tuple[Round, np.ndarray]] = []
+        while len(trials) and not self._load(asked, trials):
+            slots = slots_of(asked, trials)
+            again.append((asked, slots))
+            origin = self._lineage.origin(asked)[slots]
+            trials = np.unique(origin[origin >= 0])
+            if len(trials):
+                asked = self._lineage.rounds[asked.number - 1]
+        for asked, slots in reversed(again):
+            self._emit(Retrained(asked.number, len(slots)))
+            job = self._lineage.job(asked, range(self._replicates), keep=True).rows(slots)
+            outcome = self._inner.train(job, self._again)
+            assert asked.scores is not None
+            if not np.array_equal(outcome.score, asked.scores[slots], equal_nan=True):
+                self._emit(Warned(f"round {asked.number + 1}: members trained again differ from what was recorded"))
+            self._keep(asked.number)
+
+    def _again(self, event: Event) -> None:
+        if isinstance(event, Progressed):
+            self._unsaved_s += event.seconds
+            self.stop_if_asked()
+
+    def _load(self, asked: Round, trials: np.ndarray) -> bool:
+        """Hold a finished round's members if they were saved; return whether these trials are among them."""
+        for snapshot in self._saved(asked.number, complete=True):
+            try:
+                self._inner.load(snapshot, self._lineage.job(asked, range(self._replicates), keep=True).configs)
+                if self._inner.has(trials, asked.epochs).all():
+                    return True
+            except ValueError as error:
+                self._emit(Warned(f"the checkpoint of round {asked.number} is of no use: {error}"))
+            self._inner.forget()
+        return False
+
+    def _saved(self, number: int, *, complete: bool) -> Iterable[Snapshot]:
+        if self._checkpoints is None:
+            return ()
+        return self._checkpoints.load(number, complete=complete, decode=from_record)
 
     def _save(self, number: int, snapshot: Snapshot, *, complete: bool) -> None:
         assert self._checkpoints is not None
-        self._checkpoints.save(number, snapshot, complete=complete)
+        self._checkpoints.save(number, to_record(snapshot), complete=complete)
         self._unsaved_s = 0.0
 
-    def _attempt(self, number, rows: Rows, replicates, stop, keep, outcomes, progress) -> Outcome:
-        def told(p: Progress) -> None:
-            progress(p)
-            crash_point("step done")
-            self._unsaved_s += p.seconds
-            if p.last or self._checkpoints is None:
-                return
-            if self._worth(p.state_bytes) and (self._unsaved_s >= self._checkpoint_s or self._signals.received):
-                self._save(number, p.snapshot(), complete=False)
-            self.stop_if_asked()
-
-        rows, done = self._bring(number, rows)
-        left = np.flatnonzero(~np.isin(rows.names, done.names))
-        part = Rows([rows.configs[row] for row in left], *(facts[left] for facts in rows[1:]))
-        outcome = self.trainer.train(part, replicates, stop, keep=keep, outcomes=outcomes, progress=told)
-        if done.outcome is None:
-            return outcome
-        place = {int(name): row for row, name in enumerate(rows.names)}
-        where = np.asarray([place[int(name)] for name in done.names])
-        return merge(len(rows.configs), [(left, outcome), (where, done.outcome)])
-
-    def _bring(self, number: int, rows: Rows) -> tuple[Rows, Snapshot]:
-        """Makes the trainer hold whatever rows continue: themselves where they were saved, or their parents.
-
-        Returns:
-          The rows as they stand, and what is done of them already.
-        """
-        nothing = Snapshot({}, rows.names[:0], None)
-        saved = self._checkpoints.load(number, complete=False) if self._checkpoints is not None else iter(())
-        for snapshot in saved:
-            place = {int(name): row for row, name in enumerate(rows.names)}
-            start, parent = rows.start.copy(), rows.parent.copy()
-            try:
-                for held in snapshot.members.values():
-                    at = np.asarray([place[int(name)] for name in held.names], np.int32)
-                    start[at], parent[at] = held.epoch, held.names + _OWN
-                left = ~np.isin(rows.names, snapshot.names)
-                self.trainer.forget()
-                self._held = None
-                self._hold(number - 1, np.unique(parent[left & (start > 0) & (parent < _OWN)]))
-                self._restore({key: h._replace(names=h.names + _OWN) for key, h in snapshot.members.items()}, rows)
-            except (ValueError, KeyError) as error:
-                self._ledger.event("warning", text=f"a checkpoint of round {number} is of no use: {error}")
-                continue
-            self._held = None
-            return rows._replace(start=start, parent=parent), snapshot
-        self._hold(number - 1, np.unique(rows.parent[rows.start > 0]))
-        return rows, nothing
-
-    def _restore(self, members, rows: Rows) -> None:
-        for config in rows.configs:
-            self.trainer.group(config)
-        for key, held in members.items():
-            if key not in self.trainer.groups:
-                raise ValueError(f"members of group {key}, which is not one of this round's")
-            self.trainer.groups[key].hold(held)
-
-    def _hold(self, number: int, slots: np.ndarray) -> None:
-        """Makes the trainer hold these slots of a finished round: as they are still held, as they were saved, or by
-        training them again from the last round of which they were saved."""
-        if not len(slots):
-            return
-        if self._held == number and self.trainer.holds(slots):
-            return
-        self.trainer.forget()
-        again: list[tuple[Round, np.ndarray]] = []
-        while len(slots) and not self._load(number, slots):
-            asked = self.rounds[number]
-            again.append((asked, slots))
-            parent = asked.parent[slots]
-            slots, number = np.unique(parent[parent >= 0]), number - 1
-        for asked, slots in reversed(again):
-            before = self.rounds[asked.number - 1].epochs if asked.number else 0
-            rows = self._rows(asked, slots, before)
-            self._note(f"round {asked.number + 1}: training {len(slots)} member(s) again, not saved")
-            outcome = self.trainer.train(rows, range(self._search.width), asked.epochs, keep=True, progress=self._again)
-            assert asked.scores is not None
-            if not np.array_equal(outcome.score, asked.scores[slots], equal_nan=True):
-                text = f"round {asked.number + 1}: members trained again differ from what was recorded"
-                self._ledger.event("warning", text=text)
-                self._note(text)
-            self._held = asked.number
-            self._save_if_due(asked.number)
-
-    def _again(self, progress: Progress) -> None:
-        self._unsaved_s += progress.seconds
-        self.stop_if_asked()
-
-    def _load(self, number: int, slots: np.ndarray) -> bool:
-        """Whether a finished round's members were saved; then they are held."""
-        if self._checkpoints is None:
+    def _worth(self, size: int) -> bool:
+        """Return whether so many bytes should be saved: before stopping if they fit the memory once more, else where it
+        takes little of the time."""
+        assert self._checkpoints is not None
+        if size > self._room():
             return False
-        asked = self.rounds[number]
-        for snapshot in self._checkpoints.load(number, complete=True):
-            try:
-                self._restore(snapshot.members, self._rows(asked, slots, 0))
-                if self.trainer.holds(slots):
-                    self._held = number
-                    return True
-            except ValueError as error:
-                self._ledger.event("warning", text=f"the checkpoint of round {number} is of no use: {error}")
-            self.trainer.forget()
-        return False
-
-    def _rows(self, asked: Round, slots: np.ndarray, before: int) -> Rows:
-        """Slots of a finished round; those that continue stand at epoch `before`."""
-        parent = asked.parent[slots]
-        configs = self._search.space.configs(asked.unit[slots])
-        start = np.where(parent >= 0, before, 0).astype(np.int32)
-        return Rows(configs, asked.trials[slots], parent, start, slots.astype(np.int32))
-
-    def _shrink(self, number: int, reason: str) -> None:
-        """Halves the rows that are trained at once; the tile, and so every number, stays."""
-        groups = list(self.trainer.groups.values())
-        most = max((group.rows_at_once for group in groups), default=self._at_most or 0)
-        tile = max((group.population.capacity.tile for group in groups), default=1)
-        if most <= tile:
-            raise MemoryError(f"round {number + 1}: not even one tile fits: {reason}")
-        self._at_most = max(-(-most // tile) // 2, 1) * tile
-        self.trainer.groups.clear()
-        self._held = None
-        self._ledger.event("out of memory", round=number, rows_before=most, rows_now=self._at_most, reason=reason)
-        self._note(f"out of memory with {most} trials at once: going on with {self._at_most} (same tile, same numbers)")
+        if self._stop[0].received is not None or self._checkpoint_s == 0:
+            return True
+        return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
 
 
-def _whose(number: int, rows: Rows) -> str:
-    """Names the members among which a function of the task failed."""
-    shown = [f"trial {trial}: {config}" for trial, config in zip(rows.trials[:4], rows.configs, strict=False)]
-    more = f" and {len(rows.configs) - 4} more" if len(rows.configs) > 4 else ""
-    return f"in round {number + 1}, training {'; '.join(shown)}{more}"
+def _whose(job: Job) -> str:
+    """Name the members among which a function of the task failed."""
+    shown = [f"trial {trial}: {config}" for trial, config in zip(job.trials[:4], job.configs, strict=False)]
+    more = f" and {len(job.configs) - 4} more" if len(job.configs) > 4 else ""
+    return f"in round {job.number + 1}, training {'; '.join(shown)}{more}"

@@ -14,6 +14,7 @@ import jax
 from jaxhp.store.files import crash_point, read_json, write_json
 from jaxhp.store.ledger import Ledger
 
+FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
 _SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
 _FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
@@ -71,6 +72,12 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
         crash_point("manifest written")
         ledger.event("begun")
         return []
+    if before.get("format") != FORMAT:
+        made_by = before.get("environment", {}).get("jaxhp", "another version") if isinstance(before.get("environment"), Mapping) else "another version"
+        raise ValueError(
+            f"dir: {ledger.directory} was begun by jaxhp {made_by}, whose searches this version reads (show, report, "
+            "export) but does not go on with: begin anew in another directory, with warm_start=Result.load(dir).trials"
+        )
     where = differences(before.get("environment", {}), manifest["environment"])
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxhp.engine.layout import arrange
-from jaxhp.engine.population import Capacity, Population
+from jaxhp.engine.population import Capacity, compile
+from jaxhp.engine.spec import Spec
 from jaxhp.report.tested import OPENED, TESTED, Tested
-from jaxhp.search.definition import Definition
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.store import Ledger
 from jaxhp.tasks.check import check
@@ -22,14 +21,31 @@ from jaxhp.tasks.task import Task
 from jaxhp.trials import Config
 
 
+class Retraining(NamedTuple):
+    """How a config is trained anew after a search."""
+
+    epochs: int
+    seed: int
+    paired: bool
+    used: int  # replicates that the search and its finals have used
+    devices: Sequence[Any]
+
+
 def open_test(
-    search: Definition, trial_id: int, config: Config, directory: Path | None, before: int, seeds: int
+    spec_of: Callable[[Config], Spec],
+    how: Retraining,
+    trial_id: int,
+    config: Config,
+    directory: Path | None,
+    before: int,
+    seeds: int,
 ) -> Tested:
-    """Trains a config on train and validation data together, then opens the test data.
+    """Train a config on train and validation data together, then open the test data.
 
     The opening is recorded before the data is read, so that one that fails or is cut off counts too.
 
     Args:
+      spec_of: the static group of a config.
       directory: of the run whose ledger records it, or None for a search that was kept in memory.
       before: openings so far, where there is no directory.
       seeds: fresh replicates to train.
@@ -37,13 +53,13 @@ def open_test(
     Raises:
       ValueError: the task has no test data.
     """
-    task = search.member(config)[0]
+    spec = spec_of(config)
+    task = spec.task
     if task.test is None:
         raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
-    held_out = search.holdout(config)
-    rest = task.valid if held_out is None else joined(task.valid, held_out)
+    rest = task.valid if spec.holdout is None else joined(task.valid, spec.holdout)
     train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
-    measure = retrained(search, replace(task, train=train), [config], seeds)
+    measure = retrained(spec, how, replace(task, train=train), [config], seeds)
     if directory is None:
         return _tested(trial_id, measure(task.test.open())[0], before + 1)
     with Ledger(directory, write=True) as ledger:
@@ -54,34 +70,24 @@ def open_test(
         return found
 
 
-def retrained(search: Definition, task: Task, configs: Sequence[Config], seeds: int) -> Callable[[Any], np.ndarray]:
-    """Trains configs of one static group anew, with replicates that neither the search nor its finals have used.
+def retrained(
+    spec: Spec, how: Retraining, task: Task, configs: Sequence[Config], seeds: int
+) -> Callable[[Any], np.ndarray]:
+    """Train configs of one static group anew, with replicates that neither the search nor its finals have used.
 
     Args:
-      task: what to train: the search's own task, or one like it with other data.
+      task: what to train: the group's own task, or one like it with other data.
 
     Returns:
       a function from data, a pytree like `task.valid`, to the metric of each example, f32[P, S, n].
     """
-    _, _, abstract = search.member(configs[0])
-    traced = {name: value.dtype for name, value in abstract.items() if isinstance(value, jax.ShapeDtypeStruct)}
-    static = {name: value for name, value in abstract.items() if name not in traced}
     p = len(configs)
-    capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=search.epochs)
-    population = Population(
-        task,
-        check(task, abstract),
-        static,
-        traced,
-        capacity,
-        seed=search.seed,
-        paired=search.paired,
-        devices=search.devices,
-    )
-    used = search.width + (search.finals.members(search.folds or 1) if search.finals else 0)
-    layout = arrange([0] * p, range(used, used + seeds), tile=1)
-    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in traced.items()}
-    state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, search.epochs)
+    capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=how.epochs)
+    again = Spec(task, check(task, spec.abstract), spec.static, spec.traced)
+    population = compile(again, capacity, seed=how.seed, paired=how.paired, devices=list(how.devices))
+    layout = arrange([0] * p, range(how.used, how.used + seeds), tile=1)
+    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in spec.traced.items()}
+    state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, how.epochs)
     return lambda data: population.outcomes(state, columns, layout, data)
 
 

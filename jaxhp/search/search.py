@@ -1,23 +1,54 @@
-"""A hyperparameter search that runs, in a directory of its own or in memory."""
+"""A hyperparameter search as it was asked for: checked when it is made, planned, identified and run; never changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+import jax
+import numpy as np
+
+from jaxhp.data import fingerprint
+from jaxhp.engine.events import Observer
+from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.plan import GroupPlan, Plan, default_tile, plan_group
+from jaxhp.engine.population import Capacity, Population, compile
+from jaxhp.engine.rate import expected_seconds
+from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result
 from jaxhp.report.tested import Tested
-from jaxhp.search.definition import Definition
-from jaxhp.search.loop import Run
-from jaxhp.search.manifest import claim, differences, recorded
-from jaxhp.search.sealed import open_test
-from jaxhp.search.signals import Signals
-from jaxhp.store import Ledger
+from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
+from jaxhp.search.manifest import FORMAT, environment
+from jaxhp.search.finals import Setting
+from jaxhp.search.loop import Course
+from jaxhp.search.run import Wiring, run_search, test_search
+from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.warm_start import Recalled, included, recalled
+from jaxhp.selection.verdict import Finals
+from jaxhp.space import Space
+from jaxhp.strategies.base import Strategy
+from jaxhp.tasks.fingerprint import program
+from jaxhp.tasks.task import Task
+from jaxhp.trials import Config, Rung, Trial
+
+_DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
 
-class Search(Definition):
+class Machine(NamedTuple):
+    """What a search runs on: no number depends on it but through the tile and the kind of device."""
+
+    devices: Sequence[Any]
+    memory: int | None  # bytes that may be filled; None: what is free
+    tiles: Mapping[str, int] = {}  # by `Spec.key`, those that the directory was begun with
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
     """A hyperparameter search over a task.
 
     Args:
@@ -34,8 +65,7 @@ class Search(Definition):
         trial meets the same validation examples, paired or not (measured in `experiments/honest_numbers.py`).
       finals: how finalists are run again; None: no finals. By default their size is at most a fifth of the search.
       tile: members of a tile; None: chosen from the task and the kind of device.
-      memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
-      devices: None: all local devices.
+      memory, devices: deprecated here; arguments of `run` and `plan`.
       include: configs to try in the first round, in place of that many that the strategy asked for.
       warm_start: trials of earlier searches, such as `Result.load(dir).trials`, told to the strategy before its first
         round. Those count that were trained to their full budget or diverged, and have a point in this space.
@@ -43,6 +73,183 @@ class Search(Definition):
     Raises:
       ValueError, TypeError: anything about the arguments that does not fit, before anything is trained.
     """
+
+    task: TaskOrFactory
+    space: Space
+    strategy: Strategy
+    epochs: int = field(default=10, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+    replicates: int = field(default=1, kw_only=True)
+    folds: int | None = field(default=None, kw_only=True)
+    paired: bool = field(default=True, kw_only=True)
+    finals: Finals | None = field(default=_DEFAULT, kw_only=True)
+    tile: int | None = field(default=None, kw_only=True)
+    memory: int | None = field(default=None, kw_only=True)
+    devices: Sequence[Any] | None = field(default=None, kw_only=True)
+    include: Sequence[Mapping[str, Any]] = field(default=(), kw_only=True)
+    warm_start: Iterable[Trial] = field(default=(), kw_only=True)
+    rungs: tuple[Rung, ...] = field(init=False, repr=False)
+    groups: Groups = field(init=False, repr=False)
+    included: np.ndarray = field(init=False, repr=False)  # f32[K, D], points of `include`
+    recalled: Recalled = field(init=False, repr=False)
+    default_finals: bool = field(init=False, repr=False)  # whether the size of the finals follows that of the search
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, Space):
+            raise TypeError(f"space: expected a Space, got {type(self.space).__name__}")
+        for name in ("schedule", "init", "ask", "tell"):
+            if not callable(getattr(self.strategy, name, None)):
+                raise TypeError(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
+        for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
+            _check_int(name, getattr(self, name), least)
+        for name, least in (("folds", 2), ("tile", 1), ("memory", 1)):
+            if getattr(self, name) is not None:
+                _check_int(name, getattr(self, name), least)
+        if self.finals is not None and not isinstance(self.finals, Finals):
+            raise TypeError(f"finals: expected Finals or None, got {self.finals!r}")
+        for name in ("memory", "devices"):
+            if getattr(self, name):
+                text = f"{name} is about the machine: give it to search.run(dir, {name}=...) or search.plan({name}=...)"
+                warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
+        default = self.finals is _DEFAULT
+        holdout = self.finals.holdout if self.finals else None
+        self._know("default_finals", default)
+        self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
+        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=self.folds, seed=self.seed))
+        if default:
+            device = self._machine(None, None).devices[0]
+            tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
+            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.folds or 1))
+        self._know("include", tuple(self.include))
+        self._know("warm_start", tuple(self.warm_start))
+        self._know("included", included(self.space, self.include, self.rungs[0].trials))
+        self._know("recalled", recalled(self.space, self.warm_start, self.mode))
+        if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
+            raise TypeError(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
+
+    def _know(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def members(self) -> int:
+        """Members of a trial: replicates times folds."""
+        return self.replicates * (self.folds or 1)
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that ranks."""
+        return self.groups.first.task.metric
+
+    @property
+    def mode(self) -> str:
+        """Whether a larger metric is better ("max") or a smaller one ("min")."""
+        return self.groups.first.task.mode
+
+    @property
+    def fold(self) -> np.ndarray | None:
+        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds."""
+        return fold_of(self.groups.first.task, self.folds, self.seed)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The names of the strategy's fields that `changed` takes."""
+        strategy = self.strategy
+        return tuple(f.name for f in fields(strategy) if f.init) if is_dataclass(strategy) else ()
+
+    def changed(self, **changes: Any) -> Self:
+        """Return the same search with other values for arguments of `Search`, or for fields of its strategy.
+
+        Raises:
+          ValueError: there is no such argument or field; or as `Search`.
+        """
+        names = [f.name for f in fields(self) if f.init and f.name not in ("task", "space", "strategy")]
+        unknown = [name for name in changes if name not in (*names, *self.settings)]
+        if unknown:
+            known = ", ".join((*names, *self.settings))
+            raise ValueError(f"{unknown[0]}: expected an argument of the search or its strategy ({known})")
+        options = {name: getattr(self, name) for name in names if name != "finals" or not self.default_finals}
+        options |= {name: value for name, value in changes.items() if name in names}
+        settings = {name: value for name, value in changes.items() if name not in names}
+        strategy: Any = replace(self.strategy, **settings) if settings else self.strategy  # type: ignore[type-var]
+        return type(self)(self.task, self.space, strategy, **options)
+
+    def plan(self, *, devices: Sequence[Any] | None = None, memory: int | None = None) -> Plan:
+        """Return what the search will need. Trains nothing.
+
+        Args:
+          devices, memory: as in `run`.
+
+        Raises:
+          MemoryError: not even one tile fits.
+        """
+        return self.plan_on(self._machine(devices, memory))
+
+    def plan_on(self, machine: Machine) -> Plan:
+        """Return `plan` for a machine."""
+        groups = [self._plan_group(spec, machine) for spec in self.groups.specs.values()]
+        finals = (self.finals.top, self.finals.members(self.folds or 1)) if self.finals else None
+        total = epochs_trained(self.rungs) * self.members + (finals[0] * finals[1] * self.epochs if finals else 0)
+        flops = total * max(group.epoch_flops for group in groups)
+        return Plan(
+            device=machine.devices[0].device_kind,
+            devices=len(machine.devices),
+            rungs=[(rung.trials, rung.epochs) for rung in self.rungs],
+            replicates=self.members,
+            finals=finals,
+            member_epochs=total,
+            flops=flops,
+            seconds=expected_seconds(flops, machine.devices),
+            groups=groups,
+        )
+
+    def population(self, spec: Spec, machine: Machine, at_most: int | None = None) -> Population:
+        """Compile the population of a static group, for as many rows at once as planned or fewer."""
+        planned = self._plan_group(spec, machine)
+        rows = planned.rows if at_most is None else min(planned.rows, at_most)
+        capacity = Capacity(
+            tile=planned.tile,
+            tiles=tiles_needed(rows, self.members, planned.tile),
+            trials=rows,
+            replicates=max(self.members, self.finals.members(self.folds or 1) if self.finals else 1),
+            epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
+        )
+        return compile(
+            spec,
+            capacity,
+            seed=self.seed,
+            paired=self.paired,
+            folds=fold_of(spec.task, self.folds, self.seed),
+            devices=list(machine.devices),
+        )
+
+    def manifest(self, machine: Machine | None = None) -> dict[str, Any]:
+        """Return what identifies this search, and what it runs on."""
+        machine = machine or self._machine(None, None)
+        specs = list(self.groups.specs.values())
+        tiles = [self._tile(spec, machine) for spec in specs]
+        data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
+        prints = {key: fingerprint(parts) for key, parts in data.items()}
+        return {
+            "format": FORMAT,
+            "space": self.space.to_json(),
+            "strategy": re.sub(r" at 0x[0-9a-f]+", "", repr(self.strategy)),
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "replicates": self.replicates,
+            "folds": self.folds,
+            "paired": self.paired,
+            "finals": repr(self.finals),
+            "tile": tiles[0] if len(tiles) == 1 else tiles,
+            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
+            "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
+            "batch_size": _one_or_all([s.task.batch_size for s in specs]),
+            "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            "metric": self.metric,
+            "mode": self.mode,
+            "include": self.space.configs(self.included) or None,
+            "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
+            "environment": environment(list(machine.devices)),
+        }
 
     def run(
         self,
@@ -52,8 +259,11 @@ class Search(Definition):
         accept_environment: bool = False,
         checkpoint_s: float = 60.0,
         experiment: Mapping[str, Any] | None = None,
+        devices: Sequence[Any] | None = None,
+        memory: int | None = None,
+        watch: Sequence[Observer] = (),
     ) -> Result:
-        """Runs the search, or what is left of it where `dir` holds an earlier run of the same search.
+        """Run the search, or what is left of it where `dir` holds an earlier run of the same search.
 
         Args:
           dir: the run directory; None keeps the record in memory.
@@ -63,6 +273,9 @@ class Search(Definition):
           checkpoint_s: members in training are saved every so many seconds of training, and at rungs; more rarely
             where that would take more than a tenth of the time. 0: after every call of the step.
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
+          devices: None: all local devices.
+          memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
+          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
 
         Raises:
           ValueError: `dir` holds another search, or a damaged one.
@@ -70,54 +283,89 @@ class Search(Definition):
           RuntimeError: another process runs the search in `dir`.
           Stopped: a signal asked to stop; everything up to there is recorded.
         """
-        with Signals(listen=dir is not None) as signals, Ledger(dir, write=True) as ledger:
-            notes, started_by = self._take(ledger, accept_environment, experiment)
-            run = Run(
-                self,
-                ledger,
-                signals,
-                quiet=quiet,
-                checkpoint_s=checkpoint_s,
-                notes=notes,
-                experiment=started_by,
-            )
-            result = run.go()
-        result.space, result.opener = self.space, partial(open_test, self)
-        return result
+        return run_search(
+            dir,
+            partial(self._wire, devices, memory),
+            quiet=quiet,
+            accept_environment=accept_environment,
+            checkpoint_s=checkpoint_s,
+            experiment=experiment,
+            watch=watch,
+        )
 
     def test(self, dir: str | Path, seeds: int = 8) -> Tested:
-        """Opens the sealed test data for the trial that a finished run of this search in `dir` chose.
+        """Open the sealed test data for the trial that a finished run of this search in `dir` chose.
 
         See `Result.test`.
 
         Raises:
           ValueError: `dir` holds another search, or one that is not finished.
         """
-        with Ledger(dir) as ledger:
-            before, now = recorded(ledger) or {}, self.manifest()
-            last = ledger.round(len(self.rungs) - 1)
-            unfinished = last is None or last.scores is None or (self.finals and ledger.meta("choice") is None)
-        named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
-        other = differences({n: before.get(n) for n in named}, {n: now[n] for n in named})
-        if other:
-            raise ValueError(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
-        if unfinished:
-            raise ValueError(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
-        result = Result.load(dir)
-        result.opener = partial(open_test, self)
-        return result.test(seeds)
+        return test_search(dir, self._wire(None, None, {}), seeds)
 
-    def _take(
-        self, ledger: Ledger, accept_environment: bool, experiment: Mapping[str, Any] | None
-    ) -> tuple[list[str], Mapping[str, Any] | None]:
-        """Makes a directory this search's, or checks that it is; what is harmlessly different, and who started it."""
-        before = recorded(ledger)
-        self._recorded_tiles = self._read_tiles(before) if before else {}
-        manifest = self.manifest() | ({"experiment": dict(experiment)} if experiment else {})
-        notes = claim(ledger, manifest, accept_environment=accept_environment)
-        if self.recalled.left_out:
-            told = len(self.recalled.score)
-            notes.append(
-                f"warm start: {told} of {told + self.recalled.left_out} earlier trials are finished and in the space"
-            )
-        return notes, experiment or (before or {}).get("experiment")
+    def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any]) -> Wiring:
+        """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
+        machine = self._machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
+        course = Course(
+            space=self.space,
+            strategy=self.strategy,
+            rungs=self.rungs,
+            epochs=self.epochs,
+            seed=self.seed,
+            members=self.members,
+            mode=self.mode,
+            metrics=lambda config: self.groups.spec(config).shapes.metrics,
+            included=self.included,
+            recalled=(self.recalled.unit, self.recalled.score),
+        )
+        finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
+        used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
+        told, left_out = len(self.recalled.score), self.recalled.left_out
+        earlier = f"warm start: {told} of {told + left_out} earlier trials are finished and in the space"
+        return Wiring(
+            course=course,
+            finals=finals,
+            groups=self.groups,
+            compile=lambda spec, at_most: self.population(spec, machine, at_most),
+            devices=machine.devices,
+            plan=self.plan_on(machine),
+            manifest=self.manifest(machine),
+            metric=self.metric,
+            test=partial(
+                open_test,
+                self.groups.spec,
+                Retraining(self.epochs, self.seed, self.paired, used, machine.devices),
+            ),
+            notes=[earlier] if left_out else [],
+        )
+
+    def _machine(self, devices: Sequence[Any] | None, memory: int | None) -> Machine:
+        return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
+
+    def _tile(self, spec: Spec, machine: Machine) -> int:
+        """Return a group's tile: the one given, else the one its directory was begun with, else the default."""
+        return self.tile or machine.tiles.get(spec.key) or default_tile(spec.shapes, machine.devices[0])
+
+    def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
+        return plan_group(
+            spec,
+            tile=self._tile(spec, machine),
+            rungs=self.rungs,
+            replicates=self.members,
+            finals=None,  # they are trained in the tiles of the search
+            epochs=self.epochs,
+            devices=list(machine.devices),
+            memory=machine.memory,
+        )
+
+
+def _check_int(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    """Return the value that all groups have, or the list of each group's."""
+    return values[0] if all(value == values[0] for value in values) else values

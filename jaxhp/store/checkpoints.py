@@ -11,19 +11,20 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxhp.data import fingerprint
-from jaxhp.engine.local import Held, Outcome, Snapshot
 from jaxhp.store import Ledger, Saved
 from jaxhp.store.files import crash_point, sync
 
 _NAME = re.compile(r"\d{5}-\d{6}")
 _KEEP = 2  # the newest, and one to fall back on
+Record = Mapping[str, Mapping[str, np.ndarray]]
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -48,11 +49,11 @@ class Checkpoints:
                     _remove(entry)
 
     def cost(self, size: int) -> float:
-        """Seconds that a checkpoint of so many bytes may take."""
+        """Return the seconds that a checkpoint of so many bytes may take."""
         return self.seconds * max(1.0, size / self.bytes)
 
-    def save(self, number: int, snapshot: Snapshot, *, complete: bool) -> None:
-        """Puts a snapshot of a round on disk, names it in the ledger, and removes older ones.
+    def save(self, number: int, record: Record, *, complete: bool) -> None:
+        """Put a tree of arrays on disk, name it in the ledger, and remove older ones.
 
         Args:
           complete: whether the round is finished; otherwise it is under way.
@@ -64,7 +65,7 @@ class Checkpoints:
 
         before = self._ledger.checkpoints()
         seq = before[0].seq + 1 if before else 1
-        record, began = _record(snapshot), time.perf_counter()
+        began = time.perf_counter()
         saved = Saved(seq, number, complete, f"{number:05d}-{seq:06d}", fingerprint(record))
         path = self._folder / saved.name
         try:
@@ -87,8 +88,11 @@ class Checkpoints:
             if old not in complete_ones[:1]:
                 self._drop(old)
 
-    def load(self, number: int, *, complete: bool) -> Iterator[Snapshot]:
-        """The usable checkpoints of a round, the newest first; a damaged one is noted in the ledger and dropped."""
+    def load(self, number: int, *, complete: bool, decode: Callable[[Record], T]) -> Iterator[T]:
+        """Yield what `decode` makes of a round's usable checkpoints, the newest first.
+
+        A damaged one, or one that `decode` does not take, is noted in the ledger and dropped.
+        """
         from orbax.checkpoint import v1 as ocp
 
         for saved in self._ledger.checkpoints():
@@ -101,15 +105,15 @@ class Checkpoints:
                 record = ocp.load(str(path))
                 if fingerprint(record) != saved.sha256:
                     raise ValueError("its content is not what was saved")
-                snapshot = _snapshot(record)
+                found = decode(record)
             except Exception as error:  # whatever a damaged file makes a reader raise
                 self._ledger.event("warning", text=f"checkpoint {saved.name} is damaged: {str(error).splitlines()[:1]}")
                 self._drop(saved)
                 continue
-            yield snapshot
+            yield found
 
     def clear(self) -> None:
-        """Removes all: the search is finished."""
+        """Remove all: the search is finished."""
         for saved in self._ledger.checkpoints():
             self._drop(saved)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
@@ -129,37 +133,5 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _record(snapshot: Snapshot) -> dict[str, Any]:
-    """A snapshot as a tree of arrays. Orbax refuses empty ones, so these are left out and their shapes kept."""
-    record: dict[str, Any] = {}
-    for key, held in snapshot.members.items():
-        record[key] = {"names": held.names, "epoch": held.epoch} | _numbered(held.leaves)
-    if snapshot.outcome is not None:
-        record["outcome"] = {"names": snapshot.names} | {
-            name: leaf for name, leaf in snapshot.outcome._asdict().items() if leaf is not None
-        }
-    return record
-
-
-def _numbered(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        f"{'leaf' if leaf.size else 'empty'}{i:05d}": leaf if leaf.size else np.asarray([0, *leaf.shape], np.int64)
-        for i, leaf in enumerate(leaves)
-    }
-
-
-def _snapshot(record: dict[str, Any]) -> Snapshot:
-    members = {}
-    for key, entry in record.items():
-        if key != "outcome":
-            found = sorted((name[-5:], name, np.asarray(leaf)) for name, leaf in entry.items() if name[-5:].isdigit())
-            leaves = [np.zeros(leaf[1:], np.float32) if name.startswith("empty") else leaf for _, name, leaf in found]
-            members[key] = Held(np.asarray(entry["names"]), np.asarray(entry["epoch"]), leaves)
-    if "outcome" not in record:
-        return Snapshot(members, np.zeros(0, np.int32), None)
-    fields = {name: np.asarray(leaf) for name, leaf in record["outcome"].items()}
-    return Snapshot(members, fields.pop("names"), Outcome(**fields))
-
-
-def _arrays(record: dict[str, Any]) -> list[np.ndarray]:
+def _arrays(record: Record) -> list[np.ndarray]:
     return [array for entry in record.values() for array in entry.values()]

@@ -1,0 +1,128 @@
+"""What happens in a search, as records: the ledger, the display and a test's crash point observe one stream of them.
+
+An observer is a function of one event. Observers are told in turn, the ledger first, so whatever a person is shown is
+recorded already. None of them can change what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxhp.trials import Trial
+
+
+class RoundBegan(NamedTuple):
+    """A round is asked for and recorded, and about to be trained."""
+
+    round: int  # from 0
+    rounds: int
+    epochs: int  # that its trials are trained to
+    trials: Sequence[Trial]
+
+
+class FinalsBegan(NamedTuple):
+    """The finalists are about to be trained on fresh replicates."""
+
+    trials: Sequence[Trial]
+    epochs: int
+
+
+class Progressed(NamedTuple):
+    """A call of the step is done."""
+
+    trials: np.ndarray  # i32[n], in training
+    score: np.ndarray  # f32[n], so far
+    epoch: int
+    member_epochs: int  # trained by this call
+    seconds: float
+    last: bool  # whether all rows of the job are trained
+    state_bytes: int  # size of a snapshot's members
+
+
+class RoundFinished(NamedTuple):
+    """A round is trained and recorded."""
+
+    round: int
+    trials: Sequence[Trial]
+    kept: bool  # whether later rounds may continue its members
+
+
+class RoundSkipped(NamedTuple):
+    """A round was recorded by an earlier run of this search."""
+
+    round: int
+    member_epochs: int
+
+
+class Retrained(NamedTuple):
+    """Members of a finished round were not saved and are about to be trained again."""
+
+    round: int
+    members: int
+
+
+class Shrunk(NamedTuple):
+    """The device's memory was too small; fewer rows are trained at once from now on."""
+
+    round: int
+    rows_before: int
+    rows_now: int
+    reason: str
+
+
+class Warned(NamedTuple):
+    """Something is not as it should be; the search goes on."""
+
+    text: str
+
+
+class Noted(NamedTuple):
+    """Something that a person may want to know."""
+
+    text: str
+
+
+class StopAsked(NamedTuple):
+    """A signal asked the search to stop; all up to here is recorded."""
+
+    signal: str
+
+
+class Stored(NamedTuple):
+    """A durable operation is on disk: a process may end here and lose nothing of it."""
+
+    what: str  # one of `store.files.CRASH_POINTS`
+
+
+class Finished(NamedTuple):
+    """The search is finished and recorded."""
+
+
+Event = (
+    RoundBegan
+    | FinalsBegan
+    | Progressed
+    | RoundFinished
+    | RoundSkipped
+    | Retrained
+    | Shrunk
+    | Warned
+    | Noted
+    | StopAsked
+    | Stored
+    | Finished
+)
+Observer = Callable[[Event], None]
+
+
+def told(observers: Sequence[Observer]) -> Observer:
+    """Return the function that tells an event to each observer in turn."""
+
+    def emit(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return emit

@@ -1,0 +1,138 @@
+"""The static groups of a search: what each trains, in tiles of which size, and how large default finals are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jaxhp.data import split
+from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.spec import Spec, key_of_group, spec_of
+from jaxhp.selection.verdict import Finals, default_finals
+from jaxhp.space import Space
+from jaxhp.tasks.check import Recorded
+from jaxhp.tasks.folds import check_folds, cross_validation
+from jaxhp.tasks.task import Task
+from jaxhp.trials import Config, Rung
+
+TaskOrFactory = Task | Callable[[Config], Task]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of a space.
+
+    Attributes:
+      space: whose configs they are.
+      specs: by `Spec.key`, in the order of `Space.groups`.
+    """
+
+    space: Space
+    specs: Mapping[str, Spec]
+
+    def spec(self, config: Config) -> Spec:
+        """Return the group of a config."""
+        return self.specs[key_of_group(self.space.static(config))]
+
+    @property
+    def first(self) -> Spec:
+        """The first group; metric and mode are those of all."""
+        return next(iter(self.specs.values()))
+
+
+def groups_of(
+    task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | None, seed: int
+) -> Groups:
+    """Make and check the task of every static group.
+
+    Raises:
+      TypeError, ValueError: the task does not fit the space, or a group's data the folds or the holdout.
+    """
+    specs: dict[str, Spec] = {}
+    for config in space.groups():
+        static = space.static(config)
+        try:
+            spec = _spec(task, space, config, static, holdout, folds, seed)
+        except Exception as error:
+            if static:
+                error.add_note(f"for the configs with {static}")
+            raise
+        specs[spec.key] = spec
+    return Groups(space, specs)
+
+
+def _spec(
+    task: TaskOrFactory,
+    space: Space,
+    config: Config,
+    static: Config,
+    holdout: float | int | None,
+    folds: int | None,
+    seed: int,
+) -> Spec:
+    reads: set[str] = set()
+    made = task if isinstance(task, Task) else task(Recorded(static, reads))
+    if not isinstance(made, Task):
+        raise TypeError(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
+    kept: Any = None
+    if holdout is not None:
+        made, kept = _without(made, holdout, seed)
+    if folds:
+        check_folds(made, folds)
+    traced = {name: column.dtype for name, column in space.traced([config]).items()}
+    return spec_of(made, static, traced, kept, reads)
+
+
+def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, Any]:
+    """Return the task without a part of its validation data, and that part."""
+    try:
+        valid, held_out = split(task.valid, holdout, seed)
+    except ValueError as error:
+        raise ValueError(f"Finals holdout: {error}") from error
+    return replace(task, valid=valid), held_out
+
+
+def epochs_trained(rungs: tuple[Rung, ...], tile: int = 1) -> int:
+    """Return the epochs that rungs train, times tiles of so many trials."""
+    trained, reached = 0, 0
+    for rung in rungs:
+        fresh = rung.epochs <= reached
+        trained += tiles_needed(rung.trials, 1, tile) * (rung.epochs if fresh else rung.epochs - reached)
+        reached = rung.epochs
+    return trained
+
+
+def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:
+    """Return default finals for a search, see `default_finals`.
+
+    Args:
+      members: of a trial.
+      folds: 1 without folds.
+    """
+    return default_finals(
+        epochs_trained(rungs) * members,
+        epochs_trained(rungs, tile) * members,
+        max(rung.trials for rung in rungs),
+        tile,
+        epochs,
+        folds,
+    )
+
+
+def tiles_of(manifest: Mapping[str, Any], groups: Groups) -> dict[str, int]:
+    """Return each group's tile by `Spec.key`, as far as a manifest has valid ones."""
+    tiles = manifest.get("tile")
+    tiles = [tiles] * len(groups.specs) if isinstance(tiles, int) else tiles
+    if not isinstance(tiles, list) or len(tiles) != len(groups.specs):
+        return {}
+    if not all(type(tile) is int and 1 <= tile <= 2**16 for tile in tiles):
+        return {}
+    return dict(zip(groups.specs, tiles, strict=True))
+
+
+def fold_of(task: Task, folds: int | None, seed: int) -> np.ndarray | None:
+    """Return i32[n_train + n_valid], the fold that each example is validated in; None without folds."""
+    return cross_validation(task, folds, seed) if folds else None

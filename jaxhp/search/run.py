@@ -1,0 +1,235 @@
+"""The composition root: a search's ledger, executor and observers are made, wired and run here, and nowhere else."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Warned, told
+from jaxhp.engine.local import Local
+from jaxhp.engine.plan import Plan
+from jaxhp.engine.population import Population
+from jaxhp.engine.sizes import host_memory_limit
+from jaxhp.engine.spec import Spec
+from jaxhp.report.display import Display
+from jaxhp.report.result import Result, Tester, table_rows
+from jaxhp.report.tested import Tested
+from jaxhp.search.durable import Durable
+from jaxhp.search.finals import Setting, run_finals
+from jaxhp.search.groups import Groups
+from jaxhp.search.lineage import Lineage
+from jaxhp.search.loop import Course, run_rounds
+from jaxhp.search.manifest import claim, differences, recorded
+from jaxhp.search.signals import Signals, Stopped
+from jaxhp.store import Ledger
+from jaxhp.store.checkpoints import Checkpoints
+from jaxhp.store.files import crash_point, write_json
+from jaxhp.store.params import save
+from jaxhp.trials import Trial, Trials, order
+
+
+class Wiring(NamedTuple):
+    """What a search brings to be run."""
+
+    course: Course
+    finals: Setting | None
+    groups: Groups
+    compile: Callable[[Spec, int | None], Population]
+    devices: Sequence[Any]
+    plan: Plan
+    manifest: Mapping[str, Any]
+    metric: str
+    test: Tester  # opens the sealed test data
+    notes: Sequence[str] = ()  # for a person, before it starts
+
+def run_search(
+    dir: str | Path | None,
+    wire: Callable[[Mapping[str, Any]], Wiring],
+    *,
+    quiet: bool,
+    accept_environment: bool,
+    checkpoint_s: float,
+    experiment: Mapping[str, Any] | None,
+    watch: Sequence[Observer],
+) -> Result:
+    """Run a search, or what is left of it; see `Search.run`.
+
+    Args:
+      wire: makes the wiring, from the manifest that the directory was begun with; {} for a new one.
+    """
+    with Signals(listen=dir is not None) as signals, Ledger(dir, write=True) as ledger:
+        before = recorded(ledger) or {}
+        of = wire(before)
+        manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
+        notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        observers: list[Observer] = [partial(_record, ledger), display.observe, *watch]
+        emit = told(observers)
+        lineage = Lineage(of.course.space)
+        checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
+        executor = Durable(
+            Local(of.groups.spec, of.compile),
+            lineage,
+            checkpoints,
+            checkpoint_s=checkpoint_s,
+            replicates=of.course.members,
+            signals=signals,
+            resume=_how_to_resume(ledger.directory, experiment or before.get("experiment")),
+            room=host_memory_limit,
+            emit=emit,
+        )
+        account = _Account(executor, ledger)
+        networks = _Networks(of, executor, lineage)
+        observers += [executor.observe, networks.observe]
+        params = None
+        if ledger.meta("finished") is None:
+            try:
+                with display:
+                    for text in notes:
+                        emit(Noted(text))
+                    params = _train(of, ledger, lineage, executor, account, networks, emit)
+            except Stopped as stopped:
+                ledger.record_spent(account.spent())
+                print(stopped.message, file=sys.stderr)
+                raise
+        if checkpoints is not None:
+            checkpoints.clear()
+        result = Result(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.test)
+        if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
+            write_json(ledger.directory / "summary.json", _summary(of, account, result))
+            crash_point("summary written")
+        return result
+
+
+def test_search(dir: str | Path, of: Wiring, seeds: int) -> Tested:
+    """Open the test data for a finished run; see `Search.test`."""
+    with Ledger(dir) as ledger:
+        before = recorded(ledger) or {}
+        last = ledger.round(len(of.course.rungs) - 1)
+        unfinished = last is None or last.scores is None or (of.finals and ledger.meta("choice") is None)
+    named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
+    other = differences({n: before.get(n) for n in named}, {n: of.manifest[n] for n in named})
+    if other:
+        raise ValueError(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
+    if unfinished:
+        raise ValueError(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
+    return Result.load(dir, tester=of.test).test(seeds)
+
+
+def _train(
+    of: Wiring,
+    ledger: Ledger,
+    lineage: Lineage,
+    executor: Durable,
+    account: _Account,
+    networks: _Networks,
+    emit: Observer,
+) -> Any:
+    """Run rounds and finals; return the chosen network, which is written to the run directory."""
+    executor.stop_if_asked()
+    run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
+    if of.finals and ledger.meta("choice") is None:
+        run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
+    best = Result(ledger, of.metric, of.course.mode).best
+    network = networks.of(best.trial_id)
+    if ledger.directory is not None:
+        path = ledger.directory / "best.safetensors"
+        save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
+        crash_point("parameters written")
+    with ledger.transaction():
+        ledger.set_meta("finished", "yes")
+        ledger.event("finished")
+    crash_point("search finished")
+    return network
+
+
+class _Networks:
+    """Observes rounds, and keeps the networks of the trials that are the best by then, as far as they are at hand."""
+
+    def __init__(self, of: Wiring, executor: Durable, lineage: Lineage):
+        self._executor, self._lineage, self._mode = executor, lineage, of.course.mode
+        self._top = of.finals.finals.top if of.finals else 1
+        self._best: dict[int, Trial] = {}
+        self._kept: dict[int, Any] = {}
+
+    def observe(self, event: Event) -> None:
+        """Keep the best networks of a round that is finished; what is not at hand can be trained again."""
+        if not isinstance(event, RoundFinished):
+            return
+        seen = Trials.of((self._best | {trial.trial_id: trial for trial in event.trials}).values())
+        self._best = {t.trial_id: t for t in seen[order(seen, self._mode)[: self._top]]}
+        epochs = self._lineage.rounds[-1].epochs
+        kept = {i: self._kept[i] for i in self._best if i in self._kept}
+        at_hand = {t.trial_id for t in event.trials} & set(self._best)
+        self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand if self._executor.has([i], epochs)}
+
+    def of(self, trial: int) -> Any:
+        """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
+        if trial in self._kept:
+            return self._kept[trial]
+        return self._executor.variables(trial, self._lineage.last(trial).epochs)
+
+
+class _Account:
+    """What this run, and all runs of the search, have cost."""
+
+    def __init__(self, executor: Durable, ledger: Ledger):
+        self._executor, self._began, self.earlier = executor, time.perf_counter(), ledger.spent()
+
+    def cost(self) -> dict[str, float]:
+        """Return what this run has cost so far."""
+        return {"wall_s": time.perf_counter() - self._began} | self._executor.cost()._asdict()
+
+    def spent(self) -> dict[str, float]:
+        """Return what all runs have; what one did after its last finished round before it was killed is not known."""
+        now = self.cost() | {"runs": 1}
+        return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _record(ledger: Ledger, event: Event) -> None:
+    """Write what the ledger keeps of an event."""
+    if isinstance(event, Warned):
+        ledger.event("warning", text=event.text)
+    elif isinstance(event, StopAsked):
+        ledger.event("stopped", signal=event.signal)
+    elif isinstance(event, Shrunk):
+        ledger.event("out of memory", **event._asdict())
+
+
+def _summary(of: Wiring, account: _Account, result: Result) -> dict[str, Any]:
+    """Return what the search cost, in this run, which finished it, and in the runs before."""
+    cost = account.cost()
+    return cost | {
+        "earlier_runs": account.earlier,
+        "members": len(result.trials) * of.course.members,
+        "best": table_rows([result.best])[0],
+        "digest": result.digest,
+        "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes},
+        "measured": {
+            "flops": cost["epochs_trained"] * max(group.epoch_flops for group in of.plan.groups),
+            "seconds": cost["step_s"],
+            "peak_bytes": _peak_bytes(of.devices),
+        },
+    }
+
+
+def _how_to_resume(directory: Path | None, experiment: Mapping[str, Any] | None) -> str:
+    if experiment:
+        return f"stopped; everything so far is recorded. Go on with: jaxhp resume {shlex.quote(str(directory))}"
+    script = sys.argv[0] if sys.argv and Path(sys.argv[0]).is_file() else ""
+    again = f"python {shlex.join(sys.argv)}" if script else f"the same search, and run({str(directory)!r})"
+    return f"stopped; everything so far is recorded. Go on with: {again}"
+
+
+def _peak_bytes(devices: Sequence[jax.Device]) -> int:
+    if devices[0].platform != "cpu":
+        return int((devices[0].memory_stats() or {}).get("peak_bytes_in_use", 0)) * len(devices)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
