@@ -12,20 +12,23 @@ import jax
 import numpy as np
 
 from jaxhp.data import fingerprint, split
+from jaxhp.engine import population
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Group
-from jaxhp.engine.plan import GroupPlan, Plan, default_tile, plan_group
-from jaxhp.engine.population import Capacity, Population
+from jaxhp.engine.plan import GroupPlan, Plan, plan_group
+from jaxhp.engine.population import Capacity
 from jaxhp.engine.rate import expected_seconds
+from jaxhp.engine.sizes import default_tile
+from jaxhp.engine.spec import Spec, spec_of
 from jaxhp.search.manifest import environment
 from jaxhp.search.warm_start import included, recalled
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.strategies import Strategy
-from jaxhp.tasks.check import Recorded, check
+from jaxhp.tasks.check import Recorded
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.folds import check_folds, cross_validation
-from jaxhp.tasks.task import Shapes, Task
+from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Trial
 
 _DEFAULT = Finals()  # stands for a size that `default_finals` chooses
@@ -71,8 +74,7 @@ class Definition:
         self.finals, self._default = finals, finals is _DEFAULT
         self._task = task
         self._recorded_tiles: dict[str, int] = {}
-        self._members: dict[str, tuple[Task, Shapes, dict[str, Any]]] = {}
-        self._holdouts: dict[str, Any] = {}  # validation examples that the search does not use
+        self._members: dict[str, Spec] = {}
         for config in space.groups():
             try:
                 self.member(config)
@@ -89,8 +91,7 @@ class Definition:
             raise TypeError(f"warm_start: expected a strategy with a method recall, got {strategy!r}")
 
     def _default_finals(self) -> Finals | None:
-        shapes = [shapes for _, shapes, _ in self._members.values()]
-        tile = self.tile or max(default_tile(s, self.devices[0]) for s in shapes)
+        tile = self.tile or max(default_tile(spec.shapes, self.devices[0]) for spec in self._members.values())
         return default_finals(
             self._trained(1) * self.width,
             self._trained(tile) * self.width,
@@ -131,7 +132,7 @@ class Definition:
     @property
     def task(self) -> Task:
         """The task of the first static group."""
-        return next(iter(self._members.values()))[0]
+        return next(iter(self._members.values())).task
 
     @property
     def fold(self) -> np.ndarray | None:
@@ -142,27 +143,27 @@ class Definition:
     def _key(static: Config) -> str:
         return repr(sorted(static.items()))
 
-    def member(self, config: Config) -> tuple[Task, Shapes, dict[str, Any]]:
-        """Task, shapes and abstract config of a config's static group."""
+    def member(self, config: Config) -> Spec:
+        """A config's static group."""
         static = self.space.static(config)
         key = self._key(static)
         if key not in self._members:
             reads: set[str] = set()
+            holdout = None
             task = self._task if isinstance(self._task, Task) else self._task(Recorded(static, reads))
             if not isinstance(task, Task):
                 raise TypeError(f"task: expected a Task or a function that returns one, got {type(task).__name__}")
             if self.finals and self.finals.holdout is not None:
-                task, self._holdouts[key] = _without(task, self.finals.holdout, self.seed)
+                task, holdout = _without(task, self.finals.holdout, self.seed)
             traced = {n: v.dtype for n, v in self.space.traced([config]).items()}
-            abstract = static | {n: jax.ShapeDtypeStruct((), dtype) for n, dtype in traced.items()}
             if self.folds:
                 check_folds(task, self.folds)
-            self._members[key] = (task, check(task, abstract, reads), abstract)
+            self._members[key] = spec_of(task, static, traced, holdout, reads)
         return self._members[key]
 
     def holdout(self, config: Config) -> Any:
         """Validation examples of a config's group that the search does not use; None without such."""
-        return self._holdouts.get(self._key(self.space.static(config)))
+        return self.member(config).holdout
 
     def plan(self) -> Plan:
         """What the search will need. Trains nothing."""
@@ -192,16 +193,11 @@ class Definition:
         return trained
 
     def _plan_group(self, config: Config) -> GroupPlan:
-        task, shapes, abstract = self.member(config)
         return plan_group(
-            task,
-            shapes,
-            abstract,
-            static=self.space.static(config),
+            self.member(config),
             tile=self._tile(config),
             rungs=self.rungs,
             replicates=self.width,
-            finals=None,  # they are trained in the tiles of the search
             epochs=self.epochs,
             devices=self.devices,
             memory=self.memory,
@@ -210,7 +206,7 @@ class Definition:
     def group(self, static: Config, at_most: int | None = None) -> Group:
         """Compiles the population of a static group, for as many rows at once as planned or fewer."""
         config = next(c for c in self.space.groups() if self.space.static(c) == static)
-        task, shapes, abstract = self.member(config)
+        spec = self.member(config)
         planned = self._plan_group(config)
         rows = planned.rows if at_most is None else min(planned.rows, at_most)
         capacity = Capacity(
@@ -220,24 +216,22 @@ class Definition:
             replicates=max(self.width, self.finals.members(self.folds or 1) if self.finals else 1),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
-        population = Population(
-            task,
-            shapes,
-            static,
-            {n: v.dtype for n, v in abstract.items() if isinstance(v, jax.ShapeDtypeStruct)},
+        compiled = population.compile(
+            spec,
             capacity,
             seed=self.seed,
             paired=self.paired,
-            folds=cross_validation(task, self.folds, self.seed) if self.folds else None,
+            folds=cross_validation(spec.task, self.folds, self.seed) if self.folds else None,
             devices=self.devices,
         )
-        return Group(population, rows, static, self.holdout(static))
+        return Group(compiled, rows, static, spec.holdout)
 
     def manifest(self) -> dict[str, Any]:
         """What identifies this search, and what it runs on."""
         members = [self.member(config) for config in self.space.groups()]
+        tasks = [spec.task for spec in members]
         tiles = [self._tile(config) for config in self.space.groups()]
-        data = {(id(t.train), id(t.valid)): (t.train, t.valid) for t, _, _ in members}
+        data = {(id(t.train), id(t.valid)): (t.train, t.valid) for t in tasks}
         prints = {key: fingerprint(parts) for key, parts in data.items()}
         return {
             "space": self.space.to_json(),
@@ -249,10 +243,10 @@ class Definition:
             "paired": self.paired,
             "finals": repr(self.finals),
             "tile": tiles[0] if len(tiles) == 1 else tiles,
-            "task": _one_or_all([program(*member) for member in members]),
-            "data": _one_or_all([prints[id(t.train), id(t.valid)] for t, _, _ in members]),
-            "batch_size": _one_or_all([t.batch_size for t, _, _ in members]),
-            "train_examples": _one_or_all([t.train_examples for t, _, _ in members]),
+            "task": _one_or_all([program(spec.task, spec.shapes, spec.abstract) for spec in members]),
+            "data": _one_or_all([prints[id(t.train), id(t.valid)] for t in tasks]),
+            "batch_size": _one_or_all([t.batch_size for t in tasks]),
+            "train_examples": _one_or_all([t.train_examples for t in tasks]),
             "metric": self.task.metric,
             "mode": self.task.mode,
             "include": self.space.configs(self.included) or None,
@@ -263,7 +257,7 @@ class Definition:
     def _tile(self, config: Config) -> int:
         """Of a config's group: the one given, else the one its directory was begun with, else the default."""
         key = self._key(self.space.static(config))
-        return self.tile or self._recorded_tiles.get(key) or default_tile(self.member(config)[1], self.devices[0])
+        return self.tile or self._recorded_tiles.get(key) or default_tile(self.member(config).shapes, self.devices[0])
 
     def _read_tiles(self, manifest: Mapping[str, Any]) -> dict[str, int]:
         """Each group's tile, as far as a manifest has valid ones."""

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxhp.engine.local import Outcome, Progress, Rows, Snapshot, Trainer, merge
-from jaxhp.engine.plan import host_memory_limit
+from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.search.definition import Definition
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import Ledger, Round

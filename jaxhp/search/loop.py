@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxhp.engine.determinism import on_host
 from jaxhp.engine.local import Outcome, Progress, Rows
+from jaxhp.engine.streams import Keys, key_of
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, table_rows
 from jaxhp.search.definition import Definition
@@ -31,8 +32,6 @@ from jaxhp.store.files import crash_point, write_json
 from jaxhp.store.params import save
 from jaxhp.strategies import include
 from jaxhp.trials import Proposal, Status, Trial, higher_is_better, rank
-
-CONFIGS = 0  # the stream of random numbers that strategies draw from
 
 
 class Run:
@@ -96,7 +95,7 @@ class Run:
         search, ledger = self.search, self.ledger
         strategy: Any = search.strategy  # not every one has `recall`
         with on_host():
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(search.seed), CONFIGS), 0)
+            key = key_of(jax.random.key(search.seed), Keys.CONFIGS, 0)
             state = strategy.init(key, search.space.dim, search.epochs)
             if len(search.recalled.score):
                 state = strategy.recall(state, search.recalled.unit, search.recalled.score)
@@ -213,7 +212,7 @@ class Run:
         return network
 
     def _finished(self, draft: Trial, outcome: Outcome, row: int, epochs: int) -> Trial:
-        metrics = self.search.member(draft.config)[1].metrics
+        metrics = self.search.member(draft.config).shapes.metrics
         curve = {
             f"{part}_{name}": outcome.curve[row, :epochs, p, m]
             for p, part in enumerate(("train", "valid"))

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
-from jaxhp.engine.population import Capacity, Population
+from jaxhp.engine.population import Capacity
+from jaxhp.engine.spec import spec_of
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.search.definition import Definition
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.store import Ledger
-from jaxhp.tasks.check import check
 from jaxhp.tasks.folds import joined
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config
@@ -37,7 +37,7 @@ def open_test(
     Raises:
       ValueError: the task has no test data.
     """
-    task = search.member(config)[0]
+    task = search.member(config).task
     if task.test is None:
         raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
     held_out = search.holdout(config)
@@ -63,16 +63,11 @@ def retrained(search: Definition, task: Task, configs: Sequence[Config], seeds: 
     Returns:
       a function from data, a pytree like `task.valid`, to the metric of each example, f32[P, S, n].
     """
-    _, _, abstract = search.member(configs[0])
-    traced = {name: value.dtype for name, value in abstract.items() if isinstance(value, jax.ShapeDtypeStruct)}
-    static = {name: value for name, value in abstract.items() if name not in traced}
+    spec = search.member(configs[0])
     p = len(configs)
     capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=search.epochs)
-    population = Population(
-        task,
-        check(task, abstract),
-        static,
-        traced,
+    compiled = population.compile(
+        spec_of(task, spec.static, spec.traced),
         capacity,
         seed=search.seed,
         paired=search.paired,
@@ -80,9 +75,9 @@ def retrained(search: Definition, task: Task, configs: Sequence[Config], seeds: 
     )
     used = search.width + (search.finals.members(search.folds or 1) if search.finals else 0)
     layout = arrange([0] * p, range(used, used + seeds), tile=1)
-    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in traced.items()}
-    state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, search.epochs)
-    return lambda data: population.outcomes(state, columns, layout, data)
+    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in spec.traced.items()}
+    state, _ = compiled.step(compiled.init(), columns, np.arange(p, dtype=np.int32), layout, 0, search.epochs)
+    return lambda data: compiled.outcomes(state, columns, layout, data)
 
 
 def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:

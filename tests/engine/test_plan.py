@@ -8,8 +8,9 @@ import pytest
 from small_search import search
 
 import jaxhp as hp
-from jaxhp.engine.plan import Plan, default_tile
+from jaxhp.engine.plan import Plan
 from jaxhp.engine.rate import product_rate
+from jaxhp.engine.sizes import default_tile
 from jaxhp.tasks.check import check
 
 CONFIG = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in ("lr", "weight_decay")}
