@@ -92,7 +92,7 @@ def watch(phase: mmap.mmap) -> None:
 
         return wrapped
 
-    population.Population._compile = during("compile", population.Population._compile)
+    population.compile = during("compile", population.compile)
     population.Population.step = during("step", population.Population.step)
     checkpoint.Checkpoints.save = during("checkpoint", checkpoint.Checkpoints.save)
     for name in ("begin", "finish", "record_finals", "record_part"):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
+from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
-from jaxhp.engine.population import Capacity, Population, Ranked
-from jaxhp.tasks.check import check
+from jaxhp.engine.population import Capacity, Population
+from jaxhp.engine.scores import Ranked
+from jaxhp.engine.spec import spec_of
 
 two_devices = pytest.mark.skipif(
     jax.default_backend() != "cpu" and len(jax.local_devices()) < 2, reason="needs two accelerators"
@@ -43,16 +45,16 @@ def train(
     On one device if no `devices` are given: each has a program of its own, and most tests compile longer than they run.
     """
     columns = {name: np.asarray([config[name] for config in configs], dtype) for name in configs[0]}
-    shapes = check(task, {name: jax.ShapeDtypeStruct((), dtype) for name in columns})
+    spec = spec_of(task, {}, dict.fromkeys(columns, dtype))
     layout = arrange([0] * len(configs), replicates, tile)
     capacity = Capacity(tile, layout.tiles, len(configs), len(replicates), epochs)
     devices = list(devices or jax.local_devices()[:1])
-    population = Population(task, shapes, {}, dict.fromkeys(columns, dtype), capacity, devices=devices, **options)
-    state, begun = population.init(), 0
+    compiled = population.compile(spec, capacity, devices=devices, **options)
+    state, begun = compiled.init(), 0
     ids = np.arange(len(configs)) if trials is None else np.asarray(trials)
     for stop in (*stops, epochs):
-        state, ranked = population.step(state, columns, ids.astype(np.int32), layout, begun, stop)
+        state, ranked = compiled.step(state, columns, ids.astype(np.int32), layout, begun, stop)
         begun = stop
     flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[3:]), state.member.variables)
     params = [jax.tree.map(lambda leaf, slot=slot: leaf[slot], flat) for slot in layout.slots[:, 0]]
-    return Trained(population, params, jax.device_get(ranked))
+    return Trained(compiled, params, jax.device_get(ranked))

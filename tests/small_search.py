@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import jaxhp as hp
-from jaxhp.engine.local import Group
+from jaxhp.engine.population import Population
 from jaxhp.strategies import PBT, Halving, Random
 
 STRATEGIES = {
@@ -48,28 +48,41 @@ def search(kind: str = "halving", **changes: Any) -> hp.Search:
     space = changes.pop("space", None) or hp.Space(lr=hp.LogUniform(1e-3, 10.0))
     of = changes.pop("task", None) or task()
     options: dict[str, Any] = {"epochs": 9, "tile": 2, "finals": None}
-    return hp.Search(of, space, changes.pop("strategy", STRATEGIES[kind]), **(options | changes))
+    made = changes.pop("kind_of", hp.Search)
+    return made(of, space, changes.pop("strategy", STRATEGIES[kind]), **(options | changes))
 
 
-_compiled: dict[Any, Group] = {}
+_compiled: dict[Any, Population] = {}
+_plans: dict[hp.Search, Any] = {}
 _task = task()
+
+
+class Shared(hp.Search):
+    """A search that is planned once, and compiled once with all others that train as many at once."""
+
+    at_most: int | None = None  # rows at once, for all groups
+
+    def plan_on(self, machine):
+        if self not in _plans:
+            _plans[self] = super().plan_on(machine._replace(tiles={})), super().manifest()
+        return _plans[self][0]
+
+    def manifest(self, machine=None):
+        self.plan()
+        return dict(_plans[self][1])
+
+    def population(self, spec, machine, at_most=None):
+        at_most = min((n for n in (at_most, self.at_most) if n), default=None)
+        key = (min(self.plan_on(machine).groups[0].rows, at_most or 2**30), self.finals, spec.key, self.fold is None)
+        if key not in _compiled:
+            _compiled[key] = super().population(spec, machine, at_most)
+        return _compiled[key]
 
 
 @functools.cache
 def shared(kind: str, **changes: Any) -> hp.Search:
-    """The same search for many runs: planned once, and compiled once for all that train as many at once."""
-    made = search(kind, task=_task, **changes)
-    compile_group, plan, manifest = made.group, made.plan(), made.manifest()
-
-    def group(static: dict[str, Any], at_most: int | None = None) -> Group:
-        key = (min(plan.groups[0].rows, at_most or 2**30), made.finals)
-        if key not in _compiled:
-            _compiled[key] = compile_group(static, at_most)
-        known = _compiled[key]
-        return Group(known.population, known.rows_at_once, known.static, known.holdout)
-
-    made.group, made.plan, made.manifest = group, lambda: plan, lambda: dict(manifest)
-    return made
+    """The same search for many runs."""
+    return search(kind, task=_task, kind_of=Shared, **changes)
 
 
 @functools.cache

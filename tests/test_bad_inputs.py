@@ -118,7 +118,7 @@ CASES = {
         "Finals replicates: expected an integer of at least 4, got 1",
     ),
     "too little memory": (
-        lambda _: search(memory=1000).plan(),
+        lambda _: search().plan(memory=1000),
         "plan: one tile of 2 members with 1 replicates needs",
     ),
     "directory of another search": (

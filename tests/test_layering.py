@@ -96,7 +96,7 @@ def test_only_one_file_maps_over_members():
             called = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
             if called in ("vmap", "pmap", "shard_map") and package(name) != "strategies":
                 maps.setdefault(name, set()).add(called)
-    assert maps == {"engine.population": {"vmap"}}
+    assert maps == {"engine.tile": {"vmap"}}
 
 
 def test_files_stay_small():

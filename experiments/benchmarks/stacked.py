@@ -7,10 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.engine import population
 from jaxhp.engine.layout import arrange, tiles_needed
-from jaxhp.engine.plan import default_tile
-from jaxhp.engine.population import Capacity, Population
-from jaxhp.tasks.check import check
+from jaxhp.engine.population import Capacity
+from jaxhp.engine.sizes import default_tile
+from jaxhp.engine.spec import spec_of
 from jaxhp.tasks.task import Task
 
 
@@ -25,11 +26,11 @@ class Stacked:
     def __init__(self, task: Task, configs: dict[str, np.ndarray], epochs: int, tile: int | None = None):
         self.configs = {name: np.asarray(values, np.float32) for name, values in configs.items()}
         self.count, self.epochs = len(next(iter(self.configs.values()))), epochs
-        abstract = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in configs}
-        self.shapes = check(task, abstract)
+        spec = spec_of(task, {}, dict.fromkeys(configs, np.float32))
+        self.shapes = spec.shapes
         self.tile = tile or default_tile(self.shapes, jax.local_devices()[0])
         sizes = Capacity(self.tile, tiles_needed(self.count, 1, self.tile), self.count, 1, epochs)
-        self.population = Population(task, self.shapes, {}, {n: a.dtype for n, a in abstract.items()}, sizes)
+        self.population = population.compile(spec, sizes)
         self._state = self.population.init()
 
     def run(self, count: int | None = None) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxhp.engine.events import Progressed
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.members import Held, Member, Shelf, leaves_at
-from jaxhp.engine.population import Population, State
+from jaxhp.engine.population import Population
 from jaxhp.engine.spec import Spec
+from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
 from jaxhp.trials import Config
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxhp.engine.devices import members_at
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.plan import host_memory_limit
-from jaxhp.engine.population import Population, State
+from jaxhp.engine.population import Population
+from jaxhp.engine.sizes import host_memory_limit
+from jaxhp.engine.tile import State
 from jaxhp.engine.work import Members
 
 Member = tuple[int, int]  # (trial, epochs trained)

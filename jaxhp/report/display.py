@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console, Group
@@ -10,8 +12,28 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from jaxhp.engine.events import (
+    Event,
+    FinalsBegan,
+    Noted,
+    Progressed,
+    Retrained,
+    RoundBegan,
+    RoundFinished,
+    RoundSkipped,
+    Shrunk,
+    Warned,
+)
 from jaxhp.report.table import trials_table
-from jaxhp.trials import Trial
+from jaxhp.trials import Trial, rank
+
+
+class _Phase(NamedTuple):
+    """What is being trained."""
+
+    label: str
+    epochs: int
+    trials: Mapping[int, Trial]  # by id
 
 
 class Display:
@@ -23,12 +45,16 @@ class Display:
       quiet: show nothing.
     """
 
-    def __init__(self, total: int, metric: str, *, quiet: bool = False, console: Console | None = None):
-        self.total, self.metric, self.quiet = total, metric, quiet
+    def __init__(
+        self, total: int, metric: str, mode: str = "max", *, quiet: bool = False, console: Console | None = None
+    ):
+        self.total, self.metric, self.mode, self.quiet = total, metric, mode, quiet
         self.console = console or Console()
         self.done, self.began, self.training_s, self.trained = 0, time.perf_counter(), 0.0, 0
         self._live: Live | None = None
         self._said = 0.0
+        self._now = _Phase("", 1, {})
+        self._top: list[Trial] = []  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
         if not self.quiet and self.console.is_terminal:
@@ -39,6 +65,37 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def observe(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case RoundBegan():
+                label = f"round {event.round + 1}/{event.rounds}"
+                self._now = _Phase(label, event.epochs, {t.trial_id: t for t in event.trials})
+            case FinalsBegan():
+                self._now, self._top = _Phase("finals", event.epochs, {}), [*event.trials[:5]]
+            case RoundFinished():
+                seen = {t.trial_id: t for t in (*self._top, *event.trials)}
+                self._top = rank(seen.values(), self.mode)[:5]
+            case RoundSkipped():
+                self.skip(event.member_epochs)
+            case Progressed():
+                self._progress(event)
+            case Retrained():
+                self.note(f"round {event.round + 1}: training {event.members} member(s) again, not saved")
+            case Shrunk():
+                before, now = event.rows_before, event.rows_now
+                self.note(f"out of memory with {before} trials at once: going on with {now} (same tile, same numbers)")
+            case Warned() | Noted():
+                self.note(event.text)
+            case _:
+                pass
+
+    def _progress(self, event: Progressed) -> None:
+        pairs = zip(event.trials.tolist(), event.score.tolist(), strict=True)
+        seen = [_scored(self._now.trials[i], score, event.epoch) for i, score in pairs if i in self._now.trials]
+        best = rank([*self._top, *rank(seen, self.mode)[:5]], self.mode) if seen else self._top
+        self.update(self._now.label, event.epoch, self._now.epochs, event.member_epochs, event.seconds, best)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -64,6 +121,10 @@ class Display:
             self._said = time.perf_counter()
             best = top[0].score if top and np.isfinite(top[0].score) else float("nan")
             self.note(f"{line}  best {self.metric} {best:.4f}")
+
+
+def _scored(trial: Trial, score: float, epochs: int) -> Trial:
+    return Trial(trial.trial_id, trial.config, trial.round, epochs=epochs, score=score)
 
 
 def _clock(seconds: float) -> str:

@@ -23,7 +23,10 @@ from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Trial, rank
+from jaxhp.trials import MODES, Config, Trial, rank
+
+Tester = Callable[[int, Config, Path | None, int, int], Tested]
+"""Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Result:
         params: Any = None,
         top: int | None = None,
         curves: bool = True,
+        space: Space | None = None,
+        tester: Tester | None = None,
     ):
         self.metric, self.mode = metric, mode
         self.directory = ledger.directory
@@ -97,8 +102,7 @@ class Result:
         )
         self.opened = len(ledger.events(OPENED))
         self.tests = [ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)]
-        self.space: Space | None = None
-        self.opener: Callable[..., Tested] | None = None  # `sealed.open_test` of the search that ran in this process
+        self.space, self._tester = space, tester
         self._whole, self._curves = top is None, curves
 
     @functools.cached_property
@@ -109,12 +113,15 @@ class Result:
         return digest(self.trials, self._scores)
 
     @classmethod
-    def load(cls, directory: str | Path, top: int | None = None, *, curves: bool = True) -> Result:
+    def load(
+        cls, directory: str | Path, top: int | None = None, *, curves: bool = True, tester: Tester | None = None
+    ) -> Result:
         """The result of a run directory, finished or not.
 
         Args:
           top: load only so many of the best trials; quick, however many there are. None: all.
           curves: whether to load the learning curves.
+          tester: opens the sealed test data, see `test`.
 
         Raises:
           FileNotFoundError: it is not a run directory.
@@ -122,11 +129,17 @@ class Result:
         """
         manifest = read_json(Path(directory) / "manifest.json")
         with Ledger(directory) as ledger, ledger.snapshot():
-            return cls.read(ledger, manifest, top, curves=curves)
+            return cls.read(ledger, manifest, top, curves=curves, tester=tester)
 
     @classmethod
     def read(
-        cls, ledger: Ledger, manifest: Mapping[str, Any], top: int | None = None, *, curves: bool = True
+        cls,
+        ledger: Ledger,
+        manifest: Mapping[str, Any],
+        top: int | None = None,
+        *,
+        curves: bool = True,
+        tester: Tester | None = None,
     ) -> Result:
         """As `load`, from an open ledger and its manifest."""
         metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
@@ -135,9 +148,7 @@ class Result:
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
-        result = cls(ledger, metric, mode, top=top, curves=curves)
-        result.space = Space.from_json(space)
-        return result
+        return cls(ledger, metric, mode, top=top, curves=curves, space=Space.from_json(space), tester=tester)
 
     def test(self, seeds: int = 8) -> Tested:
         """Opens the sealed test data for the chosen config, and records in the ledger that it did.
@@ -152,13 +163,13 @@ class Result:
           ValueError: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
             has no test data, or every trial diverged.
         """
-        if self.opener is None:
+        if self._tester is None:
             raise ValueError("test: expected a result of Search.run; for a directory use search.test(dir)")
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
             raise ValueError(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if not np.isfinite(self.best.score):
             raise ValueError("test: expected a chosen trial, but every trial diverged")
-        found = self.opener(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
+        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
         self.opened = found.opening
         self.tests.append(found)
         return found

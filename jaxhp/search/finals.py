@@ -15,7 +15,7 @@ from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import Played, contest, neighbourhoods, survivors
 from jaxhp.selection.verdict import Finals
 from jaxhp.store import Ledger
-from jaxhp.trials import Trial, Trials, order
+from jaxhp.trials import Trial, rank
 
 
 class Setting(NamedTuple):
@@ -28,7 +28,7 @@ class Setting(NamedTuple):
 
 
 def run_finals(
-    of: Setting, trials: Trials, executor: Executor, ledger: Ledger, emit: Emit, stop: Callable[[], None]
+    of: Setting, trials: Sequence[Trial], executor: Executor, ledger: Ledger, emit: Emit, stop: Callable[[], None]
 ) -> None:
     """Choose one of the trials (see `contest`) and record how in the ledger.
 
@@ -38,13 +38,13 @@ def run_finals(
     Args:
       stop: raises Stopped where a signal asked for it; called after every part that is recorded.
     """
-    ranked = trials[order(trials, of.course.mode)]
+    ranked = rank(trials, of.course.mode)
     finalists = survivors(ranked, of.finals.top)
     if not finalists:
         emit(Warned("no finals: every trial diverged"))
         return
     emit(FinalsBegan(finalists, of.course.epochs))
-    unit = np.stack([of.course.space.unit(config) for config in ranked.configs()])
+    unit = np.stack([of.course.space.unit(t.config) for t in ranked])
     scores = at_full_budget(ranked, of.metric, of.course.rungs)
     near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), of.course.mode)
     fresh: dict[int, list[np.ndarray]] = {t.trial_id: [] for t in finalists}

@@ -16,14 +16,13 @@ import numpy as np
 
 from jaxhp.engine.determinism import on_host
 from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
-from jaxhp.engine.streams import Keys
+from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
 from jaxhp.search.lineage import Lineage
 from jaxhp.space import Space
 from jaxhp.store import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
-from jaxhp.trials import Config, Rung, Status, Trial, Trials, signed
-
+from jaxhp.trials import Config, Rung, Status, Trial, higher_is_better
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -43,9 +42,7 @@ class Course(NamedTuple):
     recalled: tuple[np.ndarray, np.ndarray]  # f32[N, D] and f32[N], points and signed scores of an earlier search
 
 
-def run_rounds(
-    course: Course, ledger: Ledger, lineage: Lineage, executor: Executor, spent: Spent, emit: Emit
-) -> None:
+def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Executor, spent: Spent, emit: Emit) -> None:
     """Run every round of a search that is not recorded yet.
 
     Args:
@@ -71,14 +68,14 @@ def run_rounds(
         assert asked.scores is not None
         with on_host():
             told = proposal._replace(unit=asked.unit, parent=asked.parent)
-            state = course.strategy.tell(state, told, jnp.asarray(signed(asked.scores, course.mode)))
+            state = course.strategy.tell(state, told, jnp.asarray(higher_is_better(asked.scores, course.mode)))
 
 
 def begin(course: Course) -> Any:
     """Return the strategy's state before the first round, told what an earlier search found."""
     strategy: Any = course.strategy  # not every one has `recall`
     with on_host():
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(course.seed), Keys.CONFIGS), 0)
+        key = key_of(jax.random.key(course.seed), Keys.CONFIGS, 0)
         state = strategy.init(key, course.space.dim, course.epochs)
         return strategy.recall(state, *course.recalled) if len(course.recalled[1]) else state
 
@@ -104,14 +101,12 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
-    ledger.begin(asked, Trials.of(drafts))
+    ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))
     began = time.perf_counter()
     outcome = executor.train(job, emit)
     trials = [_finished(course, draft, outcome, row, job.stop) for row, draft in enumerate(drafts)]
-    ledger.finish(
-        asked.number, Trials.of(trials), outcome.score, time.perf_counter() - began, spent()
-    )
+    ledger.finish(asked.number, trials, outcome.score, time.perf_counter() - began, spent())
     asked = asked._replace(scores=outcome.score)
     lineage.finish(asked)
     emit(RoundFinished(asked.number, trials, keep))

@@ -73,10 +73,12 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
         ledger.event("begun")
         return []
     if before.get("format") != FORMAT:
-        made_by = before.get("environment", {}).get("jaxhp", "another version") if isinstance(before.get("environment"), Mapping) else "another version"
+        where = before.get("environment")
+        version = where.get("jaxhp", "") if isinstance(where, Mapping) else ""
         raise ValueError(
-            f"dir: {ledger.directory} was begun by jaxhp {made_by}, whose searches this version reads (show, report, "
-            "export) but does not go on with: begin anew in another directory, with warm_start=Result.load(dir).trials"
+            f"dir: {ledger.directory} was begun by another version of jaxhp ({version or 'unknown'}), whose searches "
+            "this version reads (show, report, export) but does not go on with: begin anew in another directory, with "
+            "warm_start=Result.load(dir).trials"
         )
     where = differences(before.get("environment", {}), manifest["environment"])
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Warned, told
 from jaxhp.engine.local import Local
@@ -33,7 +34,7 @@ from jaxhp.store import Ledger
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import crash_point, write_json
 from jaxhp.store.params import save
-from jaxhp.trials import Trial, Trials, order
+from jaxhp.trials import Trial, rank
 
 
 class Wiring(NamedTuple):
@@ -49,6 +50,7 @@ class Wiring(NamedTuple):
     metric: str
     test: Tester  # opens the sealed test data
     notes: Sequence[str] = ()  # for a person, before it starts
+
 
 def run_search(
     dir: str | Path | None,
@@ -164,12 +166,13 @@ class _Networks:
         """Keep the best networks of a round that is finished; what is not at hand can be trained again."""
         if not isinstance(event, RoundFinished):
             return
-        seen = Trials.of((self._best | {trial.trial_id: trial for trial in event.trials}).values())
-        self._best = {t.trial_id: t for t in seen[order(seen, self._mode)[: self._top]]}
+        seen = rank((self._best | {trial.trial_id: trial for trial in event.trials}).values(), self._mode)
+        self._best = {t.trial_id: t for t in seen[: self._top]}
         epochs = self._lineage.rounds[-1].epochs
         kept = {i: self._kept[i] for i in self._best if i in self._kept}
-        at_hand = {t.trial_id for t in event.trials} & set(self._best)
-        self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand if self._executor.has([i], epochs)}
+        new = np.asarray([t.trial_id for t in event.trials if t.trial_id in self._best], np.int32)
+        at_hand = new[self._executor.has(new, epochs)].tolist()
+        self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand}
 
     def of(self, trial: int) -> Any:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""

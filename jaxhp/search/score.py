@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from jaxhp.engine import population
 from jaxhp.engine.layout import tiles_needed
-from jaxhp.engine.local import Group, Rows, Trainer
-from jaxhp.engine.plan import default_tile
-from jaxhp.engine.population import Capacity, Population
-from jaxhp.tasks.check import check
+from jaxhp.engine.local import Local
+from jaxhp.engine.population import Capacity
+from jaxhp.engine.sizes import default_tile
+from jaxhp.engine.spec import spec_of
+from jaxhp.engine.work import Job
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config
 
@@ -19,7 +21,7 @@ from jaxhp.trials import Config
 def score(
     task: Task, configs: Sequence[Config], *, epochs: int = 10, seed: int = 0, tile: int | None = None
 ) -> np.ndarray:
-    """Trains a list of configs in one compiled step.
+    """Train a list of configs in one compiled step.
 
     Args:
       configs: dicts with the same keys; numbers are data, strings and booleans must be the same in all.
@@ -41,15 +43,11 @@ def score(
             raise ValueError(f"configs: expected the same {name!r} in all of one call, got several")
     columns = {n: np.asarray([c[n] for c in configs]) for n in configs[0] if n not in fixed}
     columns = {n: v.astype(np.int32 if np.issubdtype(v.dtype, np.integer) else np.float32) for n, v in columns.items()}
-    abstract = fixed | {n: jax.ShapeDtypeStruct((), v.dtype) for n, v in columns.items()}
-    shapes = check(task, abstract)
+    spec = spec_of(task, fixed, {n: v.dtype for n, v in columns.items()})
     devices = jax.local_devices()
-    tile = tile or default_tile(shapes, devices[0])
+    tile = tile or default_tile(spec.shapes, devices[0])
     capacity = Capacity(tile, tiles_needed(len(configs), 1, tile), len(configs), 1, epochs)
-    population = Population(task, shapes, fixed, {n: v.dtype for n, v in columns.items()}, capacity, seed=seed)
-    group = Group(population, len(configs), fixed)
-    trainer = Trainer(
-        lambda _: group, lambda _: {}, lambda rows: {n: np.asarray([r[n] for r in rows]) for n in columns}
-    )
     ids = np.arange(len(configs), dtype=np.int32)
-    return trainer.train(Rows(configs, ids, ids * 0 - 1, ids * 0, ids), range(1), epochs).score
+    job = Job(0, ids, configs, ids * 0 - 1, ids * 0, epochs, range(1))
+    executor = Local(lambda _: spec, lambda spec, _: population.compile(spec, capacity, seed=seed))
+    return executor.train(job, lambda _: None).score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,17 @@ import numpy as np
 from jaxhp.data import fingerprint
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
-from jaxhp.engine.plan import GroupPlan, Plan, default_tile, plan_group
+from jaxhp.engine.plan import GroupPlan, Plan, plan_group
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.rate import expected_seconds
+from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result
 from jaxhp.report.tested import Tested
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
-from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.finals import Setting
+from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
 from jaxhp.search.loop import Course
+from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, run_search, test_search
 from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.search.warm_start import Recalled, included, recalled
@@ -33,8 +34,7 @@ from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Rung, Trial
+from jaxhp.trials import Rung, Trial
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -352,7 +352,6 @@ class Search:
             tile=self._tile(spec, machine),
             rungs=self.rungs,
             replicates=self.members,
-            finals=None,  # they are trained in the tiles of the search
             epochs=self.epochs,
             devices=list(machine.devices),
             memory=machine.memory,

@@ -75,7 +75,8 @@ def optimism(
     about a fifth too much.
 
     Args:
-      scores: f64[N, B], of the search's trials after each budget, see `budgets.py`; the P finalists first. Higher is better.
+      scores: f64[N, B], of the search's trials after each budget, see `budgets.py`; the P finalists first. Higher is
+        better.
       means: f64[P], the finalists' in the finals; NaN for one that diverged there.
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
       of: the luck of these trials.

@@ -97,8 +97,8 @@ def test_a_network_with_examples_first_trains_as_one_with_examples_last(optimize
     configs = [{"lr": lr, "weight_decay": 1e-3} for lr in (1e-3, 3e-3, 1e30, 1e-2, 2e-3)]
     whole = train(first, configs, 2, stops=(1,), tile=2, devices=jax.local_devices())
     same = train(last, configs, 2, tile=2)
-    assert whole.population.first_layers.variables == [{"w": True, "b": False}, {"w": False, "b": False}]
-    assert not any(jax.tree.leaves(same.population.first_layers))
+    assert whole.population.rules.first_layers.variables == [{"w": True, "b": False}, {"w": False, "b": False}]
+    assert not any(jax.tree.leaves(same.population.rules.first_layers))
     np.testing.assert_allclose(whole.ranked.curve[..., 1], same.ranked.curve[..., 1], rtol=1e-3)
     for mine, other in zip(whole.params[:2], same.params[:2], strict=True):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), turned(mine), other)

@@ -8,15 +8,16 @@ import pytest
 from small_search import search
 
 import jaxhp as hp
-from jaxhp.engine.plan import Plan, default_tile
+from jaxhp.engine.plan import Plan
 from jaxhp.engine.rate import product_rate
+from jaxhp.engine.sizes import default_tile
 from jaxhp.tasks.check import check
 
 CONFIG = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in ("lr", "weight_decay")}
 
 
-def plan(**changes) -> Plan:
-    return search("random", **changes).plan()
+def plan(memory: int | None = None, **changes) -> Plan:
+    return search("random", **changes).plan(memory=memory)
 
 
 def test_operations_are_those_of_the_members_and_their_epochs():

@@ -10,9 +10,10 @@ import pytest
 from populations import Trained, train, two_devices
 
 import jaxhp as hp
+from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
-from jaxhp.engine.population import Capacity, Population
-from jaxhp.tasks.check import check
+from jaxhp.engine.population import Capacity
+from jaxhp.engine.spec import spec_of
 
 EPOCHS = 4
 CONFIGS = [{"lr": lr, "weight_decay": decay} for lr in np.geomspace(1e-3, 0.3, 16) for decay in (1e-6, 1e-3, 1e-2, 0.1)]
@@ -95,8 +96,7 @@ def test_a_score_is_the_mean_over_replicates_whatever_their_number(task):
 
 
 def test_take_moves_members_with_their_optimizer_state(task):
-    shapes = check(task, dict.fromkeys(CONFIGS[0], jax.ShapeDtypeStruct((), np.float32)))
-    population = Population(task, shapes, {}, dict.fromkeys(CONFIGS[0], "f4"), Capacity(4, 4, 16, 1, EPOCHS))
+    compiled = population.compile(spec_of(task, {}, dict.fromkeys(CONFIGS[0], "f4")), Capacity(4, 4, 16, 1, EPOCHS))
 
     def columns(rows):
         return {name: np.asarray([CONFIGS[row][name] for row in rows], np.float32) for name in CONFIGS[0]}
@@ -104,11 +104,11 @@ def test_take_moves_members_with_their_optimizer_state(task):
     straight = train(task, CONFIGS[:16], EPOCHS)
     everyone, survivors = np.arange(16, dtype=np.int32), np.asarray([14, 3, 9, 0, 7], np.int32)
     before, after = arrange([0] * 16, [0], 4), arrange([2] * 5, [0], 4)
-    state, _ = population.step(population.init(), columns(everyone), everyone, before, 0, 2)
+    state, _ = compiled.step(compiled.init(), columns(everyone), everyone, before, 0, 2)
     source = np.full(after.row.size, -1, np.int32)
     source[after.slots[:, 0]] = before.slots[survivors, 0]
-    state = population.take(state, source)
-    state, ranked = population.step(state, columns(survivors), survivors, after, 2, EPOCHS)
+    state = compiled.take(state, source)
+    state, ranked = compiled.step(state, columns(survivors), survivors, after, 2, EPOCHS)
     for position, trial in enumerate(survivors):
         np.testing.assert_array_equal(ranked.score[position], straight.ranked.score[trial])
         np.testing.assert_array_equal(ranked.curve[position], straight.ranked.curve[trial])
@@ -116,7 +116,7 @@ def test_take_moves_members_with_their_optimizer_state(task):
         for got, want in zip(weights, jax.tree.leaves(straight.params[trial]), strict=True):
             moved = np.asarray(got).reshape(-1, *got.shape[3:])[after.slots[position, 0]]
             np.testing.assert_array_equal(moved, want)
-    assert population.compilations == 1
+    assert compiled.compilations == 1
 
 
 def test_evaluation_sees_every_example_once_whatever_the_chunks():

@@ -10,7 +10,7 @@ import pytest
 from populations import train
 
 import jaxhp as hp
-from jaxhp.engine.population import INIT, ORDER
+from jaxhp.engine.streams import Keys, key_of
 
 SEED, EPOCHS, BATCH = 3, 50, 100  # 4 steps an epoch: 200 steps
 CONFIGS = {
@@ -22,7 +22,7 @@ CONFIGS = {
 
 def shuffled(n: int, epoch: int) -> np.ndarray:
     """The documented order: ranks of the upper 31 bits of random words, from keys folded by identity."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), ORDER), 0), epoch)
+    key = jax.random.fold_in(key_of(jax.random.key(SEED), Keys.ORDER, 0), epoch)
     return np.argsort(np.asarray(jax.random.bits(key, (n,))) >> 1, kind="stable")
 
 
@@ -43,7 +43,7 @@ def gradients(params: list[dict[str, np.ndarray]], x: np.ndarray, label: np.ndar
 
 
 def reference(task: hp.Task, optimizer: str, config: dict[str, float], epochs: int) -> list[dict[str, np.ndarray]]:
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), INIT), 0)
+    key = key_of(jax.random.key(SEED), Keys.INIT, 0)
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), task.init(key, config))
     pixels = task.train["image"].reshape(task.n_train, -1)
     x, label = (pixels * np.float32(1 / 255)).astype(np.float64), task.train["label"]
@@ -71,7 +71,7 @@ def reference(task: hp.Task, optimizer: str, config: dict[str, float], epochs: i
 def distance(task: hp.Task, optimizer: str, config: dict[str, float], epochs: int, got: Any) -> float:
     """The largest distance of a leaf from the reference's, relative to the way that it was trained."""
     expected = reference(task, optimizer, config, epochs)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), INIT), 0)
+    key = key_of(jax.random.key(SEED), Keys.INIT, 0)
     leaves = zip(*map(jax.tree.leaves, (got, expected, task.init(key, config))), strict=True)
     return max(np.linalg.norm(g - want) / np.linalg.norm(want - np.asarray(begun)) for g, want, begun in leaves)
 

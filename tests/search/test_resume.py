@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -19,8 +20,8 @@ from small_search import digest, search, shared, task
 import jaxhp as hp
 from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
-from jaxhp.search.manifest import differences
-from jaxhp.search.signals import STOPPED, Stopped
+from jaxhp.search.manifest import claim, differences
+from jaxhp.search.signals import STOPPED, Signals, Stopped
 from jaxhp.store import Ledger, files, params
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.strategies import Random
@@ -146,8 +147,7 @@ def test_a_resumed_round_goes_on_from_its_checkpoint(tmp_path, die_at, steps):
 def test_a_search_in_waves_resumes_in_the_middle_of_one(kind, number, tmp_path, steps, monkeypatch):
     whole, small = digest(kind), shared(kind)
     steps.clear()
-    compile_group = small.group
-    monkeypatch.setattr(small, "group", lambda static, at_most=None: compile_group(static, 4))
+    monkeypatch.setattr(type(small), "at_most", 4)
 
     def die(count: int) -> None:
         if count == number:
@@ -316,10 +316,17 @@ def test_the_summary_tells_this_run_from_those_before(tmp_path, die_at):
     assert summary["members"] == 2 * 9
 
 
-def test_a_signal_saves_and_a_resume_goes_on(tmp_path, steps, capsys):
+def test_a_signal_saves_and_a_resume_goes_on(tmp_path, steps, capsys, monkeypatch):
+    """In the middle of the last round, which takes six calls however slow the machine is."""
+    monkeypatch.setattr(sys.modules["jaxhp.engine.local"], "_STEP_SECONDS", 0.0)  # a call an epoch
+    listening, enter = [], Signals.__enter__
+    monkeypatch.setattr(Signals, "__enter__", lambda self: listening.append(self) or enter(self))
+
     def interrupt(count: int) -> None:
         if count == 4:
             os.kill(os.getpid(), signal.SIGTERM)
+            while listening[-1].received is None:  # a thread of its own is told
+                time.sleep(0.001)
 
     steps.interrupt = interrupt
     with pytest.raises(Stopped) as stopped:
@@ -397,11 +404,10 @@ def test_the_tile_of_the_manifest_is_used_again(tmp_path, die_at, monkeypatch):
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True)
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
-    monkeypatch.setattr(sys.modules["jaxhp.search.definition"], "default_tile", lambda shapes, device: tile + 1)
-    with Ledger(tmp_path) as ledger:
-        automatic._recorded_tiles = automatic._read_tiles(files.read_json(tmp_path / "manifest.json"))
-        assert automatic.manifest()["tile"] == tile
-        assert ledger.directory == tmp_path
+    monkeypatch.setattr(sys.modules["jaxhp.search.search"], "default_tile", lambda shapes, device: tile + 1)
+    assert automatic.manifest()["tile"] == tile + 1
+    automatic.run(tmp_path, quiet=True)
+    assert files.read_json(tmp_path / "manifest.json")["tile"] == tile
 
 
 def test_a_strategy_that_asks_for_something_else_is_overruled_by_the_record(tmp_path, die_at, monkeypatch, capsys):
@@ -451,13 +457,13 @@ def test_any_manifest_is_refused_with_one_line(tmp_path_factory, changes):
         ledger.directory = directory
         if differences(manifest, manifest | changes):
             with pytest.raises(ValueError, match=r"dir: .* holds another search|was begun elsewhere"):
-                shared("random")._take(ledger, False, None)
+                claim(ledger, manifest, accept_environment=False)
 
 
 def test_the_fingerprint_of_a_task_is_of_what_it_computes():
     def of(changed: hp.Task) -> str:
-        made = search("random", task=changed)
-        return fingerprint.program(*made.member({"lr": 0.1}))
+        spec = search("random", task=changed).groups.first
+        return fingerprint.program(spec.task, spec.shapes, spec.abstract)
 
     assert of(task()) == of(task())
     assert len({of(task()), of(task(scale=0.4)), of(task(optimizer=lambda c: optax.sgd(c["lr"])))}) == 3

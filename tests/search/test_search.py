@@ -10,7 +10,7 @@ import pytest
 from small_search import search, task
 
 import jaxhp as hp
-from jaxhp.engine.local import Trainer
+from jaxhp.engine.local import Local
 from jaxhp.strategies import Halving, Narrowing, Random
 
 
@@ -49,11 +49,12 @@ def test_the_plan_and_what_came_of_it_stand_side_by_side(found):
 def test_one_compilation_serves_a_resume(images, tmp_path, monkeypatch):
     def make():
         schedule = {"strategy": Halving(population=9, eta=3), "epochs": 9, "finals": hp.Finals(2, 4)}
-        return hp.Search(images, SPACE, **schedule, devices=jax.local_devices()[:1])
+        return hp.Search(images, SPACE, **schedule)
 
     made = make()
-    whole = made.run(quiet=True)
-    train, calls = Trainer.train, []
+    one = jax.local_devices()[:1]
+    whole = made.run(quiet=True, devices=one)
+    train, calls = Local.train, []
 
     def dies(self, *args, **options):
         calls.append(1)
@@ -61,11 +62,11 @@ def test_one_compilation_serves_a_resume(images, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return train(self, *args, **options)
 
-    monkeypatch.setattr(Trainer, "train", dies)
+    monkeypatch.setattr(Local, "train", dies)
     with pytest.raises(KeyboardInterrupt):
-        made.run(tmp_path, quiet=True)
+        made.run(tmp_path, quiet=True, devices=one)
     monkeypatch.undo()
-    assert make().run(tmp_path, quiet=True).digest == whole.digest
+    assert make().run(tmp_path, quiet=True, devices=one).digest == whole.digest
     assert json.loads((tmp_path / "summary.json").read_text())["compilations"] == 1
 
 
@@ -97,10 +98,10 @@ def test_later_rounds_look_where_the_good_values_were(found):
 
 
 def test_of_the_number_of_devices_and_of_step_calls(images, monkeypatch):
+    made = hp.Search(images, SPACE, Halving(population=9, eta=3), epochs=9, tile=2)
+
     def digest(**options):
-        return (
-            hp.Search(images, SPACE, Halving(population=9, eta=3), epochs=9, tile=2, **options).run(quiet=True).digest
-        )
+        return made.run(quiet=True, **options).digest
 
     expected = digest()
     assert digest(devices=jax.local_devices()[:1]) == expected
@@ -119,9 +120,9 @@ def test_each_group_of_static_choices_is_compiled_once(tmp_path):
         return task(init=init, optimizer=lambda config: kinds[static["kind"]](config["lr"]))
 
     one = jax.local_devices()[:1]
-    made = hp.Search(make, space, Random(population=24, rounds=2), epochs=2, finals=None, devices=one)
+    made = hp.Search(make, space, Random(population=24, rounds=2), epochs=2, finals=None)
     assert len(made.plan().groups) == 4
-    result = made.run(tmp_path, quiet=True)
+    result = made.run(tmp_path, quiet=True, devices=one)
     groups = {(t.config["width"], t.config["kind"]) for t in result.trials}
     assert json.loads((tmp_path / "summary.json").read_text())["compilations"] == len(groups) == 4
     assert result.best.params["w"].shape == (4, result.best.config["width"])

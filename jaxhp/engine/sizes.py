@@ -1,0 +1,77 @@
+"""How large things are and may be: members, tiles, what is evaluated at once, and the memory that is free."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxhp.tasks.task import Shapes, Task
+
+_CPU_TILE_BYTES = 12 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
+_ACCELERATOR_TILE = 1024  # members at most
+# Of weights and activations, so that kernels take longer than to be launched. On an H200 twice as much was 4% (the
+# book's network) to 12% (a CNN) faster, and half as much a fifth slower; but small rounds train a whole tile too.
+_ACCELERATOR_TILE_BYTES = 2**28
+_ACCELERATOR_EVALUATED_BYTES = 2 * 2**30  # what the activations of a tile may take while it is evaluated
+
+
+def tree_bytes(tree: Any) -> int:
+    """Counts the bytes of a pytree of arrays or shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def member_bytes(shapes: Shapes, epochs: int) -> int:
+    """Counts the bytes of one member between steps: weights, optimizer state and a curve of E = `epochs` epochs."""
+    return tree_bytes(shapes.member) + (epochs * 2 * len(shapes.metrics) + 2) * 4
+
+
+def default_tile(shapes: Shapes, device: Any) -> int:
+    """Chooses the members of a tile, T: a function of the task, the optimizer and the kind of device alone.
+
+    On a CPU, the largest power of two up to 16 whose weights, optimizer state and activations, with the gradients of
+    both, fit a core's share of the cache (larger tiles are no faster, and leave cores idle in small rounds); on an
+    accelerator, the largest up to 1024 whose weights and activations are not more than it needs to be kept busy.
+
+    Args:
+      shapes: of the group.
+      device: whose `platform` is "cpu", "gpu" or "tpu".
+    """
+    weights = tree_bytes(getattr(shapes.member.variables, "params", shapes.member.variables))
+    if device.platform == "cpu":
+        fit, most = _CPU_TILE_BYTES / (tree_bytes(shapes.member) + weights + 2 * shapes.activations), 16
+    else:
+        fit, most = _ACCELERATOR_TILE_BYTES / (weights + shapes.activations), _ACCELERATOR_TILE
+    return 2 ** int(np.log2(np.clip(fit, 1, most)))
+
+
+def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
+    """Chooses how many examples a tile is evaluated on at once.
+
+    From a minibatch to 1024, as many as fit a CPU core's cache, or a small part of an accelerator's memory.
+
+    Args:
+      task, shapes: of the group.
+      tile: T, its members.
+      device: whose `platform` is "cpu", "gpu" or "tpu".
+    """
+    room = _CPU_TILE_BYTES if device.platform == "cpu" else _ACCELERATOR_EVALUATED_BYTES
+    fit = task.batch_size * room // max(tile * shapes.activations, 1)
+    return int(np.clip(fit, min(task.batch_size, 1024), 1024))
+
+
+def memory_limit(devices: list[Any]) -> int:
+    """Measures the bytes that a search may fill: most of what the devices (of CPU devices: the host) have free."""
+    if devices[0].platform == "cpu":
+        return host_memory_limit()
+    stats = devices[0].memory_stats() or {}
+    return int(0.9 * (stats.get("bytes_limit", 8 * 2**30) - stats.get("bytes_in_use", 0)) * len(devices))
+
+
+def host_memory_limit() -> int:
+    """Measures the bytes that this process may take: most of what the host has free."""
+    with open("/proc/meminfo") if os.path.exists("/proc/meminfo") else open(os.devnull) as file:
+        found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
+    return int(0.7 * found.get("MemAvailable", 8 * 2**30))

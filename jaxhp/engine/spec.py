@@ -1,0 +1,76 @@
+"""One static group of a search: all that a population is compiled from, and the one identity of a group."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxhp.tasks.check import check
+from jaxhp.tasks.task import Shapes, Task
+
+
+class Spec(NamedTuple):
+    """One static group, checked. `spec_of` makes it."""
+
+    task: Task
+    shapes: Shapes  # what `check` found
+    static: dict[str, Any]  # the part of a config that is compiled in
+    traced: dict[str, np.dtype]  # names and dtypes of the part that is data
+    holdout: Any = None  # validation examples that the search does not use, a pytree like `task.valid`; None: none
+
+    @property
+    def key(self) -> str:
+        """Returns the identity of the group among those of its search: 16 hex digits, the same in every process."""
+        return key_of_group(self.static)
+
+    @property
+    def abstract(self) -> dict[str, Any]:
+        """Returns a config of the group: static values, and a `jax.ShapeDtypeStruct` for every traced one."""
+        return abstract_config(self.static, self.traced)
+
+
+def key_of_group(static: Mapping[str, Any]) -> str:
+    """Makes the identity of a group from the static part of its configs.
+
+    >>> key_of_group({"depth": 2, "act": "relu"}) == key_of_group({"act": "relu", "depth": 2})
+    True
+    >>> key_of_group({"depth": 1}) == key_of_group({"depth": True})
+    False
+    """
+    known = [(name, type(value).__name__, value) for name, value in static.items()]
+    return hashlib.sha256(repr(sorted(known)).encode()).hexdigest()[:16]
+
+
+def abstract_config(static: Mapping[str, Any], traced: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a config whose traced values, given by name and dtype, are scalars' `jax.ShapeDtypeStruct`."""
+    return {**static, **{name: jax.ShapeDtypeStruct((), np.dtype(dtype)) for name, dtype in traced.items()}}
+
+
+def spec_of(
+    task: Task,
+    static: Mapping[str, Any],
+    traced: Mapping[str, Any],
+    holdout: Any = None,
+    reads: set[str] | None = None,
+) -> Spec:
+    """Checks that the functions of a task fit together and take the configs of a group.
+
+    Args:
+      task: what a member is.
+      static: the part of a config that is compiled in.
+      traced: names and dtypes of the part that is data.
+      holdout: validation examples that the search does not use, a pytree like `task.valid`.
+      reads: names that were read of the config already, by whoever made the task.
+
+    Returns:
+      the group.
+
+    Raises:
+      TypeError, ValueError: as `check`.
+    """
+    shapes = check(task, abstract_config(static, traced), reads)
+    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)

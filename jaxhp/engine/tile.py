@@ -1,0 +1,289 @@
+"""One tile from epoch to epoch: its members' weights, minibatches, updates and measurements. Nothing else is mapped.
+
+This is the only module that maps over members. Its functions are pure: of `TileRules`, which are compiled in, and of
+arrays. Members stand in tiles (see `layout.py`): arrays have the shape [N, D, T, ...] for D devices with N tiles of T
+members each. A tile is trained from its first to its last epoch before the next one starts: its weights stay in the
+cache. Which tiles are filled and which epochs are wanted is data, so one program serves all rounds of a search.
+
+The order of operations is part of what a seed means: XLA rounds another order otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxhp.engine.carry import axes, carry, mapped, stacked
+from jaxhp.engine.examples import Examples
+from jaxhp.engine.streams import Keys, key_of
+from jaxhp.tasks.task import Member, Task, create, update
+
+
+class State(NamedTuple):
+    """Every member of a population. Leaves are [N, D, T, ...], of a single tile [T, ...]."""
+
+    member: Member
+    curve: Any  # f32[N, D, T, E, 2, M], train and valid metrics after each epoch
+    spread: Any  # f32[N, D, T], variance of the metric over validation examples, last epoch
+    diverged_at: Any  # i32[N, D, T], epoch from 1, 0 if it did not
+
+
+class Places(NamedTuple):
+    """A `Layout` and what it is trained for, as data of the step; of a single tile, without [N, D]."""
+
+    replicate: Any  # i32[N, D]
+    start: Any  # i32[N, D]
+    stop: Any  # i32[N, D]
+    trial: Any  # i32[N, D, T]
+    config: Any  # traced parameters, leaves [N, D, T]
+
+
+class TileRules(NamedTuple):
+    """What is compiled into the training of a tile."""
+
+    task: Task
+    static: dict[str, Any]  # the part of a config that is compiled in
+    first_layers: Member  # of bool, see `carry.first_layers`
+    paired: bool  # whether the trials of a replicate share initial weights' key, minibatch order and noise
+    tile: int  # T
+    metric: int  # the column of a curve that is the score
+    rows_at_once: int  # examples that a tile is evaluated on at once
+
+    def full(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Returns a whole config: the static part, and this traced one."""
+        return self.static | config
+
+    @property
+    def moved(self) -> Member:
+        """Returns which leaves are carried as matrices: of bool, those of first layers that share a minibatch."""
+        return self.first_layers if self.paired else jax.tree.map(lambda _: False, self.first_layers)
+
+    @property
+    def shared(self) -> int | None:
+        """Returns the mapped axis of keys and minibatches, None where all members of a tile share them."""
+        return None if self.paired else 0
+
+    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a function of one key as one of the tile's keys: of one that is shared, or of key[T]."""
+        return function if self.paired else jax.vmap(function)
+
+
+class _Given(NamedTuple):
+    """What the epochs of one tile have in common."""
+
+    config: Any  # traced parameters, leaves [T]
+    examples: Examples
+    fold: jax.Array  # i32[]
+    n_train: jax.Array  # i32[], training examples of the fold
+    order: jax.Array  # key[] or key[T], of the minibatches
+    noise: jax.Array  # key[] or key[T], of the loss
+
+
+def train_tiles(
+    rules: TileRules, state: State, places: Places, filled: jax.Array, examples: Examples, root: jax.Array
+) -> State:
+    """Trains the filled tiles of one device, one after another, in place.
+
+    Args:
+      rules: of the population.
+      state, places: the device's part, leaves [N, 1, T, ...] or [N, 1].
+      filled: i32[], tiles that have members.
+      examples: the device's copy.
+      root: the key that all random numbers come from.
+
+    Returns:
+      the state after each tile's last epoch.
+    """
+
+    def body(i, state):
+        def pick(leaf):
+            return lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0]
+
+        tile = train_tile(rules, jax.tree.map(pick, state), jax.tree.map(pick, places), examples, root)
+        return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b[None], i, 0), state, tile)
+
+    return lax.fori_loop(0, filled, body, state)
+
+
+def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples, root: jax.Array) -> State:
+    """Trains T members of one replicate from epoch `start` to `stop`; those that start at 0 from fresh weights.
+
+    Args:
+      rules: of the population.
+      tile: leaves [T, ...].
+      place: of the tile, leaves [] or [T].
+      examples: the device's copy.
+      root: the key that all random numbers come from.
+
+    Returns:
+      the tile after its last epoch, leaves [T, ...].
+    """
+    fold = place.replicate % len(examples.train_count)
+    count = examples.train_count[fold]
+    tile = lax.cond(place.start == 0, lambda: _fresh(rules, tile, place, root), lambda: tile)
+    tile = tile._replace(member=carry(tile.member, rules.moved))
+    order, noise = (_key(rules, place, root, stream) for stream in (Keys.ORDER, Keys.NOISE))
+    given = _Given(place.config, examples, fold, count, order, noise)
+    tile = lax.fori_loop(place.start, place.stop, partial(_epoch, rules, given), tile)
+    return tile._replace(member=stacked(tile.member, rules.moved, rules.tile))
+
+
+def tile_outcomes(
+    rules: TileRules, member: Member, config: dict[str, jax.Array], i: jax.Array, data: Any, rows: jax.Array
+) -> jax.Array:
+    """Evaluates one tile of a device on some examples.
+
+    Args:
+      rules: of the population.
+      member: the device's part, leaves [N, 1, T, ...].
+      config: traced parameters of the tile, leaves [T].
+      i: i32[], which of the N tiles.
+      data: examples, leaves [n, ...].
+      rows: i32[B], which of the examples.
+
+    Returns:
+      f32[T, B], the task's metric.
+    """
+
+    def one(member: Member, batch: Any, config: Any) -> jax.Array:
+        metrics = rules.task.evaluate(member.variables, batch, rules.full(config))
+        return metrics[rules.task.metric].astype(jnp.float32)
+
+    tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
+    return jax.vmap(one, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)
+
+
+def _key(rules: TileRules, place: Places, root: jax.Array, stream: Keys) -> jax.Array:
+    """Makes one key for the replicate, or key[T] if every trial has its own."""
+    replicate = key_of(root, stream, place.replicate)
+    return replicate if rules.paired else jax.vmap(partial(jax.random.fold_in, replicate))(place.trial)
+
+
+def _fresh(rules: TileRules, tile: State, place: Places, root: jax.Array) -> State:
+    """Makes a tile like `tile` of members that nobody has trained, leaves [T, ...]."""
+    make = jax.vmap(
+        lambda key, config: create(rules.task, key, rules.full(config)),
+        in_axes=(rules.shared, 0),
+        axis_size=rules.tile,
+    )
+    return State(
+        make(_key(rules, place, root, Keys.INIT), place.config),
+        jnp.full_like(tile.curve, jnp.nan),
+        jnp.zeros_like(tile.spread),
+        jnp.zeros_like(tile.diverged_at),
+    )
+
+
+def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
+    """Trains a tile for one epoch and measures it.
+
+    Args:
+      e: i32[], the epoch from 0.
+      tile: leaves [T, ...]; its member as `carry` has it.
+
+    Returns:
+      the tile, with row e of its curve filled; NaN for members that are not finite.
+    """
+    examples, fold = given.examples, given.fold
+    member = _pass(rules, given, e, tile.member)
+    evaluate = partial(_evaluate, rules, given, member)
+    all_rows = examples.train_rows.shape[1]
+    at_most = min(rules.task.train_examples or all_rows, all_rows)
+    held_out = examples.train if examples.valid is None else examples.valid
+    measure = partial(_measure, evaluate, at_once=rules.rows_at_once)
+    train, _ = measure(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
+    valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
+    healthy = jnp.isfinite(train).all(-1) & jnp.isfinite(valid).all(-1) & (tile.diverged_at == 0)
+    row = jnp.where(healthy[:, None, None], jnp.stack([train, valid], 1), jnp.nan)
+    diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
+    curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
+    return State(member, curve, spread[:, rules.metric], diverged_at)
+
+
+def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
+    """Updates the members, as `carry` has them, by every minibatch of epoch e once."""
+    task, examples, count = rules.task, given.examples, given.n_train
+    steps = -(-examples.train_rows.shape[1] // task.batch_size)
+
+    def in_epoch(key: jax.Array) -> jax.Array:
+        return jax.random.fold_in(key, e)
+
+    order = rules.each(lambda key: _shuffle(in_epoch(key), examples.train_rows, given.fold, count))(given.order)
+    noise = rules.each(in_epoch)(given.noise)
+    update_each = jax.vmap(
+        lambda member, batch, key, config: update(task, member, batch, key, rules.full(config)),
+        in_axes=(axes(rules.moved), rules.shared, rules.shared, 0),
+    )
+
+    def one(i: jax.Array, member: Member) -> Member:
+        rows = jnp.take(order, (i * task.batch_size + jnp.arange(task.batch_size)) % count, axis=-1)
+        batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), examples.train)
+        keys = rules.each(lambda key: jax.random.fold_in(key, i))(noise)
+        updated, _ = update_each(mapped(member, rules.moved, rules.tile), batch, keys, given.config)
+        return carry(updated, rules.moved)
+
+    return lax.fori_loop(0, steps, one, member)
+
+
+def _shuffle(key: jax.Array, train_rows: jax.Array, fold: jax.Array, count: jax.Array) -> jax.Array:
+    """Permutes a fold's examples by a stable sort of random numbers, with padding at the end.
+
+    Args:
+      train_rows: i32[F, n], the rows of every fold, padded.
+      fold: i32[], which fold.
+      count: i32[], how many of its rows are no padding.
+
+    Returns:
+      i32[n], rows of the training examples.
+    """
+    bits = jax.random.bits(key, (train_rows.shape[1],)) >> 1
+    ranks = jnp.arange(len(bits), dtype=jnp.int32)
+    _, shuffled = lax.sort((jnp.where(ranks < count, bits, jnp.uint32(2**32 - 1)), ranks), num_keys=1)
+    return train_rows[fold][shuffled]
+
+
+def _evaluate(rules: TileRules, given: _Given, member: Member, batch: Any) -> Mapping[str, jax.Array]:
+    """Evaluates the members, as `carry` has them, on one minibatch: name to [T, B]."""
+    each = jax.vmap(
+        lambda member, batch, config: rules.task.evaluate(member.variables, batch, rules.full(config)),
+        in_axes=(axes(rules.moved), None, 0),
+    )
+    return each(mapped(member, rules.moved, rules.tile), batch, given.config)
+
+
+def _measure(
+    evaluate: Callable[[Any], Mapping[str, jax.Array]], data: Any, rows: jax.Array, count: jax.Array, at_once: int
+) -> tuple[jax.Array, jax.Array]:
+    """Computes mean and variance over examples of every metric.
+
+    Args:
+      evaluate: takes a minibatch, leaves [B, ...], to name to [T, B].
+      data: examples, leaves [n, ...].
+      rows: i32[r], those to measure on, padded.
+      count: i32[], how many of these are no padding.
+      at_once: examples of a minibatch at most.
+
+    Returns:
+      f32[T, M] and f32[T, M], metrics in the order of their names.
+    """
+    chunks = -(-len(rows) // at_once)
+    size = -(-len(rows) // chunks)
+    rows = jnp.pad(rows, (0, chunks * size - len(rows)))
+
+    def chunk(c, sums):
+        at = c * size + jnp.arange(size)
+        metrics = evaluate(jax.tree.map(lambda a: a.at[rows[at]].get(mode="promise_in_bounds"), data))
+        values = jnp.stack([metrics[name].astype(jnp.float32) for name in sorted(metrics)], -1)  # [T, B, M]
+        values = jnp.where((at < count)[:, None], values, 0.0)
+        return sums[0] + values.sum(1), sums[1] + (values * values).sum(1)
+
+    shape = jax.eval_shape(lambda: chunk(0, (0.0, 0.0)))
+    total, squares = lax.fori_loop(0, chunks, chunk, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
+    share = 1 / count.astype(jnp.float32)  # XLA turns divisions by a scalar into this in some programs, not in all
+    mean = total * share
+    return mean, jnp.maximum(squares * share - mean * mean, 0.0)
