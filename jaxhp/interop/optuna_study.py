@@ -12,14 +12,14 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import optuna
 from optuna import distributions
 from optuna.distributions import BaseDistribution
 
 from jaxhp.report.result import Result
-from jaxhp.space import Choice, IntUniform, LogUniform, Space
+from jaxhp.space import Parameter, Space
 from jaxhp.trials import Status, Trial
 
 
@@ -82,12 +82,14 @@ def _trial(trial: Trial, space: Space, metric: str) -> optuna.trial.FrozenTrial:
 _STATES = {Status.COMPLETE: "COMPLETE", Status.STOPPED: "PRUNED", Status.DIVERGED: "FAIL"}
 
 
-def _distribution(parameter: Any) -> BaseDistribution:
-    if isinstance(parameter, Choice):
-        return distributions.CategoricalDistribution(parameter.values)
-    if isinstance(parameter, IntUniform):
-        return distributions.IntDistribution(parameter.low, parameter.high, log=parameter.log)
-    return distributions.FloatDistribution(parameter.low, parameter.high, log=isinstance(parameter, LogUniform))
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    bounds, log = parameter.bounds(), parameter.scale == "log"
+    if bounds is None:
+        return distributions.CategoricalDistribution(parameter.categories())
+    low, high = bounds
+    if issubclass(parameter.dtype, np.integer):
+        return distributions.IntDistribution(int(low), int(high), log=log)
+    return distributions.FloatDistribution(low, high, log=log)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_pb2
 
 from jaxhp.report.result import Result
-from jaxhp.space import Choice, Space
+from jaxhp.space import Space
 from jaxhp.trials import Config, Status, Trial
 
 SCORE = "score"  # the tag of the number that trials are ranked by
@@ -75,14 +75,15 @@ def _experiment(space: Space, metric: str) -> Any:
     infos = []
     for name, parameter in space.parameters.items():
         info = api_pb2.HParamInfo(name=name, description=str(parameter))
-        if isinstance(parameter, Choice):
-            info.domain_discrete.extend(parameter.values)
-            kinds = {_type(value) for value in parameter.values}
+        bounds = parameter.bounds()
+        if bounds is None:
+            categories = parameter.categories()
+            info.domain_discrete.extend(categories)
+            kinds = {_type(value) for value in categories}
             info.type = api_pb2.DataType.Value(kinds.pop() if len(kinds) == 1 else "DATA_TYPE_STRING")
         else:
-            low, high = (getattr(parameter, end) for end in ("low", "high"))
             info.type = api_pb2.DataType.Value("DATA_TYPE_FLOAT64")
-            info.domain_interval.min_value, info.domain_interval.max_value = low, high
+            info.domain_interval.min_value, info.domain_interval.max_value = bounds
         infos.append(info)
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCORE), display_name=metric)]
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)

@@ -13,7 +13,7 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import score, value
 from jaxhp.report.scales import Axis, axis, parameter_axis, score_axis
 from jaxhp.selection.importance import Importance, Share
-from jaxhp.space import Choice, Parameter
+from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
 
 _CURVE_POINTS = 150  # of a learning curve that are drawn
@@ -46,7 +46,7 @@ def _curve(trial: Trial, part: str, metric: str) -> np.ndarray:
 def score_by_parameter(
     trials: Sequence[Trial], name: str, parameter: Parameter, metric: str, y: Axis, chosen: int
 ) -> Markup:
-    """A point a trial; a cross in the strip below for one that diverged.
+    """Draw a point a trial; a cross in the strip below for one that diverged.
 
     Args:
       trials: best first; the first few say which they are.
@@ -81,10 +81,10 @@ def score_by_parameter(
 
 
 def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
-    """A value on its `parameter_axis`; a choice's points are spread so that they do not hide one another."""
-    if not isinstance(parameter, Choice):
+    """A value on its `parameter_axis`; those of a category are spread so as not to hide one another."""
+    if parameter.scale != "category":
         return float(given)
-    cell = parameter.unit(given) * len(parameter.values) - 0.5
+    cell = parameter.unit(given) * len(parameter.categories()) - 0.5
     return cell + 0.6 * ((trial_id * 0.618034) % 1 - 0.5)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp.space import Choice, IntUniform, LogUniform, Parameter
+from jaxhp.space import Parameter
 
 _WIDE = 50.0  # losses that span such a factor are drawn on a log scale
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An interval, `low` < `high`, with marked values."""
+    """Mark values on an interval, `low` < `high`."""
 
     low: float
     high: float
@@ -24,7 +24,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]  # value and label
 
     def at(self, values: Any) -> np.ndarray:
-        """Where values lie, from 0 (low) to 1 (high); what is beyond an end is put there, NaN stays NaN."""
+        """Place values from 0 (low) to 1 (high); what is beyond an end is put there, NaN stays NaN."""
         numbers = np.asarray(values, np.float64)
         low, high = self.low, self.high
         if self.log:
@@ -33,7 +33,7 @@ class Axis:
 
 
 def axis(low: float, high: float, *, log: bool = False, whole: bool = False) -> Axis:
-    """An axis with round numbers marked; with `whole` only integers.
+    """Lay an axis with round numbers marked; with `whole` only integers.
 
     >>> axis(1e-6, 1e-2, log=True).ticks[0], [label for _, label in axis(0.0, 1.0).ticks]
     ((1e-06, '1e-06'), ['0', '0.2', '0.4', '0.6', '0.8', '1'])
@@ -67,7 +67,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def score_axis(values: Iterable[float], mode: str) -> Axis:
-    """An axis for scores. A few that lie far off on the bad side do not push the others together."""
+    """Lay an axis for scores. A few that lie far off on the bad side do not push the others together."""
     known = np.asarray([value for value in values if math.isfinite(value)], np.float64)
     if not len(known):
         return axis(0.0, 1.0)
@@ -83,11 +83,11 @@ def score_axis(values: Iterable[float], mode: str) -> Axis:
 
 
 def parameter_axis(parameter: Parameter) -> Axis:
-    """An axis over a parameter's range; a choice's values lie at 0, 1, 2, ..."""
-    if isinstance(parameter, Choice):
-        count = len(parameter.values)
-        return Axis(-0.5, count - 0.5, False, tuple((float(i), str(v)) for i, v in enumerate(parameter.values)))
-    low, high = (float(getattr(parameter, end)) for end in ("low", "high"))
-    whole = isinstance(parameter, IntUniform)
-    log = isinstance(parameter, LogUniform) or (whole and parameter.log)
-    return axis(low, high, log=log, whole=whole)
+    """Lay an axis over a parameter's range, in its own units; values without an order lie at 0, 1, 2, ..."""
+    bounds = parameter.bounds()
+    if bounds is None:
+        categories = parameter.categories()
+        ticks = tuple((float(i), str(v)) for i, v in enumerate(categories))
+        return Axis(-0.5, len(categories) - 0.5, False, ticks)
+    low, high = map(float, bounds)
+    return axis(low, high, log=parameter.scale == "log", whole=issubclass(parameter.dtype, np.integer))

@@ -6,25 +6,30 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxhp.space import Choice, Space
+from jaxhp.space import Space
 from jaxhp.strategies.edges import edges
 from jaxhp.trials import Status, Trial, higher_is_better, rank
 
 
 def best_at_edges(space: Space, trials: Iterable[Trial], mode: str) -> dict[str, int]:
-    """Parameters whose best values lie at an edge of their range: name to -1 (lower) or 1 (upper).
+    """Find the parameters whose best values lie at an edge of their range.
 
-    Of the numeric parameters, and among the trials of the best one's static choices; see `edges`.
-    `Space.widened` takes it.
+    Of those whose values have an order, and among the trials of the best one's static choices; see `edges`.
+
+    Args:
+      mode: "max" or "min", which scores are better.
+
+    Returns:
+      Name to -1 (lower) or 1 (upper), for `Space.widened`; empty where no trial is finished.
     """
     known = rank((t for t in trials if t.status in (Status.COMPLETE, Status.DIVERGED)), mode)
     if not known:
         return {}
     static = space.static(known[0].config)
     group = [t for t in known if space.static(t.config) == static]
-    numeric = {n: p for n, p in space.parameters.items() if n in known[0].config and not isinstance(p, Choice)}
-    ends = {n: (p.unit(p.low), p.unit(p.high)) for n, p in numeric.items()}  # type: ignore[attr-defined]
-    points = [[(numeric[n].unit(t.config[n]) - a) / (b - a) for n, (a, b) in ends.items()] for t in group]
+    having = {n: p for n, p in space.parameters.items() if n in known[0].config}
+    ends = {n: found for n, p in having.items() if (found := p.ends()) is not None}
+    points = [[(having[n].unit(t.config[n]) - a) / (b - a) for n, (a, b) in ends.items()] for t in group]
     scores = np.asarray([np.nan if t.status is Status.DIVERGED else t.score for t in group], np.float32)
     found = edges(np.asarray(points).reshape(len(group), len(ends)), higher_is_better(scores, mode))
     return {name: int(side) for name, side in zip(ends, found, strict=True) if side}

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.space import Choice, IntUniform, Parameter, Space
+from jaxhp.space import Parameter, Space
 from jaxhp.trials import Status, Trial, rank
 
 _DEGREES = [(d, p) for d in (1, 2, 3, 4, 6, 8, 12) for p in range(min(d, 4) + 1)]  # of one, and each side of a pair
@@ -59,7 +59,7 @@ class Marginal(NamedTuple):
 
 @dataclass(frozen=True)
 class Importance:
-    """What mattered; prints as a table.
+    """Tell what mattered; prints as a table.
 
     Attributes:
       top: each parameter's share in what it takes to be among the best tenth; they sum to 1 (PED-ANOVA).
@@ -81,11 +81,11 @@ class Importance:
 
     @property
     def top_pair(self) -> tuple[str, str] | None:
-        """The pair with the strongest interaction; None with one parameter."""
+        """Name the pair with the strongest interaction; None with one parameter."""
         return max(self.pairs, key=lambda pair: self.pairs[pair].share, default=None)
 
     def marginal(self, *names: str) -> Marginal:
-        """The mean score as a function of one or two parameters.
+        """Give the mean score as a function of one or two parameters.
 
         Raises:
           ValueError: these are not one or two different parameters of the space.
@@ -108,7 +108,7 @@ class Importance:
 
 
 def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) -> Importance:
-    """Splits the variance of what trials reached between their parameters.
+    """Split the variance of what trials reached between their parameters.
 
     Trials that were given up early are compared with the others where all of them have a score: at the smallest number
     of epochs that any of them was trained for. Among the best tenth are those that the search ranks so.
@@ -138,7 +138,7 @@ def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) ->
     edges = {
         name: edge
         for column, (name, parameter) in enumerate(space.parameters.items())
-        if not isinstance(parameter, Choice) and (edge := _edge(unit[:, column], ~healthy, parameter)) is not None
+        if parameter.scale != "category" and (edge := _edge(unit[:, column], ~healthy, parameter)) is not None
     }
     found = dict(zip([*in_score.terms, ()], map(_share, shares.T), strict=True))
     return Importance(
@@ -194,7 +194,7 @@ class _Fit:
 
     def marginal(self, names: tuple[str, ...]) -> Marginal:
         parameters = [self.parameters[name] for name in names]
-        middles = [_middles(parameter) for parameter in parameters]
+        middles = [parameter.cells(_POINTS) for parameter in parameters]
         axes = [np.linspace(0, 1, _POINTS) if axis is None else axis for axis in middles]
         unit = np.full((math.prod(len(axis) for axis in axes), len(self.parameters)), 0.5)
         order = [list(self.parameters).index(name) for name in names]
@@ -212,7 +212,7 @@ class _Fit:
         degree, pair_degree = self.degrees
         bases = {n: _basis(p, unit[:, i], degree) for i, (n, p) in enumerate(self.parameters.items())}
         sides = {
-            name: bases[name] if isinstance(p, Choice) else bases[name][:, :pair_degree]
+            name: bases[name] if p.scale == "category" else bases[name][:, :pair_degree]
             for name, p in self.parameters.items()
         }
         blocks = [bases[name] for name in self.parameters]
@@ -225,7 +225,7 @@ class _Fit:
 
 def _basis(parameter: Parameter, u: np.ndarray, degree: int) -> np.ndarray:
     """f64[N, K], functions of u with mean 0 and variance 1, uncorrelated, for u uniform on [0, 1]."""
-    middles = _middles(parameter)
+    middles = parameter.cells(_POINTS)
     if middles is None:
         values = np.polynomial.legendre.legvander(2 * u - 1, degree)[:, 1:]
         return values * np.sqrt(2 * np.arange(1, degree + 1) + 1)
@@ -235,19 +235,10 @@ def _basis(parameter: Parameter, u: np.ndarray, degree: int) -> np.ndarray:
     most = len(middles) - 1
     weight = np.sqrt(np.diff(edges))[:, None]
     powers = np.polynomial.legendre.legvander(
-        2 * middles - 1, most if isinstance(parameter, Choice) else min(degree, most)
+        2 * middles - 1, most if parameter.scale == "category" else min(degree, most)
     )
     table = np.linalg.qr(weight * powers)[0][:, 1:] / weight
     return table[np.clip(np.searchsorted(edges, u) - 1, 0, most)]
-
-
-def _middles(parameter: Parameter) -> np.ndarray | None:
-    """The middles of a parameter's cells in the unit interval; None for one with many values."""
-    if isinstance(parameter, Choice):
-        return (np.arange(len(parameter.values)) + 0.5) / len(parameter.values)
-    if isinstance(parameter, IntUniform) and parameter.high - parameter.low < _POINTS:
-        return np.asarray([parameter.unit(value) for value in range(parameter.low, parameter.high + 1)])
-    return None
 
 
 def _leave_one_out(design: np.ndarray, outcome: np.ndarray) -> float:

@@ -1,13 +1,40 @@
-"""One hyperparameter: a range or a list of values, mapped to and from the unit interval."""
+"""One hyperparameter: a range or a list of values, mapped to and from the unit interval.
+
+What a parameter is, one asks of it (`scale`, `dtype`, `bounds`, `categories`, `ends`, `cells`), so that nothing outside
+this file depends on its kind. A new kind is one class: a frozen dataclass below `@register` whose fields are numbers,
+strings, booleans or tuples of these, the last one `when`. It has `value` and `unit`; `bounds`, or `categories` and
+`cells`; and what differs from a float on a linear scale. Its checks raise ValueError or TypeError with one line.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+
+Kind = TypeVar("Kind", bound="type[Parameter]")
+KINDS: dict[str, type[Parameter]] = {}  # by name, in the order in which they are registered
+
+
+def register(kind: Kind) -> Kind:
+    """Make a kind of parameter known by the name of its class, so that a space that has one can be read from JSON.
+
+    Args:
+      kind: a subclass of `Parameter`, to be a dataclass.
+
+    Returns:
+      The same class.
+
+    Raises:
+      ValueError: another kind has this name.
+    """
+    if kind.__name__ in KINDS:
+        raise ValueError(f"register: expected a kind with a name of its own, got another {kind.__name__}")
+    KINDS[kind.__name__] = kind
+    return kind
 
 
 def _number(name: str, value: Any) -> float:
@@ -19,36 +46,98 @@ def _number(name: str, value: Any) -> float:
 
 
 class Parameter:
-    """One hyperparameter. `when` maps the names of static choices to the value under which this one exists."""
+    """Describe one hyperparameter.
+
+    Attributes:
+      static: whether trials are grouped by its value, each group compiled once. A static one has `cells`.
+      when: maps the names of static parameters to the value under which this one exists; None if it always does.
+    """
 
     static: bool = False
     when: Mapping[str, Any] | None = None
 
     @property
     def dtype(self) -> type[np.generic]:
-        """What it is on the device, unless it is static."""
+        """Tell its type on the device, unless it is static: an integer type if its values are whole numbers."""
         return np.float32
 
+    @property
+    def scale(self) -> Literal["linear", "log", "category"]:
+        """Tell how values are spaced along the unit interval; "category" where they have no order."""
+        return "linear"
+
     def value(self, u: float) -> Any:
-        """The value at u in [0, 1]."""
+        """Map a position in [0, 1] to the value there, in the user's units."""
         raise NotImplementedError
 
     def unit(self, value: Any) -> float:
-        """The u at which `value` gives this value; the middle of the cell for integers and choices."""
+        """Map a value to the position in [0, 1] at which `value` gives it: the middle of its cell, if it has one.
+
+        Raises:
+          ValueError, TypeError: this is not a value of the parameter.
+        """
         raise NotImplementedError
 
-    def __str__(self) -> str:
-        known = fields(self)  # type: ignore[arg-type]
-        entries = {f.name: getattr(self, f.name) for f in known if getattr(self, f.name) != f.default}
-        shown = {
-            k: f"{v:g}" if isinstance(v, float) else repr(list(v) if k == "values" else v) for k, v in entries.items()
-        }
-        named = [v if k in ("low", "high", "values") else f"{k}={v}" for k, v in shown.items()]
-        return f"{type(self).__name__}({', '.join(named)})"
+    def bounds(self) -> tuple[float, float] | None:
+        """Give the ends of its range, low < high, in the user's units; None where values have no order."""
+        raise NotImplementedError
+
+    def categories(self) -> tuple[Any, ...]:
+        """List its values where they have no order, in the order of `cells`; none where they have one."""
+        return ()
+
+    def ends(self) -> tuple[float, float] | None:
+        """Give the positions in [0, 1] of the ends of its range; None where values have no order."""
+        bounds = self.bounds()
+        return None if bounds is None else (self.unit(bounds[0]), self.unit(bounds[1]))
+
+    def cells(self, most: int | None = None) -> np.ndarray | None:
+        """Give the positions of its values, if they are few.
+
+        Args:
+          most: with more values than this, one whose values have an order counts as continuous; None: it never does.
+
+        Returns:
+          f64[K], the middles of the cells into which its K values part the unit interval, ascending; None for a
+          continuous one.
+        """
+        return None
 
     def widened(self, side: int) -> Parameter:
-        """The same with a range half as wide again, below it (-1) or above it (1)."""
+        """Make the same with a range half as wide again.
+
+        Args:
+          side: where it is wider, -1 (below) or 1 (above).
+
+        Raises:
+          ValueError: it has no range that could be wider.
+        """
         raise ValueError(f"widened: expected a parameter with a range, got {self}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Make a JSON object from which `from_json` makes an equal parameter."""
+        entries = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
+        return {"kind": type(self).__name__} | entries
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Parameter:
+        """Make the parameter, of any registered kind, that `to_json` describes.
+
+        Raises:
+          KeyError, TypeError, ValueError: it describes none.
+        """
+        entry = dict(record)
+        return KINDS[entry.pop("kind")](**entry)
+
+    def __str__(self) -> str:
+        shown = []
+        for f in fields(self):  # type: ignore[arg-type]
+            if (given := getattr(self, f.name)) != f.default:
+                given = list(given) if isinstance(given, tuple) else given
+                text = f"{given:g}" if isinstance(given, float) else repr(given)
+                shown.append(text if f.default is MISSING else f"{f.name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def _check_range(self, low: float, high: float) -> None:
         kind = type(self).__name__
@@ -66,9 +155,10 @@ class Parameter:
         return min(max(number, low), high)
 
 
+@register
 @dataclass(frozen=True)
 class Uniform(Parameter):
-    """A float, uniform in [low, high]."""
+    """Search a float in [low, high], every part of the range alike."""
 
     low: float
     high: float
@@ -85,6 +175,9 @@ class Uniform(Parameter):
     def unit(self, value: Any) -> float:
         return (self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)
 
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def widened(self, side: int) -> Uniform:
         step = (self.high - self.low) / 2
         if side > 0:
@@ -92,13 +185,18 @@ class Uniform(Parameter):
         return replace(self, low=self.low - step if self.low < 0 else max(self.low - step, 0.0))
 
 
+@register
 @dataclass(frozen=True)
 class LogUniform(Parameter):
-    """A float whose logarithm is uniform: every factor of ten in [low, high] is as likely as another."""
+    """Search a float in [low, high], positive, every factor of ten alike: its logarithm is uniform."""
 
     low: float
     high: float
     when: Mapping[str, Any] | None = None
+
+    @property
+    def scale(self) -> Literal["log"]:
+        return "log"
 
     def __post_init__(self):
         self._check_range(self.low, self.high)
@@ -116,14 +214,18 @@ class LogUniform(Parameter):
         inside = self._check_inside(value, self.low, self.high)
         return math.log(inside / self.low) / math.log(self.high / self.low)
 
+    def bounds(self) -> tuple[float, float]:
+        return self.low, self.high
+
     def widened(self, side: int) -> LogUniform:
         factor = math.sqrt(self.high / self.low)
         return replace(self, high=self.high * factor) if side > 0 else replace(self, low=self.low / factor)
 
 
+@register
 @dataclass(frozen=True)
 class IntUniform(Parameter):
-    """An integer in low..high, both included; with `log=True` uniform on a log scale. Traced, as int32."""
+    """Search an integer in low..high, both included; with `log=True` on a log scale. Traced, as int32."""
 
     low: int
     high: int
@@ -133,6 +235,10 @@ class IntUniform(Parameter):
     @property
     def dtype(self) -> type[np.generic]:
         return np.int32
+
+    @property
+    def scale(self) -> Literal["linear", "log"]:
+        return "log" if self.log else "linear"
 
     def __post_init__(self):
         for name in ("low", "high"):
@@ -163,6 +269,14 @@ class IntUniform(Parameter):
             raise ValueError(f"{self}: expected an integer, got {value!r}")
         return (self._edge(inside - 0.5) + self._edge(inside + 0.5)) / 2
 
+    def bounds(self) -> tuple[int, int]:
+        return self.low, self.high
+
+    def cells(self, most: int | None = None) -> np.ndarray | None:
+        if most is not None and self.high - self.low >= most:
+            return None
+        return np.asarray([self.unit(value) for value in range(self.low, self.high + 1)])
+
     def widened(self, side: int) -> IntUniform:
         if self.log:
             factor = math.sqrt(self.high / self.low)
@@ -173,9 +287,10 @@ class IntUniform(Parameter):
         return replace(self, high=high) if side > 0 else replace(self, low=low)
 
 
+@register
 @dataclass(frozen=True)
 class Choice(Parameter):
-    """One of a few values. Static by default: trials are grouped by it, and each group is compiled once.
+    """Search one of a few values. Static by default: trials are grouped by it, and each group is compiled once.
 
     With `static=False` the values must be numbers, and stay data of one compiled program.
     """
@@ -202,6 +317,10 @@ class Choice(Parameter):
     def dtype(self) -> type[np.generic]:
         return np.int32 if all(isinstance(value, int) for value in self.values) else np.float32
 
+    @property
+    def scale(self) -> Literal["category"]:
+        return "category"
+
     def value(self, u: float) -> Any:
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
@@ -210,3 +329,12 @@ class Choice(Parameter):
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return (index + 0.5) / len(self.values)
         raise ValueError(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
+
+    def bounds(self) -> None:
+        return None
+
+    def categories(self) -> tuple[Any, ...]:
+        return self.values
+
+    def cells(self, most: int | None = None) -> np.ndarray:
+        return (np.arange(len(self.values)) + 0.5) / len(self.values)

@@ -5,6 +5,7 @@ The mapping runs on the host in float64, and points are taken to the nearest mul
 `space.unit(space.config(u))` gives back exactly that point for continuous parameters, and the middle of the cell
 for integers and choices.
 
+    >>> from jaxhp.space import Choice, IntUniform, LogUniform
     >>> space = Space(lr=LogUniform(1e-6, 1e-2), layers=IntUniform(1, 4), optimizer=Choice(["sgd", "adam"]))
     >>> space.config([0.0, 0.1, 0.9])
     {'lr': 1e-06, 'layers': 1, 'optimizer': 'adam'}
@@ -17,24 +18,26 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from jaxhp.space.parameters import Choice, IntUniform, LogUniform, Parameter, Uniform
+from jaxhp.space.parameters import KINDS, Parameter
 from jaxhp.trials import Config
 
 _GRID = 2.0**24
-_KINDS = {kind.__name__: kind for kind in (Uniform, LogUniform, IntUniform, Choice)}
 
 
 class Space:
-    """Named hyperparameters. A keyword whose value is a plain number, string or boolean is fixed.
+    """Hold named hyperparameters. A keyword whose value is a plain number, string or boolean is fixed.
 
     Attributes:
       parameters: the searched ones, by name; the order is the order of the unit cube's axes.
       fixed: the fixed ones.
+
+    Raises:
+      TypeError: a keyword's value is neither a parameter nor such a plain one.
+      ValueError: there is nothing to search, or a `when` names no unconditional static parameter or none of its values.
     """
 
     def __init__(self, /, **parameters: Any):
@@ -47,8 +50,7 @@ class Space:
                 self.fixed[name] = parameter
             else:
                 raise TypeError(
-                    f"Space {name}: expected Uniform, LogUniform, IntUniform, Choice or a fixed value, "
-                    f"got {parameter!r}"
+                    f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}"
                 )
         if not self.parameters:
             raise ValueError("Space: expected at least one parameter to search, got none")
@@ -58,7 +60,7 @@ class Space:
     def _check_when(self, name: str, parameter: Parameter) -> None:
         for other, value in (parameter.when or {}).items():
             owner = self.parameters.get(other)
-            if not (isinstance(owner, Choice) and owner.static):
+            if owner is None or not owner.static:
                 raise ValueError(f"Space {name}: expected when= to name a static Choice, got {other!r}")
             if owner.when is not None:
                 raise ValueError(f"Space {name}: expected {other!r} in when= to be unconditional itself")
@@ -66,11 +68,12 @@ class Space:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """List the names of what is searched, in the order of the unit cube's axes."""
         return tuple(self.parameters)
 
     @property
     def dim(self) -> int:
-        """D, the axes of the unit cube."""
+        """Count the axes of the unit cube, D."""
         return len(self.parameters)
 
     def _exists(self, name: str, config: Mapping[str, Any]) -> bool:
@@ -78,7 +81,17 @@ class Space:
         return all(config[other] == value for other, value in when.items())
 
     def config(self, unit: Sequence[float] | np.ndarray) -> Config:
-        """The config at a point f32[D] of the unit cube; conditional parameters that do not exist are absent."""
+        """Make the config at a point of the unit cube.
+
+        Args:
+          unit: f32[D], of values in [0, 1].
+
+        Returns:
+          Values by name, in the user's units, fixed ones first; conditional parameters that do not exist are absent.
+
+        Raises:
+          ValueError: the point has another shape, or lies outside of the cube.
+        """
         try:
             point = np.asarray(unit, np.float64)
         except OverflowError:
@@ -92,11 +105,22 @@ class Space:
         return self.fixed | {name: value for name, value in values.items() if self._exists(name, values)}
 
     def configs(self, unit: np.ndarray) -> list[Config]:
-        """`config` of every row of f32[P, D]."""
+        """Make the config of every row of f32[P, D]; raises as `config`."""
         return [self.config(row) for row in np.asarray(unit)]
 
     def unit(self, config: Mapping[str, Any]) -> np.ndarray:
-        """f32[D], the point of a config; 0.5 on the axes of parameters that do not exist in it."""
+        """Find the point of a config in the unit cube.
+
+        Args:
+          config: values by name, in the user's units; fixed ones may be left out.
+
+        Returns:
+          f32[D], of values in [0, 1]; 0.5 on the axes of parameters that do not exist in the config.
+
+        Raises:
+          ValueError: a name is missing or unknown, or a value is not one of its parameter.
+          TypeError: a value has a type that its parameter does not have.
+        """
         missing = [n for n, p in self.parameters.items() if n not in config and not p.when]
         unknown = [n for n in config if n not in self.parameters and n not in self.fixed]
         if missing or unknown:
@@ -111,31 +135,38 @@ class Space:
         return (np.rint(np.asarray(point) * _GRID) / _GRID).astype(np.float32)
 
     def static(self, config: Mapping[str, Any]) -> Config:
-        """The part of a config that is compiled in: fixed values and static choices."""
+        """Take the part of a config that is compiled in: fixed values and static choices."""
         chosen = {n: config[n] for n, p in self.parameters.items() if p.static and n in config}
         return self.fixed | chosen
 
     def groups(self) -> list[Config]:
-        """One config of every static group."""
-        parameters = self.parameters.values()
-        axes = [[p.unit(v) for v in p.values] if isinstance(p, Choice) and p.static else [0.5] for p in parameters]
+        """Make one config of every static group, with other parameters at the middle of their range."""
+        axes = []
+        for p in self.parameters.values():
+            cells = p.cells() if p.static else None
+            # by way of the value, as `unit` of a config: of equal values, such as 1 and 1.0, the first stands for both
+            axes.append([0.5] if cells is None else [p.unit(p.value(u)) for u in cells.tolist()])
         configs = [self.config(point) for point in itertools.product(*axes)]
         return list({json.dumps(self.static(config)): config for config in configs}.values())
 
     def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The other part, as data: name to f32[P] or i32[P], for configs of one static group."""
+        """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P]."""
         rows = list(configs)
         names = [n for n, p in self.parameters.items() if not p.static and rows and n in rows[0]]
         return {n: np.asarray([row[n] for row in rows], self.parameters[n].dtype) for n in names}
 
     def widened(self, edges: Mapping[str, int]) -> Space:
-        """The space with ranges half as wide again, on a log scale where they are, on the sides given.
+        """Make the space with ranges half as wide again, on a log scale where they are, on the sides given.
 
         A range that ends at zero or above never comes to lie below it, nor one below it above.
 
         Args:
           edges: parameter name to -1 (lower) or 1 (upper), such as `Result.edges`.
 
+        Raises:
+          ValueError: an edge is not one of these, or of a parameter without a range.
+
+        >>> from jaxhp.space import IntUniform, LogUniform
         >>> Space(lr=LogUniform(1e-4, 1e-2), width=IntUniform(1, 4), momentum=0.9).widened({"lr": 1, "width": -1})
         Space(lr=LogUniform(0.0001, 0.1), width=IntUniform(0, 4), momentum=0.9)
         """
@@ -146,21 +177,18 @@ class Space:
         return Space(**wider, **self.fixed)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object from which `from_json` makes an equal space."""
-
-        def encode(parameter: Parameter) -> dict[str, Any]:
-            entries = {f.name: getattr(parameter, f.name) for f in fields(parameter)}  # type: ignore[arg-type]
-            entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
-            return {"kind": type(parameter).__name__} | entries
-
-        return {"parameters": {n: encode(p) for n, p in self.parameters.items()}, "fixed": self.fixed}
+        """Make a JSON object from which `from_json` makes an equal space."""
+        return {"parameters": {n: p.to_json() for n, p in self.parameters.items()}, "fixed": self.fixed}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Space:
-        """The inverse of `to_json`; raises ValueError for anything that it does not describe."""
+        """Make the space that `to_json` describes.
+
+        Raises:
+          ValueError: the record describes none, or one with a kind of parameter that is not registered.
+        """
         try:
-            described = {name: dict(entry) for name, entry in record["parameters"].items()}
-            parameters = {name: _KINDS[entry.pop("kind")](**entry) for name, entry in described.items()}
+            parameters = {name: Parameter.from_json(entry) for name, entry in record["parameters"].items()}
             return cls(**parameters, **record["fixed"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"space: expected the JSON of a Space, got {json.dumps(record)[:200]}") from error
