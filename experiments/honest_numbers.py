@@ -21,7 +21,7 @@ simulation   1,000 searches with a known truth for each of 72 settings: N = 64, 
                                  4       300         1.95     -0.035   -0.100      0.952   0.930 to 0.973
              With noise of examples each example suits some configs much better than others (as strongly as all other
              noise of an example), and the search has chosen by it: fresh seeds alone leave +1.305 (16 replicates) and
-             +0.891 (4), where configs are given up early +1.169 and +0.771, which `selection/optimism.py` takes off. Where
+             +0.891 (4), where configs are given up early +1.169 and +0.771, which `optimism.py` takes off. Where
              only seeds are noisy it takes off the little that looks like it by chance, 0.02.
 noise        configs that are as good as equal, on MNIST: their networks differ by seed (8, 7 and 4 searches).
                  N   raw best - accuracy   estimate - accuracy    on the 4,500 images that the search did not have

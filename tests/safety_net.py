@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ SEARCHES: dict[str, Callable[[], hp.Search]] = {
     "replicates": lambda: small(hp.PBT(9, generations=3), replicates=2),
     "unpaired": lambda: small(hp.PBT(9, generations=3), paired=False),
     "stream": lambda: small(hp.Halving(9, eta=3), streamed()),
-    "waves": lambda: small(hp.PBT(60, generations=3), machine={"memory": 107_500}),
-    "waves of replicates": lambda: small(hp.Halving(27, eta=3), machine={"memory": 107_500}, replicates=2, finals=hp.Finals(2, 4)),
+    "waves": lambda: small(hp.PBT(60, generations=3)),
+    "waves of replicates": lambda: small(hp.Halving(27, eta=3), replicates=2, finals=hp.Finals(2, 4)),
     "holdout": lambda: small(hp.Random(9, 2), finals=hp.Finals(3, 8, holdout=0.5)),
     "groups": lambda: small(hp.Random(12, 2), by_width, GROUPS, finals=hp.Finals(4, 4)),
     "groups halved": lambda: small(hp.Halving(12, eta=2), by_width, GROUPS),
@@ -122,12 +123,18 @@ SEARCHES: dict[str, Callable[[], hp.Search]] = {
     "all diverge": lambda: small(hp.Random(4), space=hp.Space(lr=hp.LogUniform(1e7, 1e8)), finals=hp.Finals(2, 4)),
 }
 
+SMALL_MEMORY = 107_500  # bytes, for searches in waves
+
+
+def _sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
 
 def rows(directory: Path) -> list[str]:
     """What the ledger holds, without times."""
     with closing(sqlite3.connect(f"file:{directory / 'ledger.sqlite'}?mode=ro", uri=True)) as db:
         found = [
-            f"columns {number} {name} {dtype} {shape} {hashlib.sha256(data).hexdigest()[:16]}"
+            f"columns {number} {name} {dtype} {shape} {_sha(data)}"
             for number, name, dtype, shape, data in db.execute("SELECT round, name, dtype, shape, data FROM columns")
         ]
         found += [f"rounds {row}" for row in db.execute("SELECT round, epochs, wall_s IS NULL FROM rounds")]
@@ -144,7 +151,7 @@ def programs() -> Iterator[list[str]]:
 
     def compile_seen(lowered: Any, *args: Any, **options: Any) -> Any:
         text = re.sub(r"module @\S+", "module", lowered.as_text())
-        found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        found.append(_sha(text.encode()))
         return compile_lowered(lowered, *args, **options)
 
     jax.stages.Lowered.compile = compile_seen
@@ -156,7 +163,8 @@ def programs() -> Iterator[list[str]]:
 
 def searched(search: hp.Search, directory: Path) -> dict[str, Any]:
     with programs() as compiled:
-        result = search.run(directory, quiet=True)
+        memory = SMALL_MEMORY if directory.name.startswith("waves") else None
+        result = search.run(directory, quiet=True, memory=memory)
     summary = files.read_json(directory / "summary.json")
     best = json.dumps([result.best.trial_id, result.summary()])
     return {
@@ -166,9 +174,7 @@ def searched(search: hp.Search, directory: Path) -> dict[str, Any]:
         "compilations": summary["compilations"],
         "epochs": summary["epochs_trained"],
         "best": best,
-        "params": [
-            hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()[:16] for leaf in jax.tree.leaves(result.best.params)
-        ],
+        "params": [_sha(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(result.best.params)],
     }
 
 
@@ -208,12 +214,12 @@ def died(kind: str, point: str, directory: Path) -> dict[str, Any]:
 
 def interop() -> dict[str, Any]:
     """The lowered steps of the ready-made tasks and of models from other libraries."""
-    small_cnn = hp.tasks.cnn(hp.data.mnist_sample(120), batch_size=30)
-    tasks: dict[str, Any] = {
-        f"mlp {o}": lambda o=o: hp.tasks.mlp(hp.data.mnist_sample(200), hidden=(8,), optimizer=o, batch_size=40)
-        for o in ("sgd", "adamw")
-    }
-    tasks["cnn"] = lambda: small_cnn
+
+    def mlp(optimizer: str) -> hp.Task:
+        return hp.tasks.mlp(hp.data.mnist_sample(200), hidden=(8,), optimizer=optimizer, batch_size=40)
+
+    tasks: dict[str, Any] = {f"mlp {name}": partial(mlp, name) for name in ("sgd", "adamw")}
+    tasks["cnn"] = lambda: hp.tasks.cnn(hp.data.mnist_sample(120), batch_size=30)
     tasks |= {"linen": linen_task, "equinox": equinox_task}
     found = {}
     for name, make in tasks.items():
