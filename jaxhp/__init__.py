@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxhp.space import Choice, IntUniform, LogUniform, Space, Uniform
     from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol, include
     from jaxhp.tasks.task import Task, Variables
-    from jaxhp.trials import Proposal, Rung, Status, Trial
+    from jaxhp.trials import Proposal, Rung, Status, Trial, Trials
 
 _split_host()
 
@@ -45,6 +45,7 @@ __all__ = [
     "Status",
     "Task",
     "Trial",
+    "Trials",
     "Uniform",
     "Variables",
     "data",
@@ -64,7 +65,7 @@ _HOMES = {
     "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Space", "Uniform"),
     "tasks.task": ("Task", "Variables"),
-    "trials": ("Proposal", "Rung", "Status", "Trial"),
+    "trials": ("Proposal", "Rung", "Status", "Trial", "Trials"),
 }
 _HOME = dict.fromkeys(__all__, "strategies") | {name: home for home, names in _HOMES.items() for name in names}
 

@@ -14,7 +14,7 @@ from jaxhp.report.tested import OPENED, TESTED
 from jaxhp.selection.verdict import Choice, Estimate, Finalist
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.trials import Status, Trial, rank
+from jaxhp.trials import Status, Trial, Trials, rank
 
 SPACE = hp.Space(
     lr=hp.LogUniform(1e-5, 1.0),
@@ -88,7 +88,7 @@ def made(directory: Path, *, space: hp.Space = SPACE, metric: str = "accuracy", 
         ledger.record_spent({"wall_s": 12.5, "compile_s": 3.25, "step_s": 8.0, "compilations": 1, "runs": 2})
         ids = np.arange(size, size + 2, dtype=np.int32)
         drafts = [Trial(int(i), space.config(unit[0]), 2) for i in ids]
-        ledger.begin(Round(2, 9, unit[:2], ids * 0 - 1, ids), drafts)
+        ledger.begin(Round(2, 9, unit[:2], ids * 0 - 1, ids), Trials.of(drafts))
     return directory
 
 
@@ -120,5 +120,6 @@ def finals(ledger: Ledger, finalists: list[Trial], tried: int) -> int:
 
 def _record(ledger: Ledger, number: int, epochs: int, unit: np.ndarray, trials: list[Trial]) -> None:
     ids = np.asarray([t.trial_id for t in trials], np.int32)
-    ledger.begin(Round(number, epochs, unit, ids * 0 - 1, ids), [Trial(t.trial_id, t.config) for t in trials])
-    ledger.finish(number, trials, np.asarray([t.score for t in trials], np.float32), 1.5)
+    drafts = Trials.of(Trial(t.trial_id, t.config) for t in trials)
+    ledger.begin(Round(number, epochs, unit, ids * 0 - 1, ids), drafts)
+    ledger.finish(number, Trials.of(trials), np.asarray([t.score for t in trials], np.float32), 1.5)

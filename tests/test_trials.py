@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxhp.trials import Status, Trial, higher_is_better, rank, standing
+from jaxhp.trials import Status, Trial, rank, signed, standing
 
 
 def order(scores, ids=None):
@@ -35,8 +35,8 @@ def test_the_order_does_not_depend_on_where_trials_stand(scores, random):
 def test_what_is_not_finite_never_beats_a_number(scores):
     values = np.asarray([*scores, 0.0], np.float32)
     for mode in ("max", "min"):
-        signed = higher_is_better(np.where(np.isnan(values), np.inf, values), mode)
-        assert np.isfinite(signed[order(signed)[0]])
+        turned = signed(np.where(np.isnan(values), np.inf, values), mode)
+        assert np.isfinite(turned[order(turned)[0]])
 
 
 def trial(i, score, epochs=9, status=Status.COMPLETE):

@@ -31,7 +31,7 @@ from jaxhp.report.page import write_report
 from jaxhp.report.result import Result
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Status, Trial, Trials
 
 EPOCHS, MINUTE = 10, 60.0
 SPACE = {
@@ -74,8 +74,8 @@ def record(ledger: Ledger, number: int, size: int) -> float:
     asked, drafts, measured = round_of(number, size)
     scores = np.asarray([t.score for t in measured], np.float32)
     began = time.perf_counter()
-    ledger.begin(asked, drafts)
-    ledger.finish(number, measured, scores, 1.0)
+    ledger.begin(asked, Trials.of(drafts))
+    ledger.finish(number, Trials.of(measured), scores, 1.0)
     return time.perf_counter() - began
 
 

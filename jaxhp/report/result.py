@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Config, Trial, rank
+from jaxhp.trials import MODES, Config, Trial, Trials, rank
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -53,7 +53,7 @@ class Result:
     """The ranked trials of a search and the one that was chosen.
 
     Attributes:
-      trials: every trial, best first; or as many as were loaded.
+      trials: `Trials`, every one, best first; or as many as were loaded.
       best: the one that the finals chose (see `Finalist`), or `raw_best` without finals.
       raw_best: the trial with the best score seen. Its score is biased upward by the choice.
       estimate: mean and 95% interval of `best` on replicates that the choice has not seen, and how many trials were
@@ -85,15 +85,15 @@ class Result:
             trials = rank(ledger.trials(curves=curves), mode)
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
-        if not trials:
+        if not len(trials):
             raise ValueError(f"{ledger.directory}: expected at least one trial in the ledger, found none")
-        self.trials: list[Trial] = trials[:top]
+        self.trials: Trials = trials[:top]
         self.raw_best = trials[0]
-        best = {t.trial_id: t for t in trials}.get(choice.trial_id) if choice else self.raw_best
-        if best is None:
+        place = np.flatnonzero(trials.trial_id == choice.trial_id) if choice else np.zeros(1, int)
+        if not len(place):
             raise ValueError(f"{ledger.path}: the choice is damaged: there is no such trial")
         file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
-        self.best = Chosen(**vars(best), network=params, file=file)
+        self.best = Chosen(**vars(trials[int(place[0])]), network=params, file=file)
         self.estimate: Estimate | None = choice.estimate if choice else None
         self.finalists: tuple[Finalist, ...] = finalists
         scores = self._scores = ledger.finals()
@@ -250,7 +250,7 @@ def _check_numbers(*values: Any) -> None:
         float(value)  # an integer may be too large for it
 
 
-def table_rows(trials: list[Trial]) -> list[dict]:
+def table_rows(trials: Iterable[Trial]) -> list[dict]:
     """Trials as JSON objects, in the order given; a diverged trial's score is null."""
     return [
         {

@@ -22,7 +22,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.space import Space
 from jaxhp.store import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
-from jaxhp.trials import Config, Rung, Status, Trial, higher_is_better
+from jaxhp.trials import Config, Rung, Status, Trial, Trials, signed
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -68,7 +68,7 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
         assert asked.scores is not None
         with on_host():
             told = proposal._replace(unit=asked.unit, parent=asked.parent)
-            state = course.strategy.tell(state, told, jnp.asarray(higher_is_better(asked.scores, course.mode)))
+            state = course.strategy.tell(state, told, jnp.asarray(signed(asked.scores, course.mode)))
 
 
 def begin(course: Course) -> Any:
@@ -101,12 +101,12 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
-    ledger.begin(asked, drafts)
+    ledger.begin(asked, Trials.of(drafts))
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))
     began = time.perf_counter()
     outcome = executor.train(job, emit)
     trials = [_finished(course, draft, outcome, row, job.stop) for row, draft in enumerate(drafts)]
-    ledger.finish(asked.number, trials, outcome.score, time.perf_counter() - began, spent())
+    ledger.finish(asked.number, Trials.of(trials), outcome.score, time.perf_counter() - began, spent())
     asked = asked._replace(scores=outcome.score)
     lineage.finish(asked)
     emit(RoundFinished(asked.number, trials, keep))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.space import Space
-from jaxhp.trials import Status, Trial, higher_is_better
+from jaxhp.trials import Status, Trial, signed
 
 
 class Recalled(NamedTuple):
@@ -56,7 +56,7 @@ def recalled(space: Space, trials: Iterable[Trial], mode: str) -> Recalled:
             points.append(point)
             scores.append(np.nan if trial.status is Status.DIVERGED else trial.score)
     unit = np.asarray(points, np.float32).reshape(len(points), space.dim)
-    return Recalled(unit, higher_is_better(np.asarray(scores, np.float32), mode), left_out)
+    return Recalled(unit, signed(np.asarray(scores, np.float32), mode), left_out)
 
 
 def _point(space: Space, trial: Trial) -> np.ndarray | None:

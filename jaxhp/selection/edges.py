@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxhp.space import Space
 from jaxhp.strategies.edges import edges
-from jaxhp.trials import Status, Trial, higher_is_better, rank
+from jaxhp.trials import Status, Trial, rank, signed
 
 
 def best_at_edges(space: Space, trials: Iterable[Trial], mode: str) -> dict[str, int]:
@@ -31,5 +31,5 @@ def best_at_edges(space: Space, trials: Iterable[Trial], mode: str) -> dict[str,
     ends = {n: found for n, p in having.items() if (found := p.ends()) is not None}
     points = [[(having[n].unit(t.config[n]) - a) / (b - a) for n, (a, b) in ends.items()] for t in group]
     scores = np.asarray([np.nan if t.status is Status.DIVERGED else t.score for t in group], np.float32)
-    found = edges(np.asarray(points).reshape(len(group), len(ends)), higher_is_better(scores, mode))
+    found = edges(np.asarray(points).reshape(len(group), len(ends)), signed(scores, mode))
     return {name: int(side) for name, side in zip(ends, found, strict=True) if side}

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import ABSENT, STATUSES, Trials
 
 Columns = dict[str, Any]
-STATUSES = (Status.RUNNING, Status.COMPLETE, Status.STOPPED, Status.DIVERGED)  # a status is stored as its place here
 _DTYPES = ("<i4", "<i8", "<f4", "<f8", "|u1")
 _KINDS = {  # of the columns that are numbers: NumPy's kind, and axes
     "trial_id": ("i", 1),
@@ -30,6 +29,8 @@ _KINDS = {  # of the columns that are numbers: NumPy's kind, and axes
     "diverged_at": ("i", 1),
 }
 
+FACTS = tuple(_KINDS)  # the columns of a round that describe its trials, besides their configs and curves
+
 
 class Packed(NamedTuple):
     """A column as it is stored."""
@@ -41,37 +42,28 @@ class Packed(NamedTuple):
     crc: int
 
 
-def asked(trials: Sequence[Trial]) -> Columns:
-    """What is known of trials before they are trained."""
-    columns: Columns = {
-        "trial_id": np.array([t.trial_id for t in trials], "<i4"),
-        "round": np.array([t.round for t in trials], "<i4"),
-        "inherits": np.array([-1 if t.parent is None else t.parent for t in trials], "<i4"),
+def asked(trials: Trials) -> Columns:
+    """Return what is known of trials before they are trained."""
+    facts = {"trial_id": trials.trial_id, "round": trials.round, "inherits": trials.parent}
+    found: Columns = {name: np.asarray(fact, "<i4") for name, fact in facts.items()}
+    return found | {"config." + name: _stored(column) for name, column in trials.config.items()}
+
+
+def measured(trials: Trials) -> Columns:
+    """Return what is known of them afterwards. All have been trained for the same number of epochs."""
+    found: Columns = {
+        "status": np.asarray(trials.status, "|u1"),
+        "epochs": np.asarray(trials.epochs, "<i4"),
+        "score": np.asarray(trials.score, "<f4"),
+        "stderr": np.asarray(trials.stderr, "<f4"),
+        "replicates": np.asarray(trials.replicate_scores, "<f4"),
+        "diverged_at": np.asarray(trials.diverged_at, "<i4"),
     }
-    for name in dict.fromkeys(name for t in trials for name in t.config):
-        columns["config." + name] = _values([t.config.get(name, _missing) for t in trials])
-    return columns
+    return found | {"curve." + name: np.asarray(trials.curve[name], "<f4") for name in sorted(trials.curve)}
 
 
-def measured(trials: Sequence[Trial]) -> Columns:
-    """What is known of them afterwards. All have been trained for the same number of epochs."""
-    columns: Columns = {
-        "status": np.array([STATUSES.index(t.status) for t in trials], "|u1"),
-        "epochs": np.array([t.epochs for t in trials], "<i4"),
-        "score": np.array([t.score for t in trials], "<f4"),
-        "stderr": np.array([t.stderr for t in trials], "<f4"),
-        "replicates": np.array([t.replicate_scores for t in trials], "<f4"),
-        "diverged_at": np.array([t.diverged_at for t in trials], "<i4"),
-    }
-    for name in sorted({name for t in trials for name in t.curve}):
-        length = max(len(t.curve[name]) for t in trials if name in t.curve)
-        nothing = np.full(length, np.nan, "<f4")
-        columns["curve." + name] = np.array([t.curve.get(name, nothing) for t in trials], "<f4")
-    return columns
-
-
-def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) -> list[Trial]:
-    """The trials of a round, or of some of its slots; RUNNING where nothing is measured yet.
+def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) -> Trials:
+    """Return the trials of a round, or of some of its slots; RUNNING where nothing is measured yet.
 
     Raises:
       ValueError, KeyError, IndexError, TypeError: these are not the columns of a round.
@@ -79,52 +71,25 @@ def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) ->
     for name, column in columns.items():
         check(name, column)
     count = len(columns["trial_id"])
-    chosen = np.arange(count) if slots is None else np.asarray(list(slots), int)
     if any(len(column) != count for column in columns.values()):
         raise ValueError(f"expected columns of {count} slots, got {[len(column) for column in columns.values()]}")
-
-    def pick(name: str, default: Any = None) -> list[Any]:
-        column = columns[name] if name in columns or default is None else [default] * count
-        return column[chosen].tolist() if isinstance(column, np.ndarray) else [column[i] for i in chosen]
-
-    nan = float("nan")
-    configs = [dict[str, Any]() for _ in chosen]
-    for name in columns:
-        if name.startswith("config."):
-            for config, value in zip(configs, pick(name), strict=True):
-                if value != _missing:
-                    config[name[7:]] = value
-    curves = {name[6:]: columns[name] for name in columns if name.startswith("curve.")}
-    rows = zip(
-        chosen,
-        pick("trial_id"),
-        configs,
-        pick("round"),
-        pick("status", 0),
-        pick("epochs", 0),
-        pick("score", nan),
-        pick("stderr", nan),
-        pick("replicates", ()),
-        pick("diverged_at", 0),
-        pick("inherits"),
-        strict=True,
+    if "status" in columns and np.max(columns["status"], initial=0) >= len(STATUSES):
+        raise ValueError("expected the numbers of known statuses")
+    nothing = np.full(count, np.nan, "<f4")
+    found = Trials(
+        trial_id=columns["trial_id"],
+        config={name[7:]: _column(column) for name, column in columns.items() if name.startswith("config.")},
+        round=columns["round"],
+        parent=columns["inherits"],
+        status=columns.get("status", np.zeros(count, "|u1")),
+        epochs=columns.get("epochs", np.zeros(count, "<i4")),
+        score=columns.get("score", nothing),
+        stderr=columns.get("stderr", nothing),
+        replicate_scores=columns.get("replicates", nothing[:, None][:, :0]),
+        diverged_at=columns.get("diverged_at", np.zeros(count, "<i4")),
+        curve={name[6:]: column for name, column in columns.items() if name.startswith("curve.")},
     )
-    return [
-        Trial(
-            trial_id=trial_id,
-            config=config,
-            round=first,
-            status=STATUSES[status],
-            epochs=epochs,
-            score=score,
-            stderr=stderr,
-            curve={name: curve[slot] for name, curve in curves.items()},
-            replicate_scores=tuple(replicates),
-            diverged_at=diverged_at,
-            parent=None if inherits < 0 else inherits,
-        )
-        for slot, trial_id, config, first, status, epochs, score, stderr, replicates, diverged_at, inherits in rows
-    ]
+    return found if slots is None else found[np.asarray(list(slots), int)]
 
 
 def check(name: str, column: Any) -> None:
@@ -136,16 +101,21 @@ def check(name: str, column: Any) -> None:
         raise ValueError(f"expected {name} as numbers of kind {kind!r} with {axes} axes")
 
 
-_missing: list[Any] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value
+_MISSING: list[Any] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value
 
 
-def _values(values: list[Any]) -> Any:
-    kinds = {type(value) for value in values}
-    if kinds == {float}:
-        return np.array(values, "<f8")
-    if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
-        return np.array(values, "<i8")
-    return values
+def _stored(column: np.ndarray) -> Any:
+    if column.dtype == object:
+        return [_MISSING if value is ABSENT else value for value in column.tolist()]
+    return column
+
+
+def _column(stored: Any) -> np.ndarray:
+    if isinstance(stored, np.ndarray):
+        return stored
+    column = np.empty(len(stored), object)
+    column[:] = [ABSENT if value == _MISSING else value for value in stored]
+    return column
 
 
 def pack(name: str, column: Any) -> Packed:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Status, Trials
 
 
-def digest(trials: Iterable[Trial], finals: Mapping[int, np.ndarray]) -> str:
+def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
     """SHA-256, 64 hexadecimal digits, of the canonical content: what was tried and what was measured.
 
     For every finished trial in the order of trial ids: the JSON list `[trial_id, config, status, epochs, diverged_at,
@@ -25,7 +25,7 @@ def digest(trials: Iterable[Trial], finals: Mapping[int, np.ndarray]) -> str:
     or status differs in one bit.
     """
     total = hashlib.sha256()
-    for trial in sorted(trials, key=lambda trial: trial.trial_id):
+    for trial in trials[np.argsort(trials.trial_id)]:
         if trial.status is Status.RUNNING:
             continue
         config = {n: v.hex() if isinstance(v, float) else v for n, v in trial.config.items()}

@@ -22,7 +22,7 @@ from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import crash_point, sync
-from jaxhp.trials import Status, Trial, standing
+from jaxhp.trials import STATUSES, Status, Trials, joined, standing
 
 SCHEMA = 1
 _TABLES = (
@@ -112,8 +112,8 @@ class Ledger(Database):
         text = self.meta("spent")
         return self.decode("spent", lambda: {str(n): float(v) for n, v in json.loads(text).items()}) if text else {}
 
-    def begin(self, asked: Round, trials: Sequence[Trial]) -> None:
-        """Records a proposal and shows its trials as running; until `finish` they do not count."""
+    def begin(self, asked: Round, trials: Trials) -> None:
+        """Record a proposal and shows its trials as running; until `finish` they do not count."""
         with self.transaction():
             if not self.rows("SELECT 1 FROM rounds WHERE round = ?", asked.number):
                 proposal = {"unit": np.asarray(asked.unit, "<f4"), "parent": np.asarray(asked.parent, "<i4")}
@@ -124,7 +124,7 @@ class Ledger(Database):
     def finish(
         self,
         number: int,
-        trials: Sequence[Trial],
+        trials: Trials,
         scores: np.ndarray,
         wall_s: float,
         spent: Mapping[str, float] | None = None,
@@ -137,7 +137,8 @@ class Ledger(Database):
           wall_s: seconds that the round took.
           spent: see `record_spent`.
         """
-        diverged = {t.trial_id: t.diverged_at for t in trials if t.diverged_at}
+        failed = trials.diverged_at > 0
+        diverged = dict(zip(trials.trial_id[failed].tolist(), trials.diverged_at[failed].tolist(), strict=True))
         with self.transaction():
             self._put(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
             self._put_round(number, self.rows("SELECT epochs FROM rounds WHERE round = ?", number)[0][0], wall_s)
@@ -163,28 +164,33 @@ class Ledger(Database):
         return [asked for number in self._rounds() if (asked := self.round(number)) is not None]
 
     @consistent
-    def trials(self, *, curves: bool = True) -> list[Trial]:
-        """Every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
-        latest: dict[int, Trial] = {}
-        for number in self._rounds():
-            for trial in self.decode(f"round {number}", columns.trials_of, self._facts(number, curves)):
-                if trial.status is not Status.RUNNING or trial.trial_id not in latest:
-                    latest[trial.trial_id] = trial
-        return [latest[trial_id] for trial_id in sorted(latest)]
-
-    @consistent
-    def best(self, mode: str, top: int, *, curves: bool = False) -> list[Trial]:
-        """The first `top` of all trials in the order of `ranking.rank`: quick, however many there are."""
+    def trials(self, *, curves: bool = True) -> Trials:
+        """Return every trial, by trial_id: the finished ones as last measured, and those in training as RUNNING."""
         rounds = self._rounds()
         running_first = sorted(rounds, key=lambda number: rounds[number])  # what is finished comes later, and counts
+        parts = [
+            self.decode(f"round {number}", columns.trials_of, self._facts(number, curves)) for number in running_first
+        ]
+        if not parts:
+            return Trials.of(())
+        whole = self.decode("the trials", joined, parts)
+        return whole[_last(whole.trial_id)]
+
+    @consistent
+    def best(self, mode: str, top: int, *, curves: bool = False) -> Trials:
+        """Return the first `top` of all trials in their order (`trials.order`): quick, however many there are."""
+        rounds = self._rounds()
+        running_first = sorted(rounds, key=lambda number: rounds[number])
         measured = [self._get(number, "trial_id") | self._measured(number) for number in running_first]
         numbers, slots = self.decode("the ranking", _places, running_first, measured, mode, top)
-        by_place: dict[tuple[int, int], Trial] = {}
-        for number in set(numbers):
+        if not numbers:
+            return Trials.of(())
+        parts, places = [], []
+        for number in dict.fromkeys(numbers):
+            places += [place for place, n in enumerate(numbers) if n == number]
             chosen = [slot for n, slot in zip(numbers, slots, strict=True) if n == number]
-            trials = self.decode(f"round {number}", columns.trials_of, self._facts(number, curves), chosen)
-            by_place |= {(number, slot): trial for slot, trial in zip(chosen, trials, strict=True)}
-        return [by_place[place] for place in zip(numbers, slots, strict=True)]
+            parts.append(self.decode(f"round {number}", columns.trials_of, self._facts(number, curves), chosen))
+        return self.decode("the trials", joined, parts)[np.argsort(places)]
 
     def record_finals(self, scores: Mapping[int, np.ndarray], choice: str | None = None) -> None:
         """Trial id to f32[R], the scores of finalists on fresh replicates, and the choice as JSON."""
@@ -271,8 +277,10 @@ class Ledger(Database):
 
     def _facts(self, number: int, curves: bool) -> dict[str, Any]:
         """The columns that describe trials, with their curves or without."""
-        found = self._get(number) if curves else self._get(number, "[^c]*") | self._get(number, "config.*")
-        return {name: column for name, column in found.items() if name not in ("unit", "parent", "told")}
+        found = self._get(number, "config.*") | (self._get(number, "curve.*") if curves else {})
+        for name in columns.FACTS:
+            found |= self._get(number, name)
+        return found
 
     def _measured(self, number: int) -> dict[str, Any]:
         return {name: found for name in ("status", "epochs", "score") for found in self._get(number, name).values()}
@@ -325,6 +333,11 @@ def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]
     return Round(number, epochs, unit, parent, ids, told, wall_s)
 
 
+def _last(ids: np.ndarray) -> np.ndarray:
+    """Return the last place of each id, i64[K], in the order of ids."""
+    return len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
+
+
 def _places(
     rounds: Sequence[int], measured: Sequence[Mapping[str, Any]], mode: str, top: int
 ) -> tuple[list[int], list[int]]:
@@ -339,8 +352,8 @@ def _places(
         return np.concatenate([r.get(name, np.full(n, missing)) for r, n in zip(measured, sizes, strict=True)])
 
     ids, score = whole("trial_id", 0), whole("score", np.nan)
-    last = len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
-    diverged = columns.STATUSES.index(Status.DIVERGED)
+    last = _last(ids)
+    diverged = STATUSES.index(Status.DIVERGED)
     score = np.where(whole("status", 0) == diverged, np.nan, score)
     chosen = last[standing(score[last], whole("epochs", 0)[last], ids[last], mode)][:top]
     slots = np.concatenate([np.arange(size) for size in sizes])

@@ -13,7 +13,7 @@ import jaxhp as hp
 from jaxhp.report.page import write_report
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Status, Trial, Trials
 
 EVIL = "<script>alert(1)</script>"
 CODE = hp.Space(
@@ -97,12 +97,12 @@ def test_without_finals_test_or_curves_it_says_so(tmp_path):
         )
         ids = np.arange(2, dtype=np.int32)
         drafts = [Trial(i, {"lr": 0.25 * i}) for i in range(2)]
-        ledger.begin(Round(0, 1, np.zeros((2, 1), np.float32), ids * 0 - 1, ids), drafts)
+        ledger.begin(Round(0, 1, np.zeros((2, 1), np.float32), ids * 0 - 1, ids), Trials.of(drafts))
         text = told(write_report(tmp_path))  # nothing is measured yet
         assert "Not known: expected at least 16 finished trials, got 0" in text
         nan = float("nan")
         ends = [Trial(0, {"lr": 0.0}, 0, Status.COMPLETE, 1, 0.5), Trial(1, {"lr": 0.25}, 0, Status.DIVERGED, 1, nan)]
-        ledger.finish(0, ends, np.float32([0.5, nan]), 0.1)
+        ledger.finish(0, Trials.of(ends), np.float32([0.5, nan]), 0.1)
     text = told(write_report(tmp_path, tmp_path / "other.html"))
     assert "No estimate: no finals were run, so nothing corrects the choice." in text
     assert "Test data sealed: never opened." in text
@@ -251,8 +251,8 @@ def test_a_hundred_thousand_trials_give_a_page_of_sane_size(tmp_path):
                 )
                 for i, c, v in zip(ids, configs, curves, strict=True)
             ]
-            ledger.begin(Round(number, 10, unit, ids * 0 - 1, ids), trials)
-            ledger.finish(number, trials, curves[:, -1], 1.0)
+            ledger.begin(Round(number, 10, unit, ids * 0 - 1, ids), Trials.of(trials))
+            ledger.finish(number, Trials.of(trials), curves[:, -1], 1.0)
     began = time.perf_counter()
     page = write_report(tmp_path)
     assert time.perf_counter() - began < 30  # on a busy machine; 6 s on a quiet one

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from jaxhp.store import Ledger, Round, Saved, columns
 from jaxhp.store.files import read_json, write_json
-from jaxhp.trials import Status, Trial, rank
+from jaxhp.trials import Status, Trial, Trials, rank
 
 NAN = float("nan")
 
@@ -42,10 +42,10 @@ def record(ledger: Ledger, number: int, trials: list[Trial], finish: bool = True
     unit = np.zeros((len(ids), 2), np.float32)
     ledger.begin(
         Round(number, 2, unit, ids * 0 - 1, ids),
-        [Trial(t.trial_id, t.config, t.round, parent=t.parent) for t in trials],
+        Trials.of(Trial(t.trial_id, t.config, t.round, parent=t.parent) for t in trials),
     )
     if finish:
-        ledger.finish(number, trials, np.float32([t.score for t in trials]), 0.1)
+        ledger.finish(number, Trials.of(trials), np.float32([t.score for t in trials]), 0.1)
 
 
 def facts(t: Trial) -> str:
@@ -109,7 +109,7 @@ def test_a_round_that_fails_to_be_recorded_leaves_nothing(tmp_path):
         before = ledger.digest()
         record(ledger, 1, [trial(1)], finish=False)
         with pytest.raises(sqlite3.Error):
-            ledger.finish(1, [trial(1)], np.float32([0.5]), wall_s=object())  # type: ignore[arg-type]
+            ledger.finish(1, Trials.of([trial(1)]), np.float32([0.5]), wall_s=object())  # type: ignore[arg-type]
         assert ledger.digest() == before
         asked = ledger.round(1)
         assert asked is not None
@@ -178,7 +178,7 @@ def test_a_reader_sees_one_moment_while_a_round_is_finished(filled):
         def meanwhile(row: tuple) -> None:
             asked = writer.round(2)
             if asked is not None and asked.scores is None:
-                writer.finish(2, [trial(7)], np.float32([0.5]), 0.1)
+                writer.finish(2, Trials.of([trial(7)]), np.float32([0.5]), 0.1)
             check(row)
 
         reader._check_round = meanwhile
