@@ -49,9 +49,7 @@ class Space:
             elif isinstance(parameter, (str, bool, int, float)):
                 self.fixed[name] = parameter
             else:
-                raise TypeError(
-                    f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}"
-                )
+                raise TypeError(f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}")
         if not self.parameters:
             raise ValueError("Space: expected at least one parameter to search, got none")
         for name, parameter in self.parameters.items():
