@@ -24,11 +24,14 @@ from jaxhp.trials import Status, Trial
 
 
 def write(result: Result, place: str) -> int:
-    """Makes a study in a storage, named as the run directory.
+    """Make a study in a storage, named as the run directory.
 
     Args:
       place: the path of an SQLite file, made where there is none, or the URL of a storage such as
         "postgresql://...".
+
+    Returns:
+      How many trials were written.
 
     Raises:
       ValueError: the storage has a study of this name, or cannot be used.

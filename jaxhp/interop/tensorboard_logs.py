@@ -27,7 +27,10 @@ _PLUGIN = "hparams"
 
 
 def write(result: Result, place: str) -> int:
-    """Makes the folder `place`; `tensorboard --logdir` shows it.
+    """Make the folder `place`; `tensorboard --logdir` shows it.
+
+    Returns:
+      How many trials were written.
 
     Raises:
       ValueError: there is something in it already.

@@ -21,7 +21,7 @@ _NAMED = 20  # of the best trials, whose points say which they are
 
 
 def learning_curves(trial: Trial, metric: str, y: Axis) -> Markup:
-    """Validation solid, training dashed, over epochs."""
+    """Draw a trial's curves over epochs, validation solid, training dashed."""
     x = axis(1.0, float(max(trial.epochs, 2)), whole=True)
     lines = []
     for part in ("train", "valid"):
@@ -34,7 +34,7 @@ def learning_curves(trial: Trial, metric: str, y: Axis) -> Markup:
 
 
 def curves_axis(trials: Sequence[Trial], metric: str, mode: str) -> Axis:
-    """One axis for the curves of all, so that they can be compared."""
+    """Lay one axis for the curves of all, so that they can be compared."""
     curves = [curve for trial in trials for part in ("train", "valid") if len(curve := _curve(trial, part, metric))]
     return score_axis(np.concatenate(curves).tolist() if curves else (), mode)
 
@@ -89,8 +89,8 @@ def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
 
 
 def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -> Markup:
-    """Of each round (its epochs, its scores) the middle half, the tenth and ninetieth percentile and the best; and the
-    best so far as a line."""
+    """Draw of each round (its epochs, its scores) the middle half, the tenth and ninetieth percentile and the best; and
+    the best so far as a line."""
     finite = [scores[np.isfinite(scores)] for _, scores in rounds]
     nothing = np.full(5, np.nan)
     spread = [np.quantile(s, [0.1, 0.25, 0.5, 0.75, 0.9]) if len(s) else nothing for s in finite]
@@ -123,7 +123,7 @@ def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -
 
 
 def worth(rows: Sequence[tuple[str, str, float, float, float]], metric: str) -> Markup:
-    """Numbers (name, class, value, low, high) on one axis, each with its interval; NaN ends: none is known."""
+    """Draw numbers (name, class, value, low, high) on one axis, each with its interval; NaN ends: none is known."""
     left, top, step = 78, 8, 32
     ends = [number for _, _, *numbers in rows for number in numbers if math.isfinite(number)]
     margin, floor = 0.06 * (max(ends) - min(ends)), top + step * len(rows)
@@ -142,7 +142,7 @@ def worth(rows: Sequence[tuple[str, str, float, float, float]], metric: str) -> 
 
 
 def importance_bars(found: Importance) -> Markup:
-    """Each hyperparameter's two shares, with their standard errors."""
+    """Draw each hyperparameter's two shares, with their standard errors."""
     rows: list[tuple[str, list[tuple[str, Share]]]] = [
         (name, [("top", found.top[name]), ("score", found.score[name])])
         for name in sorted(found.score, key=lambda name: -found.score[name].share)
@@ -168,7 +168,7 @@ def importance_bars(found: Importance) -> Markup:
 
 
 def bar(share: float) -> Markup:
-    """A probability as a small bar."""
+    """Draw a probability as a small bar."""
     track, filled = (
         element("rect", width=n(60 * w), height=8, rx=2, class_=c) for w, c in ((1, "track"), (share, "bar top"))
     )

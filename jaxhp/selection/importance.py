@@ -29,14 +29,17 @@ _LEAST = 16  # trials
 
 
 class Share(NamedTuple):
-    """A share of the variance, 0 to 1, and its standard error over trials (bootstrap)."""
+    """Give a share of the variance, 0 to 1, and its standard error over trials (bootstrap)."""
 
     share: float
     stderr: float
 
 
 class Edge(NamedTuple):
-    """Where training stops being stable: trials diverge above `value`, with a 95% bootstrap interval."""
+    """Tell where training stops being stable: trials diverge above `value`, with a 95% bootstrap interval.
+
+    All are in the units of the parameter.
+    """
 
     value: float
     low: float
@@ -44,7 +47,7 @@ class Edge(NamedTuple):
 
 
 class Marginal(NamedTuple):
-    """The mean score over all parameters but one or two, as a function of these.
+    """Give the mean score over all parameters but one or two, as a function of these.
 
     Attributes:
       values: of each of the one or two parameters, in the user's units; a choice's are its own.

@@ -2,8 +2,9 @@
 
 What a parameter is, one asks of it (`scale`, `dtype`, `bounds`, `categories`, `ends`, `cells`), so that nothing outside
 this file depends on its kind. A new kind is one class: a frozen dataclass below `@register` whose fields are numbers,
-strings, booleans or tuples of these, the last one `when`. It has `value` and `unit`; `bounds`, or `categories` and
-`cells`; and what differs from a float on a linear scale. Its checks raise ValueError or TypeError with one line.
+strings, booleans or tuples of these, the last one `when`. It has `value` and `unit`; `bounds` and `widened`, or where
+values have no order `categories` and `cells`; and what else differs from a float on a linear scale. Its checks raise
+ValueError or TypeError with one line. For `hp.Name`, name it in `jaxhp/space/__init__.py` and `jaxhp/__init__.py` too.
 """
 
 from __future__ import annotations

@@ -3,28 +3,31 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import optax
 import pytest
 from scipy import stats
+from small_search import search, task
 
 import jaxhp as hp
+from jaxhp.interop import export
+from jaxhp.report.page import write_report
 from jaxhp.report.scales import axis, parameter_axis
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import importance
 from jaxhp.space import Parameter, Space, register
 from jaxhp.trials import Status, Trial
 
-# With shapes 2 and 1 the distribution function is x**2, which float64 inverts by a square root.
 POINTS = [0.0, 0.01, 0.25, 0.5, 0.81, 1.0]
 
 
 @register
 @dataclass(frozen=True)
 class Beta(Parameter):
-    """Search a float in [low, high] whose place in the range has a beta distribution with shapes a and 1."""
+    """Search a float in [low, high], placed in it by a beta distribution with shapes a and 1: P(X < x) = x**a."""
 
     low: float
     high: float
@@ -42,6 +45,10 @@ class Beta(Parameter):
 
     def bounds(self) -> tuple[float, float]:
         return self.low, self.high
+
+    def widened(self, side: int) -> Parameter:
+        step = (self.high - self.low) / 2
+        return replace(self, high=self.high + step) if side > 0 else replace(self, low=self.low - step)
 
 
 @register
@@ -69,6 +76,9 @@ class Power(Parameter):
 
     def bounds(self) -> tuple[float, float]:
         return 1, 2**self.most
+
+    def widened(self, side: int) -> Parameter:
+        return replace(self, most=self.most + 1) if side > 0 else self
 
     def cells(self, most: int | None = None) -> np.ndarray | None:
         return None if most is not None and self.most >= most else (np.arange(self.most + 1) + 0.5) / (self.most + 1)
@@ -158,6 +168,9 @@ def test_the_best_at_an_end_is_reported(mode, side):
     by_width = np.asarray([float(config["width"]) for config in space.configs(unit)])
     assert best_at_edges(space, trials(space, unit, by_rate + by_width), mode) == {"rate": side, "width": side}
     assert best_at_edges(space, trials(space, unit, -((by_rate - 4.0) ** 2)), "max") == {}
+    wider = space.widened({"rate": 1, "width": 1})
+    assert repr(wider) == "Space(rate=Beta(1, 7), width=Power(4))"
+    assert wider.config([1.0, 1.0]) == {"rate": 7.0, "width": 16}
 
 
 def test_axes_are_over_the_range():
@@ -168,8 +181,22 @@ def test_axes_are_over_the_range():
     assert [label for _, label in width.ticks] == ["1", "2", "5"]
 
 
-def test_exporters_write_the_range():
-    optuna_study = pytest.importorskip("jaxhp.interop.optuna_study")
-    distributions = pytest.importorskip("optuna").distributions
-    assert optuna_study._distribution(Beta(1.0, 5.0)) == distributions.FloatDistribution(1.0, 5.0)
-    assert optuna_study._distribution(Power(3)) == distributions.IntDistribution(1, 8, log=True)
+def test_a_search_over_it_is_loaded_reported_and_exported(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("tensorboardX")
+    space = Space(lr=Beta(0.0, 0.03), power=Power(3))
+    of = task(optimizer=lambda config: optax.sgd(config["lr"] * config["power"]))
+    found = search("random", space=space, task=of).run(tmp_path / "run", quiet=True)
+    loaded = hp.Result.load(tmp_path / "run")
+    assert loaded.space == space
+    assert [trial.config for trial in loaded.trials] == [trial.config for trial in found.trials]
+    assert "lr" in loaded.summary()
+    assert "Beta(0, 0.03)" in write_report(tmp_path / "run").read_text()
+    export(tmp_path / "run", "tensorboard")
+    place, _, _ = export(tmp_path / "run", "optuna")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{place}")
+    told = optuna.load_study(study_name="run", storage=storage).trials[0].distributions
+    storage.remove_session()
+    storage.engine.dispose()
+    kinds = optuna.distributions
+    assert told == {"lr": kinds.FloatDistribution(0.0, 0.03), "power": kinds.IntDistribution(1, 8, log=True)}
