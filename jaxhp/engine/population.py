@@ -51,13 +51,15 @@ class Population:
     """The compiled step of one static group on some devices. `compile` makes it.
 
     Attributes:
-      grid: the group, the shape of the step, and the devices.
+      spec: the group.
+      grid: the shape of the step, and the devices.
       rules: what is compiled into the training of a tile.
       examples: what all members train and are evaluated on, in host memory.
       feed: the same, on every device.
       programs: the executables.
     """
 
+    spec: Spec
     grid: Grid
     rules: TileRules
     examples: Examples
@@ -68,7 +70,7 @@ class Population:
         """Makes an empty state: the step makes every member's weights when its tile starts at epoch 0."""
         make = jax.jit(
             lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.abstract_state()),
-            out_shardings=self.grid.sharding(None, "device"),
+            out_shardings=self.grid.sharded,
         )
         return make()
 
@@ -86,7 +88,7 @@ class Population:
         slots[: len(source)] = np.maximum(source, 0)
         # One leaf at a time and donated, so that never more than one leaf exists twice.
         leaves, structure = jax.tree.flatten(state)
-        index = jax.device_put(slots, self.grid.sharding())
+        index = jax.device_put(slots, self.grid.replicated)
         del state
         gather = self.programs.gather
         return jax.tree.unflatten(structure, [gather(leaves.pop(0), index) for _ in range(len(leaves))])
@@ -106,7 +108,7 @@ class Population:
         Returns:
           the state afterwards, and what was measured of the rows, padded to the capacity's.
         """
-        places = self.grid.places(configs, trials, layout, start, stop)
+        places = _places(self.spec, self.grid, configs, trials, layout, start, stop)
         filled = np.bincount(np.arange(layout.tiles) % self.shape[1], minlength=self.shape[1]).astype(np.int32)
         parts = split(state, self.grid.devices)
         del state
@@ -117,7 +119,7 @@ class Population:
             for device, train in enumerate(self.programs.trains):
                 mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places._replace(**epochs))
                 parts[device] = train(parts[device], mine, filled[device], *copies[device])
-        state = join(parts, self.grid.sharding(None, "device"))
+        state = join(parts, self.grid.sharded)
         slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
         slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
         return state, self.programs.rank(*jax.device_put(state[1:], self.grid.devices[0]), places.stop, slots)
@@ -160,7 +162,7 @@ class Population:
         Returns:
           f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
         """
-        places = self.grid.places(configs, np.zeros(len(layout.slots)), layout, 0, 0)
+        places = _places(self.spec, self.grid, configs, np.zeros(len(layout.slots)), layout, 0, 0)
         size = -(-rows.shape[1] // -(-rows.shape[1] // self.rules.rows_at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
@@ -197,17 +199,17 @@ class Population:
 
     def abstract_state(self) -> State:
         """Returns shapes of a state, [N, D, T, ...]."""
-        return self.grid.abstract_state()
+        return _abstract_state(self.spec, self.grid)
 
     @property
     def task(self) -> Task:
         """Returns what a member is."""
-        return self.grid.spec.task
+        return self.spec.task
 
     @property
     def shapes(self) -> Shapes:
         """Returns shapes of what the task's functions make."""
-        return self.grid.spec.shapes
+        return self.spec.shapes
 
     @property
     def capacity(self) -> Capacity:
@@ -253,20 +255,21 @@ def compile(
     Returns:
       the population, as yet without networks.
     """
-    grid = Grid(spec, capacity, devices or jax.local_devices())
+    grid = Grid(capacity, devices or jax.local_devices())
     examples = examples_of(spec.task, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, grid.devices, capacity.epochs)
-    rules = _rules(grid, examples, paired)
+    rules = _rules(spec, grid, examples, paired)
     options = compiler_options(grid.devices[0])
     traced: Counter[str] = Counter()
     keep_compiled(grid.devices[0])
     began = time.perf_counter()
-    programs = _lowered(grid, rules, feed, traced)
+    programs = _lowered(spec, grid, rules, feed, traced)
     with ThreadPoolExecutor(len(programs)) as pool:
         trains = list(pool.map(lambda program: program.compile(options), programs))
     seconds = time.perf_counter() - began
     rank = partial(rank_trials, metric=rules.metric, mode=spec.task.mode, n_valid=int(examples.valid_count[0]))
     return Population(
+        spec,
         grid,
         rules,
         examples,
@@ -274,7 +277,7 @@ def compile(
         Programs(
             trains,
             jax.jit(rank, compiler_options=options),
-            jax.jit(_gather, donate_argnums=0, out_shardings=grid.sharding(None, "device")),
+            jax.jit(_gather, donate_argnums=0, out_shardings=grid.sharded),
             jax.jit(partial(tile_outcomes, rules), compiler_options=options),
             seconds,
             traced,
@@ -282,9 +285,9 @@ def compile(
     )
 
 
-def _rules(grid: Grid, examples: Examples, paired: bool) -> TileRules:
+def _rules(spec: Spec, grid: Grid, examples: Examples, paired: bool) -> TileRules:
     """Collects what is compiled into the training of a tile."""
-    (task, shapes, static, traced, _), tile = grid.spec, grid.capacity.tile
+    (task, shapes, static, traced, _), tile = spec, grid.capacity.tile
     first = first_layers(
         lambda v, b, k, c: task.loss(v, b, k, static | c),
         shapes.member.variables,
@@ -298,7 +301,7 @@ def _rules(grid: Grid, examples: Examples, paired: bool) -> TileRules:
     return TileRules(task, static, first, paired, tile, metric, at_once)
 
 
-def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> list[Any]:
+def _lowered(spec: Spec, grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> list[Any]:
     """Lowers the step of each device.
 
     They are one program, traced once, that knows nothing of other devices: a program partitioned over several is
@@ -317,7 +320,7 @@ def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> 
 
     t, none = grid.capacity.tile, np.zeros(0, np.int32)
     layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
-    places = grid.places(dict.fromkeys(grid.spec.traced, none), np.zeros(1), layout, 0, 0)
+    places = _places(spec, grid, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
     jitted = jax.jit(step, donate_argnums=0)
 
     def on(device: Any) -> Any:
@@ -327,10 +330,42 @@ def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> 
         def mine(s: Any) -> jax.ShapeDtypeStruct:
             return here(s, (s.shape[0], 1, *s.shape[2:]))
 
-        state, facts = jax.tree.map(mine, grid.abstract_state()), jax.tree.map(mine, places)
+        state, facts = jax.tree.map(mine, _abstract_state(spec, grid)), jax.tree.map(mine, places)
         return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, feed.abstract))
 
     return [on(device) for device in grid.devices]
+
+
+def _abstract_state(spec: Spec, grid: Grid) -> State:
+    """Returns shapes of a state, [N, D, T, ...]."""
+    curve = jax.ShapeDtypeStruct((grid.capacity.epochs, 2, len(spec.shapes.metrics)), jnp.float32)
+    spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    return grid.abstract(State(spec.shapes.member, curve, spread, diverged_at))
+
+
+def _places(spec: Spec, grid: Grid, configs: Mapping[str, Any], trials: Any, layout: Layout, start, stop) -> Places:
+    """Brings what tiles are trained for into the shape of the step.
+
+    Args:
+      configs: name to [P], the traced part of every row's config.
+      trials: i32[P], trial ids.
+      layout: of these rows.
+      start, stop: epochs, scalars or i32[tiles].
+
+    Returns:
+      leaves [N, D] or [N, D, T].
+
+    Raises:
+      ValueError: the layout has more tiles than fit.
+    """
+    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
+    return Places(
+        grid.tiled(layout.replicate),
+        grid.tiled(np.broadcast_to(start, layout.tiles)),
+        grid.tiled(np.broadcast_to(stop, layout.tiles)),
+        grid.tiled(np.asarray(trials)[row]),
+        {name: grid.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in spec.traced.items()},
+    )
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:
