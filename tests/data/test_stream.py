@@ -65,7 +65,7 @@ def test_the_next_epoch_is_made_while_one_trains():
 
     population = train(task(train=hp.data.Stream(epoch)), CONFIGS, 3, stops=(1, 2)).population
     assert made == [0, 0, 1, 2]  # once for the shapes; nothing beyond the last epoch
-    list(population._feed.spans(0, 1))
+    list(population.feed.spans(0, 1))
     deadline = time.monotonic() + 10
     while made[4:] != [0, 1] and time.monotonic() < deadline:
         time.sleep(0.01)

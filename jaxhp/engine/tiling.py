@@ -20,7 +20,7 @@ class Capacity(NamedTuple):
     epochs: int  # E, epochs at most
 
 
-class Grid(NamedTuple):
+class Tiling(NamedTuple):
     """A capacity on some devices."""
 
     capacity: Capacity
