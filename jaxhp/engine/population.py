@@ -26,12 +26,12 @@ from jaxhp.engine.determinism import compiler_options
 from jaxhp.engine.devices import join, split
 from jaxhp.engine.examples import Examples, examples_of
 from jaxhp.engine.feed import Feed
-from jaxhp.engine.grid import Capacity, Grid
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_tiles
+from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.task import Shapes, Task, batch_shapes
 
 
@@ -51,14 +51,16 @@ class Population:
     """The compiled step of one static group on some devices. `compile` makes it.
 
     Attributes:
-      grid: the group, the shape of the step, and the devices.
+      spec: the group.
+      tiling: the shape of the step, and the devices.
       rules: what is compiled into the training of a tile.
       examples: what all members train and are evaluated on, in host memory.
       feed: the same, on every device.
       programs: the executables.
     """
 
-    grid: Grid
+    spec: Spec
+    tiling: Tiling
     rules: TileRules
     examples: Examples
     feed: Feed
@@ -68,7 +70,7 @@ class Population:
         """Makes an empty state: the step makes every member's weights when its tile starts at epoch 0."""
         make = jax.jit(
             lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.abstract_state()),
-            out_shardings=self.grid.sharding(None, "device"),
+            out_shardings=self.tiling.sharded,
         )
         return make()
 
@@ -86,7 +88,7 @@ class Population:
         slots[: len(source)] = np.maximum(source, 0)
         # One leaf at a time and donated, so that never more than one leaf exists twice.
         leaves, structure = jax.tree.flatten(state)
-        index = jax.device_put(slots, self.grid.sharding())
+        index = jax.device_put(slots, self.tiling.replicated)
         del state
         gather = self.programs.gather
         return jax.tree.unflatten(structure, [gather(leaves.pop(0), index) for _ in range(len(leaves))])
@@ -106,9 +108,9 @@ class Population:
         Returns:
           the state afterwards, and what was measured of the rows, padded to the capacity's.
         """
-        places = self.grid.places(configs, trials, layout, start, stop)
+        places = _places(self.spec, self.tiling, configs, trials, layout, start, stop)
         filled = np.bincount(np.arange(layout.tiles) % self.shape[1], minlength=self.shape[1]).astype(np.int32)
-        parts = split(state, self.grid.devices)
+        parts = split(state, self.tiling.devices)
         del state
         first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()
         for begin, end, copies in self.feed.spans(int(first), int(last)):
@@ -117,10 +119,10 @@ class Population:
             for device, train in enumerate(self.programs.trains):
                 mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places._replace(**epochs))
                 parts[device] = train(parts[device], mine, filled[device], *copies[device])
-        state = join(parts, self.grid.sharding(None, "device"))
+        state = join(parts, self.tiling.sharded)
         slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
         slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
-        return state, self.programs.rank(*jax.device_put(state[1:], self.grid.devices[0]), places.stop, slots)
+        return state, self.programs.rank(*jax.device_put(state[1:], self.tiling.devices[0]), places.stop, slots)
 
     def outcomes(self, state: State, configs: Mapping[str, Any], layout: Layout, data: Any = None) -> np.ndarray:
         """Evaluates the task's metric of every member on every example, as the members are now.
@@ -138,7 +140,7 @@ class Population:
         if data is not None:
             n = len(jax.tree.leaves(data)[0])
             rows, counts = np.arange(n, dtype=np.int32)[None], np.asarray([n])
-            copies = [jax.device_put(data, device) for device in self.grid.devices]
+            copies = [jax.device_put(data, device) for device in self.tiling.devices]
         else:
             copies = [held.train if held.valid is None else held.valid for held, _ in self.feed.copies]
         by_member = self._by_member(state, configs, layout, copies, rows)
@@ -160,12 +162,12 @@ class Population:
         Returns:
           f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
         """
-        places = self.grid.places(configs, np.zeros(len(layout.slots)), layout, 0, 0)
+        places = _places(self.spec, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
         size = -(-rows.shape[1] // -(-rows.shape[1] // self.rules.rows_at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
         found = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
-        members = split(state.member, self.grid.devices)
+        members = split(state.member, self.tiling.devices)
         for i, at in itertools.product(range(-(-layout.tiles // devices)), range(0, padded.shape[1], size)):
             parts = [
                 self.programs.outcomes(
@@ -197,27 +199,27 @@ class Population:
 
     def abstract_state(self) -> State:
         """Returns shapes of a state, [N, D, T, ...]."""
-        return self.grid.abstract_state()
+        return _abstract_state(self.spec, self.tiling)
 
     @property
     def task(self) -> Task:
         """Returns what a member is."""
-        return self.grid.spec.task
+        return self.spec.task
 
     @property
     def shapes(self) -> Shapes:
         """Returns shapes of what the task's functions make."""
-        return self.grid.spec.shapes
+        return self.spec.shapes
 
     @property
     def capacity(self) -> Capacity:
         """Returns the only shape of the step."""
-        return self.grid.capacity
+        return self.tiling.capacity
 
     @property
     def shape(self) -> tuple[int, int]:
         """Returns (N, D), how many tiles are on how many devices."""
-        return self.grid.shape
+        return self.tiling.shape
 
     @property
     def compilations(self) -> int:
@@ -253,28 +255,29 @@ def compile(
     Returns:
       the population, as yet without networks.
     """
-    grid = Grid(spec, capacity, devices or jax.local_devices())
+    tiling = Tiling(capacity, devices or jax.local_devices())
     examples = examples_of(spec.task, folds)
-    feed = Feed(examples, jax.random.key(seed), spec.task.stream, grid.devices, capacity.epochs)
-    rules = _rules(grid, examples, paired)
-    options = compiler_options(grid.devices[0])
+    feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
+    rules = _rules(spec, tiling, examples, paired)
+    options = compiler_options(tiling.devices[0])
     traced: Counter[str] = Counter()
-    keep_compiled(grid.devices[0])
+    keep_compiled(tiling.devices[0])
     began = time.perf_counter()
-    programs = _lowered(grid, rules, feed, traced)
+    programs = _lowered(spec, tiling, rules, feed, traced)
     with ThreadPoolExecutor(len(programs)) as pool:
         trains = list(pool.map(lambda program: program.compile(options), programs))
     seconds = time.perf_counter() - began
     rank = partial(rank_trials, metric=rules.metric, mode=spec.task.mode, n_valid=int(examples.valid_count[0]))
     return Population(
-        grid,
+        spec,
+        tiling,
         rules,
         examples,
         feed,
         Programs(
             trains,
             jax.jit(rank, compiler_options=options),
-            jax.jit(_gather, donate_argnums=0, out_shardings=grid.sharding(None, "device")),
+            jax.jit(_gather, donate_argnums=0, out_shardings=tiling.sharded),
             jax.jit(partial(tile_outcomes, rules), compiler_options=options),
             seconds,
             traced,
@@ -282,9 +285,9 @@ def compile(
     )
 
 
-def _rules(grid: Grid, examples: Examples, paired: bool) -> TileRules:
+def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> TileRules:
     """Collects what is compiled into the training of a tile."""
-    (task, shapes, static, traced, _), tile = grid.spec, grid.capacity.tile
+    (task, shapes, static, traced, _), tile = spec, tiling.capacity.tile
     first = first_layers(
         lambda v, b, k, c: task.loss(v, b, k, static | c),
         shapes.member.variables,
@@ -294,11 +297,11 @@ def _rules(grid: Grid, examples: Examples, paired: bool) -> TileRules:
         shapes.member.opt_state,
     )
     metric = shapes.metrics.index(task.metric)
-    at_once = rows_at_once(task, shapes, tile, grid.devices[0])
+    at_once = rows_at_once(task, shapes, tile, tiling.devices[0])
     return TileRules(task, static, first, paired, tile, metric, at_once)
 
 
-def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> list[Any]:
+def _lowered(spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: Counter[str]) -> list[Any]:
     """Lowers the step of each device.
 
     They are one program, traced once, that knows nothing of other devices: a program partitioned over several is
@@ -315,9 +318,9 @@ def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> 
         traced["step"] += 1  # runs when the step is traced, and only then
         return train_tiles(rules, state, places, filled, examples, root)
 
-    t, none = grid.capacity.tile, np.zeros(0, np.int32)
+    t, none = tiling.capacity.tile, np.zeros(0, np.int32)
     layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
-    places = grid.places(dict.fromkeys(grid.spec.traced, none), np.zeros(1), layout, 0, 0)
+    places = _places(spec, tiling, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
     jitted = jax.jit(step, donate_argnums=0)
 
     def on(device: Any) -> Any:
@@ -327,10 +330,42 @@ def _lowered(grid: Grid, rules: TileRules, feed: Feed, traced: Counter[str]) -> 
         def mine(s: Any) -> jax.ShapeDtypeStruct:
             return here(s, (s.shape[0], 1, *s.shape[2:]))
 
-        state, facts = jax.tree.map(mine, grid.abstract_state()), jax.tree.map(mine, places)
+        state, facts = jax.tree.map(mine, _abstract_state(spec, tiling)), jax.tree.map(mine, places)
         return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, feed.abstract))
 
-    return [on(device) for device in grid.devices]
+    return [on(device) for device in tiling.devices]
+
+
+def _abstract_state(spec: Spec, tiling: Tiling) -> State:
+    """Returns shapes of a state, [N, D, T, ...]."""
+    curve = jax.ShapeDtypeStruct((tiling.capacity.epochs, 2, len(spec.shapes.metrics)), jnp.float32)
+    spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    return tiling.abstract(State(spec.shapes.member, curve, spread, diverged_at))
+
+
+def _places(spec: Spec, tiling: Tiling, configs: Mapping[str, Any], trials: Any, layout: Layout, start, stop) -> Places:
+    """Brings what tiles are trained for into the shape of the step.
+
+    Args:
+      configs: name to [P], the traced part of every row's config.
+      trials: i32[P], trial ids.
+      layout: of these rows.
+      start, stop: epochs, scalars or i32[tiles].
+
+    Returns:
+      leaves [N, D] or [N, D, T].
+
+    Raises:
+      ValueError: the layout has more tiles than fit.
+    """
+    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
+    return Places(
+        tiling.tiled(layout.replicate),
+        tiling.tiled(np.broadcast_to(start, layout.tiles)),
+        tiling.tiled(np.broadcast_to(stop, layout.tiles)),
+        tiling.tiled(np.asarray(trials)[row]),
+        {name: tiling.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in spec.traced.items()},
+    )
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:

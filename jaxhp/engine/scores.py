@@ -35,7 +35,7 @@ def rank_trials(
     """Scores of trials from those of their members, in an order of operations that no shape changes.
 
     Args:
-      curve, spread, diverged_at: see `population.State`; [N, D, T, ...].
+      curve, spread, diverged_at: see `tile.State`; [N, D, T, ...].
       stop: i32[N, D], the epochs that each tile was trained to.
       slots: i32[P, R], the member of each trial's replicate, counted through N, D and T; -1 for none.
       metric: the column of `curve` that is the score.

@@ -1,6 +1,6 @@
 """What one member is: functions of one network, its data, and a check of both before anything runs.
 
-Users write functions of a single member; only `population.py` maps them over many.
+Users write functions of a single member; only `engine/tile.py` maps them over many.
 """
 
 from __future__ import annotations
