@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 
-from jaxhp.tasks.task import Member
 
+def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, opt_state: Any) -> tuple[Any, Any]:
+    """Find the leaves of weights that multiply the batch.
 
-def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, opt_state: Any) -> Member:
-    """A tree of booleans like `Member(variables, opt_state)`: the leaves of weights that multiply the batch.
+    Returns:
+      trees of booleans like `variables` and `opt_state`.
 
     Args:
       loss: `(variables, batch, key, config) -> ...` of one member; the others are shapes of its arguments.
@@ -36,7 +37,7 @@ def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, o
     first = {leaf for leaf in _meetings(traced.jaxpr, names, shared) if len(weights[leaf].shape) == 2}
     moved = {(weights[leaf].shape, weights[leaf].dtype) for leaf in first}
     follow = jax.tree.map(lambda s: (s.shape, s.dtype) in moved, opt_state)
-    return Member(jax.tree.unflatten(structure, [leaf in first for leaf in range(len(weights))]), follow)
+    return jax.tree.unflatten(structure, [leaf in first for leaf in range(len(weights))]), follow
 
 
 def _meetings(jaxpr: Jaxpr, names: dict[Any, int], shared: set[Any]) -> set[int]:

@@ -1,13 +1,17 @@
-"""The data that all members of a population share, and the rows that each fold trains and validates on."""
+"""The data that all members of a population share: the rows of each fold, and copies on each device."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxhp.tasks.folds import joined
-from jaxhp.tasks.task import Task
+from jaxhp.data.dataset import examples
+from jaxhp.data.folds import joined
+from jaxhp.data.stream import Stream
 
 
 class Examples(NamedTuple):
@@ -21,8 +25,9 @@ class Examples(NamedTuple):
     valid_count: Any  # i32[F]
 
 
-def examples_of(task: Task, folds: np.ndarray | None = None) -> Examples:
-    """The shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
+def examples_of(train: Any, valid: Any, folds: np.ndarray | None = None) -> Examples:
+    """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
+    n_train, n_valid = examples(train), examples(valid)
 
     def stack(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         width = max(len(r) for r in rows)
@@ -31,13 +36,70 @@ def examples_of(task: Task, folds: np.ndarray | None = None) -> Examples:
             np.asarray([len(r) for r in rows], np.int32),
         )
 
-    train, valid = task.train, task.valid
     if folds is None:
-        train_rows, valid_rows = [np.arange(task.n_train)], [np.arange(task.n_valid)]
+        train_rows, valid_rows = [np.arange(n_train)], [np.arange(n_valid)]
     else:
-        train, valid = joined(task.train, task.valid), None
+        train, valid = joined(train, valid), None
         numbers = range(int(folds.max()) + 1)
         train_rows = [np.flatnonzero(folds != f) for f in numbers]
         valid_rows = [np.flatnonzero(folds == f) for f in numbers]
     (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
     return Examples(train, valid, train_rows, valid_rows, train_count, valid_count)
+
+
+class Feed:
+    """Examples and the root of random numbers, copied to every device; of a stream, one epoch ahead of the training.
+
+    Args:
+      examples: of a population; of a stream, those of its first epoch.
+      root: a key.
+      epochs: at most.
+
+    Attributes:
+      abstract: shapes of a copy, training examples included.
+      copies: (examples, root) on each device; of a stream, without training examples.
+    """
+
+    def __init__(self, examples: Examples, root: jax.Array, stream: Stream | None, devices: Sequence[Any], epochs: int):
+        self.abstract = jax.eval_shape(lambda *parts: parts, examples, root)
+        self._stream, self._devices, self._epochs = stream, devices, epochs
+        held = examples if stream is None else examples._replace(train=None)
+        self.copies = [jax.device_put((held, root), device) for device in devices]
+        self._thread = ThreadPoolExecutor(1, "jaxhp-feed")
+        self._ahead: tuple[int, Future[list[Any]]] | None = None
+
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
+        """Yield the epochs from `start` to `stop` in parts that train on the same examples: (start, stop, copies).
+
+        Raises:
+          Exception: what a stream's function raised, with a note that names the epoch.
+        """
+        if self._stream is None:
+            yield start, stop, self.copies
+            return
+        for epoch in range(start, stop):
+            brought = self._at(epoch)
+            yield (
+                epoch,
+                epoch + 1,
+                [(held._replace(train=t), root) for (held, root), t in zip(self.copies, brought, strict=True)],
+            )
+
+    def _at(self, epoch: int) -> list[Any]:
+        """The epoch's training examples on each device; from now on, the next epoch's are being made."""
+        if self._ahead is None or self._ahead[0] != epoch:
+            self._ahead = epoch, self._thread.submit(self._bring, epoch)
+        made, self._ahead = self._ahead[1], None
+        brought = made.result()
+        if epoch + 1 < self._epochs:
+            self._ahead = epoch + 1, self._thread.submit(self._bring, epoch + 1)
+        return brought
+
+    def _bring(self, epoch: int) -> list[Any]:
+        assert self._stream is not None
+        try:
+            examples = self._stream.examples(epoch)
+        except Exception as error:
+            error.add_note(f"in epoch {epoch} of the stream of training data")
+            raise
+        return [jax.device_put(examples, device) for device in self._devices]

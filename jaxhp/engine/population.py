@@ -24,15 +24,14 @@ from jaxhp.engine.cache import keep_compiled
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.determinism import compiler_options
 from jaxhp.engine.devices import join, split
-from jaxhp.engine.examples import Examples, examples_of
-from jaxhp.engine.feed import Feed
+from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling
-from jaxhp.tasks.task import Shapes, Task, batch_shapes
+from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes
 
 
 class Programs(NamedTuple):
@@ -256,7 +255,7 @@ def compile(
       the population, as yet without networks.
     """
     tiling = Tiling(capacity, devices or jax.local_devices())
-    examples = examples_of(spec.task, folds)
+    examples = examples_of(spec.task.train, spec.task.valid, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
     rules = _rules(spec, tiling, examples, paired)
     options = compiler_options(tiling.devices[0])
@@ -288,13 +287,15 @@ def compile(
 def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> TileRules:
     """Collects what is compiled into the training of a tile."""
     (task, shapes, static, traced, _), tile = spec, tiling.capacity.tile
-    first = first_layers(
-        lambda v, b, k, c: task.loss(v, b, k, static | c),
-        shapes.member.variables,
-        batch_shapes(examples.train, task.batch_size),
-        jax.eval_shape(lambda: jax.random.key(0)),
-        {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced.items()},
-        shapes.member.opt_state,
+    first = Member(
+        *first_layers(
+            lambda v, b, k, c: task.loss(v, b, k, static | c),
+            shapes.member.variables,
+            batch_shapes(examples.train, task.batch_size),
+            jax.eval_shape(lambda: jax.random.key(0)),
+            {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced.items()},
+            shapes.member.opt_state,
+        )
     )
     metric = shapes.metrics.index(task.metric)
     at_once = rows_at_once(task, shapes, tile, tiling.devices[0])

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxhp.data import split
+from jaxhp.data.folds import check_folds, joined, numbers
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.spec import Spec, key_of_group, spec_of
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import Recorded
-from jaxhp.tasks.folds import check_folds, cross_validation
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Rung
 
@@ -80,8 +80,10 @@ def _spec(
     kept: Any = None
     if holdout is not None:
         made, kept = _without(made, holdout, seed)
+    if folds and made.stream is not None:
+        raise ValueError("folds: expected a task whose training data is held as arrays, got one with a Stream")
     if folds:
-        check_folds(made, folds)
+        check_folds(made.n_train + made.n_valid, folds, made.batch_size)
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
     return spec_of(made, static, traced, kept, reads)
 
@@ -135,4 +137,4 @@ def tiles_of(manifest: Mapping[str, Any], groups: Groups) -> dict[str, int]:
 
 def fold_of(task: Task, folds: int | None, seed: int) -> np.ndarray | None:
     """Return i32[n_train + n_valid], the fold that each example is validated in; None without folds."""
-    return cross_validation(task, folds, seed) if folds else None
+    return numbers(joined(task.train, task.valid), folds, seed) if folds else None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.data.folds import joined
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import Capacity, compile
 from jaxhp.engine.spec import Spec
@@ -16,7 +17,6 @@ from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.store import Ledger
 from jaxhp.tasks.check import check
-from jaxhp.tasks.folds import joined
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config
 

@@ -11,6 +11,7 @@ from populations import train
 
 import jaxhp as hp
 from jaxhp.engine.carry import axes, carry, first_layers, mapped, stacked
+from jaxhp.tasks.task import Member
 
 F32 = jnp.float32
 BATCH = jax.ShapeDtypeStruct((10, 2, 3), F32)
@@ -23,7 +24,7 @@ SHAPES = {
 
 def found(loss, opt_state=()):
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return first_layers(loss, SHAPES, BATCH, key, {"lr": jax.ShapeDtypeStruct((), F32)}, opt_state)
+    return Member(*first_layers(loss, SHAPES, BATCH, key, {"lr": jax.ShapeDtypeStruct((), F32)}, opt_state))
 
 
 def test_the_first_layer_is_found_through_reshapes_and_jit():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxhp as hp
-from jaxhp.tasks.folds import cross_validation, joined, numbers
+from jaxhp.data.folds import joined, numbers
 
 N_TRAIN, N_VALID = 20, 4
 
@@ -82,7 +82,7 @@ def test_a_fold_is_the_plain_search_on_its_rows():
         batch_size=5,
         metric="loss",
     )
-    fold = cross_validation(task, 4, seed=0)
+    fold = numbers(joined(task.train, task.valid), 4, seed=0)
     data = joined(task.train, task.valid)
     plain = hp.Task(
         task.init,

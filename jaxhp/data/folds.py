@@ -12,16 +12,15 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import examples
-from jaxhp.tasks.task import Task
 
 
 def joined(first: Any, second: Any) -> Any:
-    """Two pytrees of arrays, one after the other along the examples."""
+    """Return two pytrees of arrays, one after the other along the examples."""
     return jax.tree.map(lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]), first, second)
 
 
 def numbers(data: Any, folds: int, seed: int) -> np.ndarray:
-    """i32[n], the fold (0 to folds - 1) that each example of `data` is validated in.
+    """Return i32[n], the fold (0 to folds - 1) that each example of `data` is validated in.
 
     Folds differ by at most one example, and by at most one example of each class where `data` has one array of
     integer labels: a leaf i[n], of several the one whose name contains "label" or "target".
@@ -39,25 +38,20 @@ def numbers(data: Any, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def check_folds(task: Task, folds: int) -> None:
-    """Raises a ValueError if there are more folds than examples, or a fold leaves fewer training examples than a
-    batch."""
-    if task.stream is not None:
-        raise ValueError("folds: expected a task whose training data is held as arrays, got one with a Stream")
-    n = task.n_train + task.n_valid
+def check_folds(n: int, folds: int, batch_size: int) -> None:
+    """Check that n examples can be dealt out to so many folds.
+
+    Raises:
+      ValueError: there are more folds than examples, or a fold leaves fewer training examples than a batch.
+    """
     if folds > n:
         raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")
     left = n - -(-n // folds)
-    if task.batch_size > left:
+    if batch_size > left:
         raise ValueError(
-            f"folds: expected each of the {folds} folds to leave at least batch_size = {task.batch_size} of the {n} "
+            f"folds: expected each of the {folds} folds to leave at least batch_size = {batch_size} of the {n} "
             f"examples for training, got {left}; use more folds or a smaller batch_size"
         )
-
-
-def cross_validation(task: Task, folds: int, seed: int) -> np.ndarray:
-    """`numbers` for train and valid of a task together, i32[n_train + n_valid]."""
-    return numbers(joined(task.train, task.valid), folds, seed)
 
 
 def _labels(data: Any) -> np.ndarray | None:
