@@ -8,6 +8,7 @@ The book's setting: the first 500 images of MNIST, 400 to train and 100 to valid
 50 epochs, 100 trials with the learning rate in 1e-6..1e-2 and the weight decay in 1e-8..1e-4, both on a log scale.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=(100,) * 6)
 search = hp.Search(task, space, hp.Narrowing(population=(100, 64, 64)), epochs=50, seed=0)
 
 
-def show(trials: list[hp.Trial], picture: Path) -> None:
+def show(trials: Sequence[hp.Trial], picture: Path) -> None:
     """The best twenty as the book lists them, and the grid of their learning curves."""
     for place, trial in enumerate(trials[:20], 1):
         lr, decay = trial.config["lr"], trial.config["weight_decay"]

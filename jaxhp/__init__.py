@@ -1,26 +1,42 @@
 """Train a whole hyperparameter search at once on JAX.
 
-Names are imported when they are first used, so that what only reads a run directory does without JAX.
+Importing this changes nothing, in JAX or in the environment: names are imported when they are first used, so that what
+only reads a run directory does without JAX. Whatever is not named here is private and may move.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from jaxhp.engine.host import split_host as _split_host
-
+TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, search, tasks
+    from jaxhp import data, nn, strategies, tasks
     from jaxhp.data import split
+    from jaxhp.engine.runtime import setup
     from jaxhp.report.result import Result
+    from jaxhp.search import search
     from jaxhp.search.score import score
     from jaxhp.search.search import Search
+    from jaxhp.search.signals import Stopped
     from jaxhp.selection.verdict import Finals
     from jaxhp.space import Choice, IntUniform, LogUniform, Space, Uniform
-    from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol, include
+    from jaxhp.strategies import (
+        GP,
+        PBT,
+        TPE,
+        Auto,
+        Grid,
+        Halving,
+        Hyperband,
+        Narrowing,
+        Random,
+        Sampler,
+        Sobol,
+        Strategy,
+        include,
+        testing,
+    )
     from jaxhp.tasks.task import Task, Variables
     from jaxhp.trials import Proposal, Rung, Status, Trial, Trials
-
-_split_host()
 
 __all__ = [
     "GP",
@@ -39,10 +55,13 @@ __all__ = [
     "Random",
     "Result",
     "Rung",
+    "Sampler",
     "Search",
     "Sobol",
     "Space",
     "Status",
+    "Stopped",
+    "Strategy",
     "Task",
     "Trial",
     "Trials",
@@ -53,31 +72,54 @@ __all__ = [
     "nn",
     "score",
     "search",
+    "setup",
     "split",
+    "strategies",
     "tasks",
+    "testing",
 ]
-_PACKAGES = ("data", "nn", "search", "tasks")
+_PACKAGES = ("data", "nn", "search", "strategies", "tasks")
 _HOMES = {
     "data": ("split",),
+    "engine.runtime": ("setup",),
     "report.result": ("Result",),
     "search.score": ("score",),
     "search.search": ("Search",),
+    "search.signals": ("Stopped",),
     "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Space", "Uniform"),
+    "strategies": (
+        "GP",
+        "PBT",
+        "TPE",
+        "Auto",
+        "Grid",
+        "Halving",
+        "Hyperband",
+        "Narrowing",
+        "Random",
+        "Sampler",
+        "Sobol",
+        "Strategy",
+        "include",
+        "testing",
+    ),
     "tasks.task": ("Task", "Variables"),
     "trials": ("Proposal", "Rung", "Status", "Trial", "Trials"),
 }
-_HOME = dict.fromkeys(__all__, "strategies") | {name: home for home, names in _HOMES.items() for name in names}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _import_module("importlib.metadata").version("jaxhp")
     if name in _PACKAGES:
-        return import_module(f"jaxhp.{name}")
+        return _import_module(f"jaxhp.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"jaxhp.{_HOME[name]}"), name)
+    value = globals()[name] = getattr(_import_module(f"jaxhp.{_HOME[name]}"), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

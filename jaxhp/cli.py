@@ -23,6 +23,7 @@ from jaxhp.store.files import read_json
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
 
+STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
 
 
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except Stopped as stopped:
-        return int(stopped.code or 0)  # it has said what there is to say
+    except Stopped:
+        return STOPPED  # it has said what there is to say
     except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         print(f"jaxhp: {error}{notes}", file=sys.stderr)

@@ -99,7 +99,7 @@ ABSENT = _Absent()
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
+class Trials(Sequence[Trial]):
     """N trials as columns, one form from the ledger to the report.
 
     An integer gives one `Trial`, for people; a slice, an index or a mask gives the `Trials` of those rows.
@@ -174,13 +174,11 @@ class Trials:
     def __getitem__(self, rows: Any) -> Trial | Trials:
         if not isinstance(rows, int | np.integer):
             rows = rows if isinstance(rows, slice | np.ndarray) else np.asarray(rows, int)
-            facts = {f.name: getattr(self, f.name) for f in fields(self)}
-            return Trials(
-                **{
-                    name: {key: leaf[rows] for key, leaf in fact.items()} if isinstance(fact, Mapping) else fact[rows]
-                    for name, fact in facts.items()
-                }
-            )
+            chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+            for name, fact in chosen.items():
+                mapping = isinstance(fact, Mapping)
+                chosen[name] = {key: leaf[rows] for key, leaf in fact.items()} if mapping else fact[rows]
+            return Trials(**chosen)
         status, epochs, parent = STATUSES[self.status[rows]], int(self.epochs[rows]), int(self.parent[rows])
         running = status is Status.RUNNING
         return Trial(

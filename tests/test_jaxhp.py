@@ -17,6 +17,20 @@ def python(script: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def test_importing_it_changes_nothing():
+    python(
+        "import os, sys; before = dict(os.environ); import jaxhp; "
+        "assert dict(os.environ) == before and 'jax' not in sys.modules"
+    )
+
+
+def test_only_public_names_are_listed():
+    assert set(dir(hp)) == {*hp.__all__, "__version__"}
+    assert {"Search", "strategies", "Strategy", "Sampler", "testing", "setup", "Trials"} <= set(dir(hp))
+    assert hp.__version__
+    assert (Path(hp.__file__).parent / "py.typed").exists()
+
+
 def test_it_offers_what_it_declares():
     declared: set[str] = set()
     for node in ast.walk(ast.parse(Path(hp.__file__).read_text())):  # what type checkers and editors go by
@@ -32,7 +46,7 @@ def test_it_offers_what_it_declares():
 @pytest.mark.parametrize("name", hp.__all__)
 def test_no_submodule_hides_a_name(name):
     """Importing a submodule binds its name in the package."""
-    assert (find_spec(f"jaxhp.{name}") is not None) == (name in ("data", "nn", "search", "tasks"))
+    assert (find_spec(f"jaxhp.{name}") is not None) == (name in ("data", "nn", "search", "strategies", "tasks"))
 
 
 def test_names_are_the_same_in_any_order_of_access():

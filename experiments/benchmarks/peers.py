@@ -60,7 +60,7 @@ from stacked import Stacked
 from worker import Worker
 
 import jaxhp as hp
-from jaxhp.engine.host import cpu_cores
+from jaxhp.engine.runtime import cpu_cores
 
 BATCH = 100
 CORES = cpu_cores()

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.engine.devices import members_at
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.population import Population
+from jaxhp.engine.runtime import members_at
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Members

@@ -20,12 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from jaxhp.engine.cache import keep_compiled
 from jaxhp.engine.carry import first_layers
-from jaxhp.engine.determinism import compiler_options
-from jaxhp.engine.devices import join, split
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
+from jaxhp.engine.runtime import compiler_options, join, keep_compiled, split
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec

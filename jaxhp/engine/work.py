@@ -58,7 +58,8 @@ class Outcome(NamedTuple):
 
     def rows(self, chosen: np.ndarray) -> Outcome:
         """Return the outcome of some rows, i64[K]."""
-        return Outcome(*(None if leaf is None else leaf[chosen] for leaf in self))
+        valid, held_out = (None if leaf is None else leaf[chosen] for leaf in (self.valid, self.held_out))
+        return Outcome(*(leaf[chosen] for leaf in self[:5]), valid, held_out)
 
 
 class Members(NamedTuple):

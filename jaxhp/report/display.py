@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ class Display:
         self._live: Live | None = None
         self._said = 0.0
         self._now = _Phase("", 1, {})
-        self._top: list[Trial] = []  # the best of the rounds that are finished
+        self._top: Sequence[Trial] = ()  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
         if not self.quiet and self.console.is_terminal:
@@ -106,7 +106,9 @@ class Display:
         """Work that an earlier run of this search has done."""
         self.done += member_epochs
 
-    def update(self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: list[Trial]) -> None:
+    def update(
+        self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
+    ) -> None:
         """After a call of the step: what was trained, how long it took, and the best trials so far."""
         self.done += member_epochs
         self.trained += member_epochs

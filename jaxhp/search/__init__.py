@@ -3,17 +3,26 @@
 A package and a function of the same name cannot both be `jaxhp.search`, so the package can be called.
 """
 
+from __future__ import annotations
+
 import sys
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxhp.report.result import Result
+
+
+def search(task: Any, space: Any, strategy: Any, *, dir: str | Path | None = None, **options: Any) -> Result:
+    """Run `Search(task, space, strategy, **options).run(dir)`, in short."""
+    from jaxhp.search.search import Search
+
+    return Search(task, space, strategy, **options).run(dir)
 
 
 class _Search(ModuleType):
-    def __call__(self, task: Any, space: Any, strategy: Any, *, dir: Any = None, **options: Any) -> Any:
-        """`Search(task, space, strategy, **options).run(dir)`, in short."""
-        from jaxhp.search.search import Search
-
-        return Search(task, space, strategy, **options).run(dir)
+    __call__ = staticmethod(search)
 
 
 sys.modules[__name__].__class__ = _Search

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
 
 
@@ -94,6 +95,7 @@ def _load(file: str) -> Any:
         raise ValueError(f"{file}: expected an experiment, a Python file ending in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    setup()  # before the file can start JAX
     sys.path.insert(0, str(Path(file).parent))  # as for a script: it may import its neighbours
     try:
         spec.loader.exec_module(module)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.engine.determinism import on_host
 from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
+from jaxhp.engine.runtime import on_host
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
 from jaxhp.search.lineage import Lineage

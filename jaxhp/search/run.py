@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Warned, told
@@ -100,7 +99,7 @@ def run_search(
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
-                print(stopped.message, file=sys.stderr)
+                print(stopped, file=sys.stderr)
                 raise
         if checkpoints is not None:
             checkpoints.clear()
@@ -232,7 +231,7 @@ def _how_to_resume(directory: Path | None, experiment: Mapping[str, Any] | None)
     return f"stopped; everything so far is recorded. Go on with: {again}"
 
 
-def _peak_bytes(devices: Sequence[jax.Device]) -> int:
+def _peak_bytes(devices: Sequence[Any]) -> int:
     if devices[0].platform != "cpu":
         return int((devices[0].memory_stats() or {}).get("peak_bytes_in_use", 0)) * len(devices)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

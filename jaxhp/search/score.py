@@ -11,6 +11,7 @@ from jaxhp.engine import population
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
 from jaxhp.engine.population import Capacity
+from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import spec_of
 from jaxhp.engine.work import Job
@@ -30,6 +31,7 @@ def score(
     Returns:
       f32[P], the task's metric on validation data of each config, in the order given; NaN if it diverged.
     """
+    setup()
     configs = [dict(config) for config in configs]
     if not configs:
         raise ValueError("configs: expected at least one config, got none")

@@ -19,6 +19,7 @@ from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.plan import GroupPlan, Plan, plan_group
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.rate import expected_seconds
+from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result
@@ -111,13 +112,14 @@ class Search:
             if getattr(self, name):
                 text = f"{name} is about the machine: give it to search.run(dir, {name}=...) or search.plan({name}=...)"
                 warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
+        setup()
         default = self.finals is _DEFAULT
         holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
         self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=self.folds, seed=self.seed))
         if default:
-            device = self._machine(None, None).devices[0]
+            device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
             self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.folds or 1))
         self._know("include", tuple(self.include))
@@ -182,7 +184,7 @@ class Search:
         Raises:
           MemoryError: not even one tile fits.
         """
-        return self.plan_on(self._machine(devices, memory))
+        return self.plan_on(self.machine(devices, memory))
 
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""
@@ -224,7 +226,7 @@ class Search:
 
     def manifest(self, machine: Machine | None = None) -> dict[str, Any]:
         """Return what identifies this search, and what it runs on."""
-        machine = machine or self._machine(None, None)
+        machine = machine or self.machine()
         specs = list(self.groups.specs.values())
         tiles = [self._tile(spec, machine) for spec in specs]
         data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
@@ -303,9 +305,14 @@ class Search:
         """
         return test_search(dir, self._wire(None, None, {}), seeds)
 
+    def retraining(self, machine: Machine) -> Retraining:
+        """Return how a config is trained anew after the search."""
+        used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
+        return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
+
     def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any]) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
-        machine = self._machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
+        machine = self.machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
         course = Course(
             space=self.space,
             strategy=self.strategy,
@@ -319,7 +326,6 @@ class Search:
             recalled=(self.recalled.unit, self.recalled.score),
         )
         finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
-        used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
         told, left_out = len(self.recalled.score), self.recalled.left_out
         earlier = f"warm start: {told} of {told + left_out} earlier trials are finished and in the space"
         return Wiring(
@@ -331,15 +337,12 @@ class Search:
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
-            test=partial(
-                open_test,
-                self.groups.spec,
-                Retraining(self.epochs, self.seed, self.paired, used, machine.devices),
-            ),
+            test=partial(open_test, self.groups.spec, self.retraining(machine)),
             notes=[earlier] if left_out else [],
         )
 
-    def _machine(self, devices: Sequence[Any] | None, memory: int | None) -> Machine:
+    def machine(self, devices: Sequence[Any] | None = None, memory: int | None = None) -> Machine:
+        """Return what the search runs on where nothing else is said."""
         return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
 
     def _tile(self, spec: Spec, machine: Machine) -> int:

@@ -8,22 +8,11 @@ import sys
 import threading
 from typing import Any
 
-STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(SystemExit):
-    """A search stopped because a signal asked for it. All it did is recorded; the message says how to go on.
-
-    Where nobody catches it the process exits with code 75.
-    """
-
-    def __init__(self, message: str):
-        super().__init__(STOPPED)
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
+class Stopped(Exception):
+    """A search stopped because a signal asked for it. All it did is recorded; the text says how to go on."""
 
 
 class Signals:

@@ -51,6 +51,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("jaxhp.strategies.testing")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxhp.strategies' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"jaxhp.strategies.{_HOME[name]}"), name)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxhp.engine.cache import folder_for, keep_compiled
+from jaxhp.engine.runtime import folder_for, keep_compiled
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
 SCRIPT = """

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from small_search import search
 
-from jaxhp.engine.determinism import compiler_options, on_host
+from jaxhp.engine.runtime import compiler_options, on_host
 
 GPU = SimpleNamespace(platform="gpu")
 

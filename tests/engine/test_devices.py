@@ -5,7 +5,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from populations import two_devices
 
-from jaxhp.engine.devices import join, members_at, split
+from jaxhp.engine.runtime import join, members_at, split
 
 pytestmark = two_devices
 

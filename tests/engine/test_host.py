@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jaxhp.engine.host import cpu_cores
+from jaxhp.engine.runtime import cpu_cores
 
 
 def run(script: str, **environment: str) -> subprocess.CompletedProcess:
@@ -15,12 +15,25 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 COUNT = "print(jax.local_device_count())"
+SCORE = """
+import jax.numpy as jnp, numpy as np, optax
+rows = {"x": np.ones((4, 2), "f4")}
+task = jaxhp.Task(lambda k, c: {"w": jnp.ones(2)}, lambda p, b, k, c: jnp.mean(b["x"] @ p["w"]),
+    lambda p, b, c: {"e": b["x"] @ p["w"]}, lambda c: optax.sgd(c["lr"]), rows, rows, batch_size=2, metric="e")
+for _ in range(2):
+    jaxhp.Search(task, jaxhp.Space(lr=jaxhp.LogUniform(0.1, 1.0)), jaxhp.Random(2), finals=None)
+"""
 
 
 @pytest.mark.parametrize("order", ["jaxhp, jax", "jax, jaxhp"])
-def test_one_device_a_core(order):
-    script = f"import {order}; jax.numpy.zeros(1); jaxhp.Search; {COUNT}"  # what trains is imported late
-    assert run(script).stdout.strip() == str(cpu_cores())
+@pytest.mark.parametrize("call", ["jaxhp.setup()", SCORE])
+def test_one_device_a_core(order, call):
+    assert run(f"import {order}\n{call}\n{COUNT}").stdout.strip() == str(cpu_cores())
+
+
+def test_as_many_as_asked_for():
+    assert run(f"import jaxhp, jax; jaxhp.setup(3); {COUNT}").stdout.strip() == "3"
+    assert "cpu_devices: expected a positive integer, got 0" in run("import jaxhp; jaxhp.setup(0)").stderr
 
 
 @pytest.mark.parametrize(
@@ -28,11 +41,12 @@ def test_one_device_a_core(order):
 )
 def test_a_number_that_the_user_set_stays(environment):
     for order in ("jaxhp, jax", "jax, jaxhp"):
-        assert run(f"import {order}; {COUNT}", **environment).stdout.strip() == "3"
+        assert run(f"import {order}; jaxhp.setup(); {COUNT}", **environment).stdout.strip() == "3"
 
 
 @pytest.mark.skipif(cpu_cores() < 2, reason="one core is one device")
-def test_too_late_is_said():
-    done = run(f"import jax; jax.devices(); import jaxhp; {COUNT}")
+def test_too_late_is_said_once():
+    done = run(f"import jax; jax.devices(); import jaxhp\n{SCORE}\n{COUNT}")
     assert done.stdout.strip() == "1"
-    assert f"training uses 1 of {cpu_cores()} CPU cores; import jaxhp before the first JAX call" in done.stderr
+    assert done.stderr.count("JAX had begun before") == 1
+    assert f"training uses 1 of {cpu_cores()} CPU cores; call jaxhp.setup() before the first JAX" in done.stderr
