@@ -61,7 +61,7 @@ import argparse
 import itertools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,11 @@ from jaxhp.selection.intervals import crossed_mean
 from jaxhp.selection.verdict import Choice
 from jaxhp.store.files import read_json
 from jaxhp.trials import Rung, Trial, rank
+
+
+def anew(search: hp.Search, task: hp.Task, configs: Sequence[dict], seeds: int) -> Callable[[Any], np.ndarray]:
+    """Train configs with fresh replicates of a search; see `retrained`."""
+    return retrained(search.groups.first, search.retraining(search.machine()), task, configs, seeds)
 
 
 class Run(NamedTuple):
@@ -247,9 +252,7 @@ def noise(run: Run) -> None:
             search = hp.Search(task, space, hp.Random(trials), **options)
             result = search.run(quiet=True)
             assert result.estimate is not None
-            truth = retrained(
-                search.groups.first, search.retraining(search.machine()), search.task, [result.best.config], seeds=16
-            )(fresh).mean()
+            truth = anew(search, task, [result.best.config], seeds=16)(fresh).mean()
             return [result.raw_best.score, result.estimate.mean, float(truth)]
 
         rows = np.asarray([run.once(f"noise, {trials}, {seed}", lambda seed=seed: measure(seed)) for seed in run.seeds])
@@ -273,9 +276,7 @@ def grid(run: Run) -> None:
             task, fresh = drawn(seed)
             search = hp.Search(task, SPACE, strategy, epochs=run.epochs, seed=seed, finals=hp.Finals(8, 8))
             result = search.run(quiet=True)
-            outcomes = retrained(
-                search.groups.first, search.retraining(search.machine()), search.task, [result.best.config], seeds=8
-            )(fresh)
+            outcomes = anew(search, task, [result.best.config], seeds=8)(fresh)
             return [len({f"{t.config['lr']:.6g}" for t in result.trials}), float(outcomes.mean())]
 
         rows = [run.once(f"{name}, {seed}", lambda seed=seed: measure(seed)) for seed in run.seeds]
@@ -302,10 +303,9 @@ def mnist(run: Run) -> None:
             search = hp.Search(task, SPACE, hp.Random(run.trials(256)), epochs=run.epochs, seed=seed, finals=finals)
             result = search.run(quiet=True)
             assert result.estimate is not None
-            outcomes = retrained(
-                search.groups.first,
-                search.retraining(search.machine()),
-                search.task,
+            outcomes = anew(
+                search,
+                task,
                 [result.best.config, result.raw_best.config],
                 seeds=8,
             )
@@ -341,12 +341,7 @@ def paired(run: Run) -> None:
         options: dict[str, Any] = {"epochs": run.epochs, "seed": seed, "finals": None}
         ways = [hp.Search(task, SPACE, hp.Random(run.trials(64)), paired=way, **options) for way in (True, False)]
         best = [trial.config for trial in ways[0].run(quiet=True).trials[:8]]
-        shared, own = (
-            retrained(way.groups.first, way.retraining(way.machine()), task, best, seeds=8 if run.smoke else 32)(
-                task.valid
-            )
-            for way in ways
-        )
+        shared, own = (anew(way, task, best, seeds=8 if run.smoke else 32)(task.valid) for way in ways)
         pairs = list(itertools.combinations(range(len(best)), 2))
         by_seed = [np.mean([np.var((of[a] - of[b]).mean(1), ddof=1) for a, b in pairs]) for of in (shared, own)]
         both = np.mean([crossed_mean(shared[a] - shared[b]).stderr ** 2 for a, b in pairs])

@@ -59,7 +59,8 @@ class Outcome(NamedTuple):
     def rows(self, chosen: np.ndarray) -> Outcome:
         """Return the outcome of some rows, i64[K]."""
         valid, held_out = (None if leaf is None else leaf[chosen] for leaf in (self.valid, self.held_out))
-        return Outcome(*(leaf[chosen] for leaf in self[:5]), valid, held_out)
+        score, stderr, replicate_scores, curve, diverged_at = (leaf[chosen] for leaf in self[:5])
+        return Outcome(score, stderr, replicate_scores, curve, diverged_at, valid, held_out)
 
 
 class Members(NamedTuple):

@@ -1,0 +1,58 @@
+"""What CONTRIBUTING.md says of the tree is so: the walk's functions and the recipes' files exist, and recipes work."""
+
+import ast
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from small_search import search
+
+import jaxhp as hp
+
+ROOT = Path(hp.__file__).parent
+TEXT = (ROOT.parent / "CONTRIBUTING.md").read_text()
+
+
+def defined(file: Path) -> set[str]:
+    """Functions and methods of a file, as `name` or `Class.name`."""
+    found = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
+
+
+def test_the_walk_of_a_learning_rate_is_as_it_is_written():
+    walk = re.findall(r"^\d+\. `([\w/]+\.py):([\w.]+)`", TEXT, re.M)
+    assert 5 < len(walk) <= 12
+    for file, function in walk:
+        assert function in defined(ROOT / file), (file, function)
+
+
+def test_every_file_that_is_named_exists():
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", TEXT)
+    assert len(named) > 15
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT.parent / name).exists()]
+    assert not missing
+
+
+@dataclass(frozen=True)
+class Corners(hp.Sampler):
+    """A strategy of one's own by the recipe: points near a corner that the key picks."""
+
+    def points(self, history, size):
+        key = jax.random.fold_in(history.key, history.round)
+        corner = jax.random.bernoulli(key, shape=(1, history.dim))
+        return abs(corner - 0.1 * jax.random.uniform(key, (size, history.dim)))
+
+
+def test_a_strategy_of_ones_own_keeps_the_contract_and_searches():
+    hp.testing.check_strategy(Corners(8, 2), dims=(2,))
+    result = search(strategy=Corners(8, 2), epochs=1).run(quiet=True)
+    at = np.log10(result.trials.config["lr"])  # the range is 1e-3 to 10
+    assert len(at) == 16
+    assert np.all((at < -3 + 0.4 + 1e-6) | (at > 1 - 0.4 - 1e-6))
