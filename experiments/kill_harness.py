@@ -27,7 +27,9 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +39,13 @@ import optax
 import jaxhp as hp
 from jaxhp import store
 from jaxhp.engine import population
+from jaxhp.engine.events import STORED, Event, Observer, Progressed, Stored
 from jaxhp.store import checkpoints as checkpoint
-from jaxhp.store import files
 from jaxhp.strategies import GP, PBT, Halving, Random
 
 PHASES = ("start", "compile", "step", "checkpoint", "commit", "between")
+STEP = "step done"  # a call of the step is done; nothing of it is on disk yet
+POINTS = (*STORED, STEP)
 STRATEGIES = {
     "random": Random(population=24, rounds=3),
     "halving": Halving(population=27, eta=3, rounds=2),
@@ -92,11 +96,26 @@ def watch(phase: mmap.mmap) -> None:
 
         return wrapped
 
-    population.compile = during("compile", population.compile)
+    searches: Any = import_module("jaxhp.search.search")
+    searches.compile = during("compile", searches.compile)
     population.Population.step = during("step", population.Population.step)
     checkpoint.Checkpoints.save = during("checkpoint", checkpoint.Checkpoints.save)
     for name in ("begin", "finish", "record_finals", "record_part"):
         setattr(store.Ledger, name, during("commit", getattr(store.Ledger, name)))
+
+
+def dying(crash: str) -> Observer:
+    """Return the observer that ends the process at the n-th passing of a point, given as `point:n`."""
+    point, _, number = crash.partition(":")
+    passed = 0
+
+    def observe(event: Event) -> None:
+        nonlocal passed
+        passed += isinstance(event, Progressed) if point == STEP else event == Stored(point)
+        if passed == int(number):
+            os._exit(86)
+
+    return observe
 
 
 def start(kind: str, directory: Path, phase: mmap.mmap, crash: str = "") -> int:
@@ -109,9 +128,8 @@ def start(kind: str, directory: Path, phase: mmap.mmap, crash: str = "") -> int:
         with open(directory.with_suffix(".log"), "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        files._crash = crash.partition(":")
         watch(phase)
-        make(kind).run(directory, quiet=True, checkpoint_s=0)
+        make(kind).run(directory, quiet=True, checkpoint_s=0, watch=[dying(crash)] if crash else [])
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -197,7 +215,7 @@ def crash_at_points(kind: str, folder: Path, phase: mmap.mmap, expected: str) ->
     """Dies at the first and second passing of every crash point, resumes and compares."""
     reached = 0
     for number in (1, 2):
-        for point in files.CRASH_POINTS:
+        for point in POINTS:
             directory = folder / f"{kind}-{point.replace(' ', '-')}-{number}"
             process = start(kind, directory, phase, f"{point}:{number}")
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         testing,
     )
     from jaxhp.tasks.task import Task, Variables
-    from jaxhp.trials import Proposal, Rung, Status, Trial, Trials
+    from jaxhp.trials import Error, Proposal, Rung, Status, Trial, Trials
 
 __all__ = [
     "GP",
@@ -44,6 +44,7 @@ __all__ = [
     "TPE",
     "Auto",
     "Choice",
+    "Error",
     "Finals",
     "Grid",
     "Halving",
@@ -105,7 +106,7 @@ _HOMES = {
         "testing",
     ),
     "tasks.task": ("Task", "Variables"),
-    "trials": ("Proposal", "Rung", "Status", "Trial", "Trials"),
+    "trials": ("Error", "Proposal", "Rung", "Status", "Trial", "Trials"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

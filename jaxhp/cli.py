@@ -19,6 +19,7 @@ from jaxhp.report.result import Result, table_rows
 from jaxhp.search.signals import Stopped
 from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
+from jaxhp.trials import Error
 
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except Stopped:
         return STOPPED  # it has said what there is to say
-    except (ValueError, TypeError, OSError, MemoryError, RuntimeError) as error:
+    except (Error, OSError, MemoryError) as error:  # anything else is a defect, and keeps its traceback
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
         print(f"jaxhp: {error}{notes}", file=sys.stderr)
         return FAILED
@@ -114,7 +115,7 @@ def _recorded_search(directory: Path) -> Search:
 
     record = read_json(directory / "manifest.json").get("experiment")
     if record is None:
-        raise ValueError(
+        raise Error(
             f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
         )
     experiment = Experiment.from_json(record)
@@ -129,7 +130,7 @@ def _present(result: Result, directory: Path) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     if options.top is not None and options.top < 1:
-        raise ValueError(f"--top: expected at least 1, got {options.top}")
+        raise Error(f"--top: expected at least 1, got {options.top}")
     result = Result.load(options.dir, options.top or (None if options.json else 10), curves=False)
     if options.json:
         print(json.dumps(table_rows(result.trials[: options.top]), indent=1))

@@ -15,6 +15,14 @@ import numpy as np
 if TYPE_CHECKING:
     import jax
 
+
+class Error(ValueError):
+    """Raised for what a user asked for and cannot be had: one line that names it, what was expected and what came.
+
+    Any other exception out of jaxhp is a defect of jaxhp, or of a function that was given to it.
+    """
+
+
 Config = dict[str, Any]
 """One point of a space in the user's units: parameter name to scalar."""
 

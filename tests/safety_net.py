@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from crash import POINTS, Killed, dying
 
 import jaxhp as hp
 from jaxhp.store import files
 
 LR = hp.LogUniform(1e-3, 10.0)
 DECAYED = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-8, 1e-2))
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 def regression(seed: int = 0, **changes: Any) -> hp.Task:
@@ -197,17 +194,9 @@ def died(kind: str, point: str, directory: Path) -> dict[str, Any]:
     strategies = {"random": hp.Random(9, 2), "halving": hp.Halving(9, eta=3), "pbt": hp.PBT(9, generations=3)}
     search = small(strategies[kind], finals=hp.Finals(2, 4))
 
-    def die(code: int) -> None:
-        raise Killed
-
-    exit_, files.os._exit, files._passed = files.os._exit, die, 0
-    files._crash = (point, ":", "1" if kind == "random" else "2")
-    try:
-        search.run(directory, quiet=True, checkpoint_s=0)
-    except Killed:
-        pass
-    finally:
-        files.os._exit, files._crash = exit_, ("", "", "")
+    death = dying(point, 1 if kind == "random" else 2)
+    with suppress(Killed):
+        search.run(directory, quiet=True, checkpoint_s=0, watch=[death])
     result = search.run(directory, quiet=True, checkpoint_s=0)
     return {"digest": result.digest, "rows": [row for row in rows(directory) if row.startswith(("columns", "rounds"))]}
 
@@ -288,7 +277,7 @@ def record() -> dict[str, Any]:
         for name, make in SEARCHES.items():
             found[name] = searched(make(), Path(base, name.replace(" ", "-")))
         for kind in ("random", "halving", "pbt"):
-            for point in files.CRASH_POINTS:
+            for point in POINTS:
                 found[f"{kind} killed: {point}"] = died(kind, point, Path(base, f"{kind}-{point.replace(' ', '-')}"))
     return found
 

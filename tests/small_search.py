@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -61,6 +62,10 @@ class Shared(hp.Search):
     """A search that is planned once, and compiled once with all others that train as many at once."""
 
     at_most: int | None = None  # rows at once, for all groups
+    watch: Sequence[Any] = ()  # observers of the next runs
+
+    def run(self, *args, **options):
+        return super().run(*args, watch=self.watch, **options)
 
     def plan_on(self, machine):
         if self not in _plans:

@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.trials import Error
+
 Tree = Any
 """A pytree of NumPy arrays, first axis = examples."""
 
@@ -82,7 +84,7 @@ def arrays(train: Tree, test: Tree | Sealed | None = None) -> Dataset:
       test: the same for the test data; or None.
 
     Raises:
-      TypeError, ValueError: see `checked`; also if train and test differ in structure or in the shape of an example.
+      Error: see `checked`; also if train and test differ in structure or in the shape of an example.
     """
     train = checked(train, "train")
     if test is None or isinstance(test, Sealed):
@@ -90,7 +92,7 @@ def arrays(train: Tree, test: Tree | Sealed | None = None) -> Dataset:
     test = checked(test, "test")
     expected, came = _example_shapes(train), _example_shapes(test)
     if expected != came:
-        raise ValueError(f"test: expected examples shaped as in train, {expected}, got {came}")
+        raise Error(f"test: expected examples shaped as in train, {expected}, got {came}")
     return Dataset(train, Sealed(test))
 
 
@@ -102,25 +104,23 @@ def checked(tree: Tree, name: str) -> Tree:
       name: what errors call it.
 
     Raises:
-      TypeError: a leaf is not an array of numbers or booleans.
-      ValueError: there is no leaf or no example, the first axes differ, or a value is NaN or infinite; the error
+      Error: a leaf is not an array of numbers or booleans.
+      Error: there is no leaf or no example, the first axes differ, or a value is NaN or infinite; the error
         names the leaf's path.
     """
     leaves, structure = jax.tree.flatten_with_path(tree)
     if not leaves:
-        raise ValueError(f"{name}: expected a pytree with at least one array, got {tree!r}")
+        raise Error(f"{name}: expected a pytree with at least one array, got {tree!r}")
     named = [(name + jax.tree_util.keystr(path), _numeric(leaf, path, name)) for path, leaf in leaves]
     first, reference = named[0]
     for path, array in named:
         if len(array) != len(reference):
-            raise ValueError(
-                f"{path}: expected {len(reference)} examples on the first axis as in {first}, got {len(array)}"
-            )
+            raise Error(f"{path}: expected {len(reference)} examples on the first axis as in {first}, got {len(array)}")
         if len(array) == 0:
-            raise ValueError(f"{path}: expected at least one example, got shape {array.shape}")
+            raise Error(f"{path}: expected at least one example, got shape {array.shape}")
         if jax.numpy.issubdtype(array.dtype, np.inexact) and not (finite := np.isfinite(array)).all():
             index = tuple(int(i) for i in np.unravel_index(np.argmin(finite), array.shape))
-            raise ValueError(f"{path}: expected finite values, got {array[index]} at index {index}")
+            raise Error(f"{path}: expected finite values, got {array[index]} at index {index}")
     return jax.tree.unflatten(structure, [array for _, array in named])
 
 
@@ -132,12 +132,12 @@ def examples(tree: Tree) -> int:
 def _numeric(leaf: Any, path: Any, name: str) -> np.ndarray:
     where = name + jax.tree_util.keystr(path)
     if not hasattr(leaf, "__array__"):
-        raise TypeError(f"{where}: expected an array, got {type(leaf).__name__}")
+        raise Error(f"{where}: expected an array, got {type(leaf).__name__}")
     array = np.asarray(leaf)
     if not (array.dtype == np.bool_ or jax.numpy.issubdtype(array.dtype, np.number)):
-        raise TypeError(f"{where}: expected numbers or booleans, got dtype {array.dtype}")
+        raise Error(f"{where}: expected numbers or booleans, got dtype {array.dtype}")
     if array.ndim == 0:
-        raise ValueError(f"{where}: expected an array whose first axis counts examples, got a scalar")
+        raise Error(f"{where}: expected an array whose first axis counts examples, got a scalar")
     return array
 
 

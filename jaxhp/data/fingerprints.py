@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Tree
+from jaxhp.trials import Error
 
 
 def fingerprint(tree: Tree) -> str:
@@ -24,7 +25,7 @@ def fingerprint(tree: Tree) -> str:
     for path, leaf in leaves:
         array = np.asarray(leaf)
         if array.dtype.hasobject:
-            raise TypeError(f"{jax.tree_util.keystr(path)}: expected an array of numbers, got {type(leaf).__name__}")
+            raise Error(f"{jax.tree_util.keystr(path)}: expected an array of numbers, got {type(leaf).__name__}")
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         header = [jax.tree_util.keystr(path), array.dtype.name, np.shape(leaf)]
         digest.update(json.dumps(header).encode())

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import examples
+from jaxhp.trials import Error
 
 
 def joined(first: Any, second: Any) -> Any:
@@ -42,13 +43,13 @@ def check_folds(n: int, folds: int, batch_size: int) -> None:
     """Check that n examples can be dealt out to so many folds.
 
     Raises:
-      ValueError: there are more folds than examples, or a fold leaves fewer training examples than a batch.
+      Error: there are more folds than examples, or a fold leaves fewer training examples than a batch.
     """
     if folds > n:
-        raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")
+        raise Error(f"folds: expected at most the {n} examples of train and valid, got {folds}")
     left = n - -(-n // folds)
     if batch_size > left:
-        raise ValueError(
+        raise Error(
             f"folds: expected each of the {folds} folds to leave at least batch_size = {batch_size} of the {n} "
             f"examples for training, got {left}; use more folds or a smaller batch_size"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
+from jaxhp.trials import Error
 
 _UINT8 = 8
 _MEANING = {1: "labels", 3: "images"}
@@ -34,7 +35,7 @@ def idx(folder: str | os.PathLike[str]) -> Dataset:
 
     Raises:
       FileNotFoundError: the folder or a file is missing.
-      ValueError: a file is no IDX file of the right kind, is shorter or longer than its header says, or there are not
+      Error: a file is no IDX file of the right kind, is shorter or longer than its header says, or there are not
         as many labels as images. For the test files, on opening.
     """
     folder = Path(folder).expanduser()
@@ -54,21 +55,19 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a complete gzip file, got {error}") from error
+        raise Error(f"{path}: expected a complete gzip file, got {error}") from error
     header = 4 + 4 * ndim
     magic = bytes([0, 0, _UINT8, ndim])
     if len(content) < header:
-        raise ValueError(f"{path}: expected an IDX header of {header} bytes, got {len(content)} bytes")
+        raise Error(f"{path}: expected an IDX header of {header} bytes, got {len(content)} bytes")
     if content[:4] != magic:
-        raise ValueError(
-            f"{path}: expected IDX {_MEANING.get(ndim, 'data')}, magic {magic.hex()}, got {content[:4].hex()}"
-        )
+        raise Error(f"{path}: expected IDX {_MEANING.get(ndim, 'data')}, magic {magic.hex()}, got {content[:4].hex()}")
     shape = struct.unpack_from(f">{ndim}I", content, 4)
     size = len(content) - header
     if size != math.prod(shape):
-        raise ValueError(f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, got {size}")
+        raise Error(f"{path}: expected {math.prod(shape)} bytes of data for shape {shape}, got {size}")
     if size == 0:
-        raise ValueError(f"{path}: expected at least one example, got shape {shape}")
+        raise Error(f"{path}: expected at least one example, got shape {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
 
 
@@ -80,5 +79,5 @@ def _find(folder: Path, name: str) -> Path:
 def _read_pair(image_path: Path, label_path: Path) -> dict[str, np.ndarray]:
     image, label = read_idx(image_path, 3), read_idx(label_path, 1)
     if len(image) != len(label):
-        raise ValueError(f"{label_path}: expected {len(image)} labels, one for each image, got {len(label)}")
+        raise Error(f"{label_path}: expected {len(image)} labels, one for each image, got {len(label)}")
     return {"image": image, "label": label.astype(np.int32)}

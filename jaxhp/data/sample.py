@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
+from jaxhp.trials import Error
 
 _TRAIN_EXAMPLES = 5000
 
@@ -25,13 +26,13 @@ def mnist_sample(n: int = _TRAIN_EXAMPLES) -> Dataset:
       A Dataset of {"image": uint8[n, 28, 28], "label": int32[n]}.
 
     Raises:
-      TypeError: n is not an integer.
-      ValueError: n is out of range.
+      Error: n is not an integer.
+      Error: n is out of range.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"n: expected an integer, got {n!r}")
+        raise Error(f"n: expected an integer, got {n!r}")
     if not 1 <= n <= _TRAIN_EXAMPLES:
-        raise ValueError(
+        raise Error(
             f"n: expected 1 to {_TRAIN_EXAMPLES} images of the bundled sample, got {n}; "
             "for all of MNIST use jaxhp.data.idx or jaxhp.data.tfds"
         )

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
+from jaxhp.trials import Error
 
 
 def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tuple[Tree, Tree]:
@@ -28,16 +29,16 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
       (train, valid): two pytrees like `data`, of NumPy arrays.
 
     Raises:
-      TypeError, ValueError: an argument is of the wrong kind or out of range, a part would be empty, or `data` cannot
+      Error: an argument is of the wrong kind or out of range, a part would be empty, or `data` cannot
         serve as data.
     """
     tree = checked(data.train if isinstance(data, Dataset) else data, "data")
     n = examples(tree)
     count = _valid_count(valid, n)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed: expected an integer, got {seed!r}")
+        raise Error(f"seed: expected an integer, got {seed!r}")
     if seed < 0:
-        raise ValueError(f"seed: expected 0 or more, got {seed}")
+        raise Error(f"seed: expected 0 or more, got {seed}")
     order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
     train, held_out = order[count:], order[:count]
     return jax.tree.map(lambda array: array[train], tree), jax.tree.map(lambda array: array[held_out], tree)
@@ -45,15 +46,15 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
 
 def _valid_count(valid: float | int, n: int) -> int:
     if isinstance(valid, bool) or not isinstance(valid, (int, float, np.integer, np.floating)):
-        raise TypeError(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
+        raise Error(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
     if isinstance(valid, (int, np.integer)):
         count = int(valid)
     elif 0 < valid < 1:
         count = round(float(valid) * n)
     else:
-        raise ValueError(f"valid: expected a fraction in (0, 1) or an integer number of examples, got {valid!r}")
+        raise Error(f"valid: expected a fraction in (0, 1) or an integer number of examples, got {valid!r}")
     if count < 1:
-        raise ValueError(f"valid: {valid!r} of {n} examples leaves the validation split empty")
+        raise Error(f"valid: {valid!r} of {n} examples leaves the validation split empty")
     if count >= n:
-        raise ValueError(f"valid: {valid!r} of {n} examples leaves the training split empty")
+        raise Error(f"valid: {valid!r} of {n} examples leaves the training split empty")
     return count

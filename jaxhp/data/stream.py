@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Tree, checked
+from jaxhp.trials import Error
 
 
 class Stream:
@@ -30,7 +31,7 @@ class Stream:
 
     def __init__(self, epoch: Callable[[int], Tree | Iterable[Tree]]):
         if not callable(epoch):
-            raise TypeError(f"Stream epoch: expected a function of an epoch's number, got {epoch!r}")
+            raise Error(f"Stream epoch: expected a function of an epoch's number, got {epoch!r}")
         self._epoch = epoch
         self.first = self._made(0)
 
@@ -38,12 +39,12 @@ class Stream:
         """The examples of an epoch, as NumPy arrays.
 
         Raises:
-          ValueError, TypeError: they cannot serve as data, or differ in shape from those of epoch 0.
+          Error: they cannot serve as data, or differ in shape from those of epoch 0.
         """
         made = self._made(number)
         expected, came = _shapes(self.first), _shapes(made)
         if came != expected:
-            raise ValueError(f"Stream epoch {number}: expected arrays as in epoch 0, {expected}, got {came}")
+            raise Error(f"Stream epoch {number}: expected arrays as in epoch 0, {expected}, got {came}")
         return made
 
     def joined(self, more: Tree) -> Stream:
@@ -55,7 +56,7 @@ class Stream:
         if isinstance(made, Iterable) and not isinstance(made, (Mapping, tuple, list)) and not hasattr(made, "shape"):
             batches = list(made)
             if not batches:
-                raise ValueError(f"Stream epoch {number}: expected at least one batch, got none")
+                raise Error(f"Stream epoch {number}: expected at least one batch, got none")
             made = jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
         return checked(made, f"Stream epoch {number}")
 

@@ -22,6 +22,7 @@ from tensorflow_datasets.image_classification.mnist import MNIST
 
 from jaxhp.data import png
 from jaxhp.data.idx_files import read_idx
+from jaxhp.trials import Error
 
 _CHUNK = 1000  # images encoded at once: bounds memory
 
@@ -40,7 +41,7 @@ def prepare(builder: core.DatasetBuilder, manual_dir: Path | None) -> None:
         builder.download_and_prepare(download_config=download.DownloadConfig(manual_dir=manual_dir))
     except NonMatchingChecksumError as error:
         file = str(error).partition(", downloaded to ")[2].partition(", has wrong checksum")[0]
-        raise ValueError(
+        raise Error(
             f"{name}: expected the file that TFDS registers, got {file} with another checksum; "
             "jaxhp.data.idx reads IDX files whatever their checksum"
         ) from error
@@ -74,7 +75,7 @@ def without_tensorflow(stock: type[MNIST]) -> type[MNIST]:
             def _generate_examples(self, num_examples: int, data_path: Any, label_path: Any) -> Generator[Any]:
                 images, labels = read_idx(Path(data_path), 3), read_idx(Path(label_path), 1)
                 if not len(images) == len(labels) == num_examples:
-                    raise ValueError(
+                    raise Error(
                         f"{data_path}: expected {num_examples} images and labels, got {len(images)} and {len(labels)}"
                     )
                 for start in range(0, num_examples, _CHUNK):

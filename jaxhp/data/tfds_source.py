@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
+from jaxhp.trials import Error
 
 _CHUNK = 1000  # examples decoded at once
 
@@ -41,7 +42,7 @@ def tfds(
       A Dataset of one array a feature. Images are uint8[N, H, W, C], other integers become int32.
 
     Raises:
-      ValueError: TFDS does not know the name, a split or a feature; the original files are not those it registers; the
+      Error: TFDS does not know the name, a split or a feature; the original files are not those it registers; the
         data is prepared in a format that cannot be read without TensorFlow; or a feature cannot be stacked.
       FileNotFoundError: `manual_dir` is no folder.
       ModuleNotFoundError: TensorFlow is needed to prepare the data and missing.
@@ -57,11 +58,11 @@ def tfds(
             builder.info.splits[split or train]
         except (KeyError, ValueError) as error:
             known = ", ".join(builder.info.splits)
-            raise ValueError(f"{argument}: expected a split of {name} ({known}), got {split!r}") from error
+            raise Error(f"{argument}: expected a split of {name} ({known}), got {split!r}") from error
     chosen = builder.info.supervised_keys if keys is None else tuple(keys)
     known = list(builder.info.features or {})
     if not chosen or not all(key in known for key in chosen):
-        raise ValueError(f"keys: expected features of {name} ({', '.join(known)}), got {chosen!r}")
+        raise Error(f"keys: expected features of {name} ({', '.join(known)}), got {chosen!r}")
     sealed = None if test is None else Sealed(lambda: _read(builder, test, chosen))
     return Dataset(_read(builder, train, chosen), sealed)
 
@@ -74,7 +75,7 @@ def _prepared(name: str, data_dir: str | os.PathLike[str] | None, manual_dir: Pa
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     except tensorflow_datasets.core.DatasetNotFoundError as error:
-        raise ValueError(f"name: expected a data set that TFDS knows, got {name!r}") from error
+        raise Error(f"name: expected a data set that TFDS knows, got {name!r}") from error
     if not builder.is_prepared():
         builder = tensorflow_datasets.builder(name, data_dir=data_dir, file_format="array_record")
         prepare(builder, manual_dir)
@@ -86,7 +87,7 @@ def _read(builder: Any, split: str, keys: Sequence[str]) -> dict[str, np.ndarray
     try:
         source = builder.as_data_source(split=split)
     except NotImplementedError as error:
-        raise ValueError(
+        raise Error(
             f"{builder.name}: prepared in {builder.data_dir} as {builder.info.file_format.value}, which needs "
             "TensorFlow to be read; pass another data_dir to have it prepared as array_record"
         ) from error
@@ -101,12 +102,12 @@ def _read(builder: Any, split: str, keys: Sequence[str]) -> dict[str, np.ndarray
 def _stack(values: list[Any], key: str) -> np.ndarray:
     shapes = sorted({np.shape(value) for value in values})
     if len(shapes) != 1:
-        raise ValueError(f"{key}: expected examples of one shape, got {len(shapes)} shapes, as {shapes[:2]}")
+        raise Error(f"{key}: expected examples of one shape, got {len(shapes)} shapes, as {shapes[:2]}")
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{key}: expected numbers, got dtype {array.dtype}; name the features to read with keys=")
+        raise Error(f"{key}: expected numbers, got dtype {array.dtype}; name the features to read with keys=")
     if array.dtype.kind not in "iu" or (array.dtype == np.uint8 and array.ndim > 1):
         return array
     if array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
-        raise ValueError(f"{key}: expected integers within int32, got {array.min()} to {array.max()}")
+        raise Error(f"{key}: expected integers within int32, got {array.min()} to {array.max()}")
     return array.astype(np.int32)

@@ -94,11 +94,23 @@ class StopAsked(NamedTuple):
 class Stored(NamedTuple):
     """A durable operation is on disk: a process may end here and lose nothing of it."""
 
-    what: str  # one of `store.files.CRASH_POINTS`
+    what: str  # one of `STORED`
 
 
-class Finished(NamedTuple):
-    """The search is finished and recorded."""
+STORED = (
+    "ledger created",
+    "manifest written",
+    "round begun",
+    "checkpoint written",
+    "checkpoint named",
+    "checkpoint forgotten",
+    "checkpoint removed",
+    "round finished",
+    "finals recorded",
+    "parameters written",
+    "search finished",
+    "summary written",
+)
 
 
 Event = (
@@ -113,7 +125,6 @@ Event = (
     | Noted
     | StopAsked
     | Stored
-    | Finished
 )
 Observer = Callable[[Event], None]
 

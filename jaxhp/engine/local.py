@@ -17,7 +17,7 @@ from jaxhp.engine.population import Population
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
 
@@ -113,7 +113,7 @@ class Local:
             self._group(config)
         for key, members in snapshot.members.items():
             if key not in self._held:
-                raise ValueError(f"members of group {key}, which is not one of this round's")
+                raise Error(f"members of group {key}, which is not one of this round's")
             self._held[key].add(members)
 
     def forget(self) -> None:

@@ -15,6 +15,7 @@ from jaxhp.engine.runtime import members_at
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Members
+from jaxhp.trials import Error
 
 Member = tuple[int, int]  # (trial, epochs trained)
 
@@ -109,15 +110,15 @@ class Held:
         """Hold these too, all in host memory.
 
         Raises:
-          ValueError: they are not members of this population.
+          Error: they are not members of this population.
         """
         leaves = members.leaves
         expected = jax.tree.leaves(self.population.abstract_state())
         if len(leaves) != len(expected):
-            raise ValueError(f"members: expected {len(expected)} arrays, got {len(leaves)}")
+            raise Error(f"members: expected {len(expected)} arrays, got {len(leaves)}")
         for leaf, like in zip(leaves, expected, strict=True):
             if (leaf.shape[0], leaf.shape[2:], leaf.dtype) != (len(members.trial), like.shape[3:], like.dtype):
-                raise ValueError(f"members: expected {like.dtype}{like.shape[3:]}, got {leaf.dtype}{leaf.shape}")
+                raise Error(f"members: expected {like.dtype}{like.shape[3:]}, got {leaf.dtype}{leaf.shape}")
         names = members.names()
         if self.place:
             before = self.copies()

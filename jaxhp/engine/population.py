@@ -355,7 +355,7 @@ def _places(spec: Spec, tiling: Tiling, configs: Mapping[str, Any], trials: Any,
       leaves [N, D] or [N, D, T].
 
     Raises:
-      ValueError: the layout has more tiles than fit.
+      Error: the layout has more tiles than fit.
     """
     row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
     return Places(

@@ -26,6 +26,8 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxhp.trials import Error
+
 _GPU = {
     "xla_gpu_exclude_nondeterministic_ops": True,
     "xla_gpu_autotune_level": 0,
@@ -70,10 +72,10 @@ def setup(cpu_devices: int | None = None) -> None:
       cpu_devices: how many, at least 1; None: one for each core that this process may use.
 
     Raises:
-      ValueError: `cpu_devices` is not a positive integer.
+      Error: `cpu_devices` is not a positive integer.
     """
     if cpu_devices is not None and (type(cpu_devices) is not int or cpu_devices < 1):
-        raise ValueError(f"cpu_devices: expected a positive integer, got {cpu_devices!r}")
+        raise Error(f"cpu_devices: expected a positive integer, got {cpu_devices!r}")
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     if cpu_devices is None and jax.config.values["jax_num_cpu_devices"] > 0:

@@ -70,7 +70,7 @@ def spec_of(
       the group.
 
     Raises:
-      TypeError, ValueError: as `check`.
+      Error: as `check`.
     """
     shapes = check(task, abstract_config(static, traced), reads)
     return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxhp.trials import Error
+
 
 class Capacity(NamedTuple):
     """The only shape of the step."""
@@ -55,11 +57,11 @@ class Tiling(NamedTuple):
         """Lays facts of the first k tiles, [k, ...] in their order, out as [N, D, ...]; of the others they are 0.
 
         Raises:
-          ValueError: there are more tiles than fit.
+          Error: there are more tiles than fit.
         """
         n, d = self.shape
         if len(values) > n * d:
-            raise ValueError(f"layout: expected at most {n * d} tiles, got {len(values)}")
+            raise Error(f"layout: expected at most {n * d} tiles, got {len(values)}")
         full = np.zeros((n * d, *np.shape(values)[1:]), dtype)
         full[: len(values)] = values
         return full.reshape(n, d, *np.shape(values)[1:])

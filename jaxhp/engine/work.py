@@ -110,7 +110,7 @@ class Executor(Protocol):
           configs: of all static groups that it may have members of.
 
         Raises:
-          ValueError: they are not members of these groups.
+          Error: they are not members of these groups.
         """
         ...
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxhp.report.result import Result
+from jaxhp.trials import Error
 
 
 class Format(NamedTuple):
@@ -41,17 +42,17 @@ def export(directory: str | Path, to: str, out: str | Path | None = None) -> tup
       where it is, how many trials were written, and how many were left out because they are still in training.
 
     Raises:
-      ValueError: the directory is damaged, a package is missing, or there is something at `out` that is not to be
+      Error: the directory is damaged, a package is missing, or there is something at `out` that is not to be
         overwritten.
       OSError: `out` cannot be written.
     """
     if to not in FORMATS:
-        raise ValueError(f"to: expected one of {', '.join(FORMATS)}, got {to!r}")
+        raise Error(f"to: expected one of {', '.join(FORMATS)}, got {to!r}")
     form = FORMATS[to]
     try:
         module: Any = import_module(f"jaxhp.interop.{form.module}")
     except ImportError as error:
-        raise ValueError(
+        raise Error(
             f"to: {to} needs the package {form.package} ({error}): pip install {form.package}, or 'jaxhp[interop]'"
         ) from error
     result = Result.load(directory, curves=form.curves)

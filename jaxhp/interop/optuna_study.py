@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 
 from jaxhp.report.result import Result
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Error, Status, Trial
 
 
 def write(result: Result, place: str) -> int:
@@ -34,11 +34,11 @@ def write(result: Result, place: str) -> int:
       How many trials were written.
 
     Raises:
-      ValueError: the storage has a study of this name, or cannot be used.
+      Error: the storage has a study of this name, or cannot be used.
     """
     name = result.directory.absolute().name if result.directory is not None else "jaxhp"
     if "://" not in place and Path(place).is_symlink():
-        raise ValueError(f"out: expected a file or the URL of a storage, got {place}, a link")
+        raise Error(f"out: expected a file or the URL of a storage, got {place}, a link")
     url = place if "://" in place else f"sqlite:///{Path(place).absolute()}"
     finished = sorted((t for t in result.trials if t.status is not Status.RUNNING), key=lambda trial: trial.trial_id)
     with _quiet(), ExitStack() as opened:
@@ -49,9 +49,9 @@ def write(result: Result, place: str) -> int:
             opened.callback(storage.remove_session)
             study = optuna.create_study(storage=storage, study_name=name, direction=direction)
         except optuna.exceptions.DuplicatedStudyError:
-            raise ValueError(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
+            raise Error(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
         except Exception as error:  # of one of many database drivers
-            raise ValueError(f"out: expected a storage of Optuna, got {place}: {str(error).splitlines()[0]}") from error
+            raise Error(f"out: expected a storage of Optuna, got {place}: {str(error).splitlines()[0]}") from error
         assert result.space is not None
         study.set_user_attr("metric", result.metric)
         study.set_user_attr("chosen_trial_id", result.best.trial_id)

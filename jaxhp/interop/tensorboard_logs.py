@@ -20,7 +20,7 @@ from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_p
 
 from jaxhp.report.result import Result
 from jaxhp.space import Space
-from jaxhp.trials import Config, Status, Trial
+from jaxhp.trials import Config, Error, Status, Trial
 
 SCORE = "score"  # the tag of the number that trials are ranked by
 _PLUGIN = "hparams"
@@ -33,11 +33,11 @@ def write(result: Result, place: str) -> int:
       How many trials were written.
 
     Raises:
-      ValueError: there is something in it already.
+      Error: there is something in it already.
     """
     folder = Path(place).absolute()
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise ValueError(f"out: expected a new or an empty folder, got {place}, which holds something")
+        raise Error(f"out: expected a new or an empty folder, got {place}, which holds something")
     assert result.space is not None
     now = time.time()
     _write(folder, [(0, _experiment(result.space, result.metric))], now)

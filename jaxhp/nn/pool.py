@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxhp.trials import Error
+
 Padding = str | Sequence[tuple[int, int]]
 
 
@@ -40,8 +42,8 @@ def max_pool(
       [..., *windows, channels].
 
     Raises:
-      TypeError: if `inputs` is not floating point.
-      ValueError: if the lengths of the arguments do not agree.
+      Error: if `inputs` is not floating point.
+      Error: if the lengths of the arguments do not agree.
     """
     window, steps, edges = _geometry(inputs, window_shape, strides, padding)
     return _max(window, steps, lax.pad(inputs, jnp.array(-jnp.inf, inputs.dtype), edges))
@@ -67,8 +69,8 @@ def avg_pool(
       [..., *windows, channels].
 
     Raises:
-      TypeError: if `inputs` is not floating point.
-      ValueError: if the lengths of the arguments do not agree.
+      Error: if `inputs` is not floating point.
+      Error: if the lengths of the arguments do not agree.
     """
     window, steps, edges = _geometry(inputs, window_shape, strides, padding)
 
@@ -155,16 +157,16 @@ def _geometry(
     window = tuple(window_shape)
     steps = (1,) * len(window) if strides is None else tuple(strides)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise TypeError(f"inputs: expected floating point, got {inputs.dtype}")
+        raise Error(f"inputs: expected floating point, got {inputs.dtype}")
     if inputs.ndim <= len(window):
-        raise ValueError(f"inputs: expected {len(window)} spatial axes and a last one, got shape {inputs.shape}")
+        raise Error(f"inputs: expected {len(window)} spatial axes and a last one, got shape {inputs.shape}")
     if len(steps) != len(window):
-        raise ValueError(f"strides: expected {len(window)} of them, as window_shape {window} has, got {steps}")
+        raise Error(f"strides: expected {len(window)} of them, as window_shape {window} has, got {steps}")
     first = inputs.ndim - 1 - len(window)
     edges = lax.padtype_to_pads(inputs.shape[first:-1], window, steps, padding) if isinstance(padding, str) else padding
     if len(edges) != len(window):
-        raise ValueError(f"padding: expected {len(window)} pairs, as window_shape {window} has, got {padding}")
+        raise Error(f"padding: expected {len(window)} pairs, as window_shape {window} has, got {padding}")
     for whole, part, (low, high) in zip(inputs.shape[first:-1], window, edges, strict=True):
         if not 1 <= part <= whole + low + high:
-            raise ValueError(f"window_shape: expected 1..{whole + low + high} (the padded input), got {window}")
+            raise Error(f"window_shape: expected 1..{whole + low + high} (the padded input), got {window}")
     return window, steps, [(0, 0, 0)] * first + [(low, high, 0) for low, high in edges] + [(0, 0, 0)]

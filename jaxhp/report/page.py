@@ -38,7 +38,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
 
     Raises:
       FileNotFoundError: it is not a run directory.
-      ValueError: it is damaged, or holds no trials yet.
+      Error: it is damaged, or holds no trials yet.
       OSError: `out` cannot be written.
     """
     path = Path(out) if out is not None else Path(directory) / "report.html"

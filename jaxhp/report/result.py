@@ -23,7 +23,7 @@ from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Config, Trial, Trials, rank
+from jaxhp.trials import MODES, Config, Error, Trial, Trials, rank
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -45,7 +45,7 @@ class Chosen(Trial):
         if self.network is not None:
             return self.network
         if self.file is None:
-            raise ValueError("params: expected a finished search, this one has not got so far")
+            raise Error("params: expected a finished search, this one has not got so far")
         return load(self.file)
 
 
@@ -86,12 +86,12 @@ class Result:
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
         if not len(trials):
-            raise ValueError(f"{ledger.directory}: expected at least one trial in the ledger, found none")
+            raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         self.trials: Trials = trials[:top]
         self.raw_best = trials[0]
         place = np.flatnonzero(trials.trial_id == choice.trial_id) if choice else np.zeros(1, int)
         if not len(place):
-            raise ValueError(f"{ledger.path}: the choice is damaged: there is no such trial")
+            raise Error(f"{ledger.path}: the choice is damaged: there is no such trial")
         file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
         self.best = Chosen(**vars(trials[int(place[0])]), network=params, file=file)
         self.estimate: Estimate | None = choice.estimate if choice else None
@@ -109,7 +109,7 @@ class Result:
     def digest(self) -> str:
         """What `jaxhp digest` prints, see `jaxhp.store.digest`."""
         if not (self._whole and self._curves):
-            raise ValueError("digest: expected all trials and their curves, got a result loaded without some of them")
+            raise Error("digest: expected all trials and their curves, got a result loaded without some of them")
         return digest(self.trials, self._scores)
 
     @classmethod
@@ -125,7 +125,7 @@ class Result:
 
         Raises:
           FileNotFoundError: it is not a run directory.
-          ValueError: it is damaged, or holds no trials yet.
+          Error: it is damaged, or holds no trials yet.
         """
         manifest = read_json(Path(directory) / "manifest.json")
         with Ledger(directory) as ledger, ledger.snapshot():
@@ -144,7 +144,7 @@ class Result:
         """As `load`, from an open ledger and its manifest."""
         metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
-            raise ValueError(
+            raise Error(
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
@@ -160,15 +160,15 @@ class Result:
           seeds: fresh replicates, at least 2.
 
         Raises:
-          ValueError: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
+          Error: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
             has no test data, or every trial diverged.
         """
         if self._tester is None:
-            raise ValueError("test: expected a result of Search.run; for a directory use search.test(dir)")
+            raise Error("test: expected a result of Search.run; for a directory use search.test(dir)")
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
-            raise ValueError(f"seeds: expected an integer of at least 2, got {seeds!r}")
+            raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if not np.isfinite(self.best.score):
-            raise ValueError("test: expected a chosen trial, but every trial diverged")
+            raise Error("test: expected a chosen trial, but every trial diverged")
         found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
         self.opened = found.opening
         self.tests.append(found)
@@ -178,10 +178,10 @@ class Result:
         """Which hyperparameters made the difference; prints as a table, and has marginals and the stability edge.
 
         Raises:
-          ValueError: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
+          Error: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
         """
         if self.space is None or not self._whole:
-            raise ValueError("importance: expected a result with its space and all trials, got one loaded with top=")
+            raise Error("importance: expected a result with its space and all trials, got one loaded with top=")
         return importance(self.space, self.trials, self.mode, self.metric)
 
     @property
@@ -191,10 +191,10 @@ class Result:
         `space.widened(result.edges)` is the space to search next.
 
         Raises:
-          ValueError: the result was made without its space, or holds only some of the trials.
+          Error: the result was made without its space, or holds only some of the trials.
         """
         if self.space is None or not self._whole:
-            raise ValueError("edges: expected a result with its space and all trials, got one loaded with top=")
+            raise Error("edges: expected a result with its space and all trials, got one loaded with top=")
         return best_at_edges(self.space, self.trials, self.mode)
 
     def table(self, top: int = 10) -> str:
@@ -246,7 +246,7 @@ def _tested(event: Mapping[str, Any]) -> Tested:
 def _check_numbers(*values: Any) -> None:
     for value in values:
         if not isinstance(value, (int, float)):
-            raise TypeError(f"expected numbers, got {value!r:.100}")
+            raise Error(f"expected numbers, got {value!r:.100}")
         float(value)  # an integer may be too large for it
 
 

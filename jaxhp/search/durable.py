@@ -19,7 +19,6 @@ from jaxhp.search.lineage import Lineage, slots_of
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import Round
 from jaxhp.store.checkpoints import Checkpoints
-from jaxhp.store.files import crash_point
 from jaxhp.trials import Config
 
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time
@@ -141,7 +140,6 @@ class Durable:
             emit(event)
             if not isinstance(event, Progressed):
                 return
-            crash_point("step done")
             self._unsaved_s += event.seconds
             if event.last or self._checkpoints is None:
                 return

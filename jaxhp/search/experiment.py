@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
+from jaxhp.trials import Error
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Experiment:
         for change in changes:
             key, equals, value = change.partition("=")
             if not equals or not key.isidentifier():
-                raise ValueError(f"--set: expected KEY=VALUE, got {change!r}")
+                raise Error(f"--set: expected KEY=VALUE, got {change!r}")
             try:
                 parsed[key] = json.loads(value)
             except ValueError:
@@ -60,7 +61,7 @@ class Experiment:
         """The inverse of `to_json`; raises ValueError for anything else."""
         kinds: dict[str, type] = {"file": str, "name": str, "changes": dict, "smoke": bool}
         if not isinstance(record, Mapping) or {k: type(v) for k, v in record.items()} != kinds:
-            raise ValueError(f"experiment: expected the record of an experiment file, got {json.dumps(record)[:200]}")
+            raise Error(f"experiment: expected the record of an experiment file, got {json.dumps(record)[:200]}")
         return cls(**record)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,11 +76,11 @@ class Experiment:
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: it has no `Search` of that name, or a change names no argument.
+          Error: it has no `Search` of that name, or a change names no argument.
         """
         found = getattr(_load(self.file), self.name, None)
         if not isinstance(found, Search):
-            raise ValueError(f"{self.file}: expected a jaxhp.Search named {self.name!r}, got {type(found).__name__}")
+            raise Error(f"{self.file}: expected a jaxhp.Search named {self.name!r}, got {type(found).__name__}")
         if self.smoke:
             found = found.changed(**_smaller(found))
         return found.changed(**self.changes) if self.changes else found
@@ -92,14 +93,14 @@ def _load(file: str) -> Any:
     name = f"jaxhp_experiment_{hashlib.sha256(file.encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{file}: expected an experiment, a Python file ending in .py")
+        raise Error(f"{file}: expected an experiment, a Python file ending in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     setup()  # before the file can start JAX
     sys.path.insert(0, str(Path(file).parent))  # as for a script: it may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (Error, OSError, MemoryError) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         if lines:
             error.add_note(f"at {file}, line {lines[-1]}")

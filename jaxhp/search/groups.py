@@ -16,7 +16,7 @@ from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import Recorded
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Rung
+from jaxhp.trials import Config, Error, Rung
 
 TaskOrFactory = Task | Callable[[Config], Task]
 
@@ -49,7 +49,7 @@ def groups_of(
     """Make and check the task of every static group.
 
     Raises:
-      TypeError, ValueError: the task does not fit the space, or a group's data the folds or the holdout.
+      Error: the task does not fit the space, or a group's data the folds or the holdout.
     """
     specs: dict[str, Spec] = {}
     for config in space.groups():
@@ -76,12 +76,12 @@ def _spec(
     reads: set[str] = set()
     made = task if isinstance(task, Task) else task(Recorded(static, reads))
     if not isinstance(made, Task):
-        raise TypeError(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
+        raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
     kept: Any = None
     if holdout is not None:
         made, kept = _without(made, holdout, seed)
     if folds and made.stream is not None:
-        raise ValueError("folds: expected a task whose training data is held as arrays, got one with a Stream")
+        raise Error("folds: expected a task whose training data is held as arrays, got one with a Stream")
     if folds:
         check_folds(made.n_train + made.n_valid, folds, made.batch_size)
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
@@ -93,7 +93,7 @@ def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, Any]:
     try:
         valid, held_out = split(task.valid, holdout, seed)
     except ValueError as error:
-        raise ValueError(f"Finals holdout: {error}") from error
+        raise Error(f"Finals holdout: {error}") from error
     return replace(task, valid=valid), held_out
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import jax
 
-from jaxhp.store.files import crash_point, read_json, write_json
+from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
+from jaxhp.trials import Error
 
 FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
@@ -49,7 +50,7 @@ def recorded(ledger: Ledger) -> dict[str, Any] | None:
     path = ledger.directory / "manifest.json"
     if not path.exists():
         if ledger.round(0) is not None:
-            raise ValueError(f"{path}: the manifest is missing, but the ledger holds a search")
+            raise Error(f"{path}: the manifest is missing, but the ledger holds a search")
         return None
     return read_json(path)
 
@@ -61,7 +62,7 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
       What is different but harmless, one line each.
 
     Raises:
-      ValueError: the directory holds another search, or was run in an environment that may give other bits and
+      Error: the directory holds another search, or was run in an environment that may give other bits and
         `accept_environment` is not set. Every difference is named.
     """
     if ledger.directory is None:
@@ -69,13 +70,13 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     before = recorded(ledger)
     if before is None:
         write_json(ledger.directory / "manifest.json", manifest)
-        crash_point("manifest written")
+        ledger.stored("manifest written")
         ledger.event("begun")
         return []
     if before.get("format") != FORMAT:
         where = before.get("environment")
         version = where.get("jaxhp", "") if isinstance(where, Mapping) else ""
-        raise ValueError(
+        raise Error(
             f"dir: {ledger.directory} was begun by another version of jaxhp ({version or 'unknown'}), whose searches "
             "this version reads (show, report, export) but does not go on with: begin anew in another directory, with "
             "warm_start=Result.load(dir).trials"
@@ -84,10 +85,10 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
-        raise ValueError(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
+        raise Error(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
     harmful = [entry for entry in where if entry[0].split(".")[0] not in _SAME_BITS]
     if harmful and not accept_environment:
-        raise ValueError(
+        raise Error(
             f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
             "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
         )

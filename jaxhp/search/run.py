@@ -13,27 +13,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Warned, told
-from jaxhp.engine.local import Local
+from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Stored, Warned, told
 from jaxhp.engine.plan import Plan
-from jaxhp.engine.population import Population
 from jaxhp.engine.sizes import host_memory_limit
-from jaxhp.engine.spec import Spec
+from jaxhp.engine.work import Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
 from jaxhp.report.tested import Tested
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
-from jaxhp.search.groups import Groups
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, differences, recorded
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import Ledger
 from jaxhp.store.checkpoints import Checkpoints
-from jaxhp.store.files import crash_point, write_json
+from jaxhp.store.files import write_json
 from jaxhp.store.params import save
-from jaxhp.trials import Trial, rank
+from jaxhp.trials import Error, Trial, rank
 
 
 class Wiring(NamedTuple):
@@ -41,8 +38,7 @@ class Wiring(NamedTuple):
 
     course: Course
     finals: Setting | None
-    groups: Groups
-    compile: Callable[[Spec, int | None], Population]
+    executor: Executor
     devices: Sequence[Any]
     plan: Plan
     manifest: Mapping[str, Any]
@@ -66,18 +62,22 @@ def run_search(
     Args:
       wire: makes the wiring, from the manifest that the directory was begun with; {} for a new one.
     """
-    with Signals(listen=dir is not None) as signals, Ledger(dir, write=True) as ledger:
+    observers: list[Observer] = [*watch]
+    emit = told(observers)
+    with (
+        Signals(listen=dir is not None) as signals,
+        Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
+    ):
         before = recorded(ledger) or {}
         of = wire(before)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
-        observers: list[Observer] = [partial(_record, ledger), display.observe, *watch]
-        emit = told(observers)
+        observers[:0] = [partial(_record, ledger), display.observe]
         lineage = Lineage(of.course.space)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
-            Local(of.groups.spec, of.compile),
+            of.executor,
             lineage,
             checkpoints,
             checkpoint_s=checkpoint_s,
@@ -106,7 +106,7 @@ def run_search(
         result = Result(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.test)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
-            crash_point("summary written")
+            ledger.stored("summary written")
         return result
 
 
@@ -119,9 +119,9 @@ def test_search(dir: str | Path, of: Wiring, seeds: int) -> Tested:
     named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
     other = differences({n: before.get(n) for n in named}, {n: of.manifest[n] for n in named})
     if other:
-        raise ValueError(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
+        raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
     if unfinished:
-        raise ValueError(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
+        raise Error(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
     return Result.load(dir, tester=of.test).test(seeds)
 
 
@@ -144,11 +144,11 @@ def _train(
     if ledger.directory is not None:
         path = ledger.directory / "best.safetensors"
         save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
-        crash_point("parameters written")
+        ledger.stored("parameters written")
     with ledger.transaction():
         ledger.set_meta("finished", "yes")
         ledger.event("finished")
-    crash_point("search finished")
+    ledger.stored("search finished")
     return network
 
 

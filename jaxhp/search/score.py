@@ -16,7 +16,7 @@ from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import spec_of
 from jaxhp.engine.work import Job
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 
 def score(
@@ -34,15 +34,15 @@ def score(
     setup()
     configs = [dict(config) for config in configs]
     if not configs:
-        raise ValueError("configs: expected at least one config, got none")
+        raise Error("configs: expected at least one config, got none")
     names = set(configs[0])
     for index, config in enumerate(configs):
         if set(config) != names:
-            raise ValueError(f"configs[{index}]: expected the keys {sorted(names)}, got {sorted(config)}")
+            raise Error(f"configs[{index}]: expected the keys {sorted(names)}, got {sorted(config)}")
     fixed = {n: v for n, v in configs[0].items() if isinstance(v, (str, bool))}
     for name in fixed:
         if any(config[name] != fixed[name] for config in configs):
-            raise ValueError(f"configs: expected the same {name!r} in all of one call, got several")
+            raise Error(f"configs: expected the same {name!r} in all of one call, got several")
     columns = {n: np.asarray([c[n] for c in configs]) for n in configs[0] if n not in fixed}
     columns = {n: v.astype(np.int32 if np.issubdtype(v.dtype, np.integer) else np.float32) for n, v in columns.items()}
     spec = spec_of(task, fixed, {n: v.dtype for n, v in columns.items()})

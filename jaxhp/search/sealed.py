@@ -18,7 +18,7 @@ from jaxhp.selection.intervals import crossed_mean
 from jaxhp.store import Ledger
 from jaxhp.tasks.check import check
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 
 class Retraining(NamedTuple):
@@ -51,12 +51,12 @@ def open_test(
       seeds: fresh replicates to train.
 
     Raises:
-      ValueError: the task has no test data.
+      Error: the task has no test data.
     """
     spec = spec_of(config)
     task = spec.task
     if task.test is None:
-        raise ValueError("test: expected a task with test data (Task(..., test=...)), got one without")
+        raise Error("test: expected a task with test data (Task(..., test=...)), got one without")
     rest = task.valid if spec.holdout is None else joined(task.valid, spec.holdout)
     train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
     measure = retrained(spec, how, replace(task, train=train), [config], seeds)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxhp.data import fingerprint
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.local import Local
 from jaxhp.engine.plan import GroupPlan, Plan, plan_group
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.rate import expected_seconds
@@ -35,7 +36,7 @@ from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Rung, Trial
+from jaxhp.trials import Error, Rung, Trial
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -72,7 +73,7 @@ class Search:
         round. Those count that were trained to their full budget or diverged, and have a point in this space.
 
     Raises:
-      ValueError, TypeError: anything about the arguments that does not fit, before anything is trained.
+      Error: anything about the arguments that does not fit, before anything is trained.
     """
 
     task: TaskOrFactory
@@ -97,17 +98,17 @@ class Search:
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, Space):
-            raise TypeError(f"space: expected a Space, got {type(self.space).__name__}")
+            raise Error(f"space: expected a Space, got {type(self.space).__name__}")
         for name in ("schedule", "init", "ask", "tell"):
             if not callable(getattr(self.strategy, name, None)):
-                raise TypeError(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
+                raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
             _check_int(name, getattr(self, name), least)
         for name, least in (("folds", 2), ("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
                 _check_int(name, getattr(self, name), least)
         if self.finals is not None and not isinstance(self.finals, Finals):
-            raise TypeError(f"finals: expected Finals or None, got {self.finals!r}")
+            raise Error(f"finals: expected Finals or None, got {self.finals!r}")
         for name in ("memory", "devices"):
             if getattr(self, name):
                 text = f"{name} is about the machine: give it to search.run(dir, {name}=...) or search.plan({name}=...)"
@@ -127,7 +128,7 @@ class Search:
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
         self._know("recalled", recalled(self.space, self.warm_start, self.mode))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
-            raise TypeError(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
+            raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
     def _know(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -162,13 +163,13 @@ class Search:
         """Return the same search with other values for arguments of `Search`, or for fields of its strategy.
 
         Raises:
-          ValueError: there is no such argument or field; or as `Search`.
+          Error: there is no such argument or field; or as `Search`.
         """
         names = [f.name for f in fields(self) if f.init and f.name not in ("task", "space", "strategy")]
         unknown = [name for name in changes if name not in (*names, *self.settings)]
         if unknown:
             known = ", ".join((*names, *self.settings))
-            raise ValueError(f"{unknown[0]}: expected an argument of the search or its strategy ({known})")
+            raise Error(f"{unknown[0]}: expected an argument of the search or its strategy ({known})")
         options = {name: getattr(self, name) for name in names if name != "finals" or not self.default_finals}
         options |= {name: value for name, value in changes.items() if name in names}
         settings = {name: value for name, value in changes.items() if name not in names}
@@ -280,9 +281,9 @@ class Search:
           watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
 
         Raises:
-          ValueError: `dir` holds another search, or a damaged one.
+          Error: `dir` holds another search, or a damaged one.
           OSError: `dir` cannot be written.
-          RuntimeError: another process runs the search in `dir`.
+          Error: another process runs the search in `dir`.
           Stopped: a signal asked to stop; everything up to there is recorded.
         """
         return run_search(
@@ -301,7 +302,7 @@ class Search:
         See `Result.test`.
 
         Raises:
-          ValueError: `dir` holds another search, or one that is not finished.
+          Error: `dir` holds another search, or one that is not finished.
         """
         return test_search(dir, self._wire(None, None, {}), seeds)
 
@@ -331,8 +332,7 @@ class Search:
         return Wiring(
             course=course,
             finals=finals,
-            groups=self.groups,
-            compile=lambda spec, at_most: self.population(spec, machine, at_most),
+            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most)),
             devices=machine.devices,
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
@@ -363,9 +363,9 @@ class Search:
 
 def _check_int(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
+        raise Error(f"{name}: expected an integer, got {value!r}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
+        raise Error(f"{name}: expected at least {least}, got {value}")
 
 
 def _one_or_all(values: list[Any]) -> Any:

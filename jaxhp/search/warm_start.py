@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.space import Space
-from jaxhp.trials import Status, Trial, signed
+from jaxhp.trials import Error, Status, Trial, signed
 
 
 class Recalled(NamedTuple):
@@ -29,17 +29,17 @@ def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> n
     """f32[K, D], the points of configs that a search is to try first.
 
     Raises:
-      ValueError: a config is not of this space, or there are more than `room`.
+      Error: a config is not of this space, or there are more than `room`.
     """
     for config in configs:
         if not isinstance(config, Mapping):
-            raise TypeError(f"include: expected a list of configs, got {config!r} in it")
+            raise Error(f"include: expected a list of configs, got {config!r} in it")
     if len(configs) > room:
-        raise ValueError(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
+        raise Error(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
     try:
         points = [space.unit(config) for config in configs]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"include: {error}") from error
+    except Error as error:
+        raise Error(f"include: {error}") from error
     return np.asarray(points, np.float32).reshape(len(points), space.dim)
 
 
@@ -48,7 +48,7 @@ def recalled(space: Space, trials: Iterable[Trial], mode: str) -> Recalled:
     points, scores, left_out = [], [], 0
     for trial in trials:
         if not isinstance(trial, Trial):
-            raise TypeError(f"warm_start: expected trials, such as those of Result.load(dir).trials, got {trial!r}")
+            raise Error(f"warm_start: expected trials, such as those of Result.load(dir).trials, got {trial!r}")
         point = _point(space, trial)
         if point is None:
             left_out += 1
@@ -64,5 +64,5 @@ def _point(space: Space, trial: Trial) -> np.ndarray | None:
         return None
     try:
         return space.unit(trial.config)
-    except (ValueError, TypeError):
+    except Error:
         return None

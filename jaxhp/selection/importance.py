@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Status, Trial, rank
+from jaxhp.trials import Error, Status, Trial, rank
 
 _DEGREES = [(d, p) for d in (1, 2, 3, 4, 6, 8, 12) for p in range(min(d, 4) + 1)]  # of one, and each side of a pair
 _DRAWS = 100  # of the bootstrap over trials
@@ -91,11 +91,11 @@ class Importance:
         """Give the mean score as a function of one or two parameters.
 
         Raises:
-          ValueError: these are not one or two different parameters of the space.
+          Error: these are not one or two different parameters of the space.
         """
         known = tuple(self.score)
         if len(names) not in (1, 2) or len(set(names)) < len(names) or not set(names) <= set(known):
-            raise ValueError(f"marginal: expected one or two of {', '.join(known)}, got {', '.join(names) or 'none'}")
+            raise Error(f"marginal: expected one or two of {', '.join(known)}, got {', '.join(names) or 'none'}")
         return self._fit.marginal(names)
 
     def __str__(self) -> str:
@@ -121,16 +121,16 @@ def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) ->
       mode, metric: of the task.
 
     Raises:
-      ValueError: there are too few trials, or all have the same score.
+      Error: there are too few trials, or all have the same score.
     """
     seen = rank([trial for trial in trials if trial.status is not Status.RUNNING], mode)
     if len(seen) < _LEAST:
-        raise ValueError(f"importance: expected at least {_LEAST} finished trials, got {len(seen)}")
+        raise Error(f"importance: expected at least {_LEAST} finished trials, got {len(seen)}")
     healthy = np.isfinite([trial.score for trial in seen])
     epochs = min((trial.epochs for trial, well in zip(seen, healthy, strict=True) if well), default=0)
     score = np.asarray([_after(trial, epochs, f"valid_{metric}") for trial in seen])
     if not healthy.any() or np.ptp(score[healthy]) == 0:
-        raise ValueError("importance: expected trials with different scores, got only equal or diverged ones")
+        raise Error("importance: expected trials with different scores, got only equal or diverged ones")
     score[~healthy] = score[healthy].min() if mode == "max" else score[healthy].max()
     top = np.arange(len(seen)) < round(0.1 * len(seen))
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jaxhp.trials import Error
+
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
 
 
@@ -31,10 +33,10 @@ class Finals:
         for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+                raise Error(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
         part = self.holdout
         if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
-            raise ValueError(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
+            raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""

@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from jaxhp.trials import Error
+
 Kind = TypeVar("Kind", bound="type[Parameter]")
 KINDS: dict[str, type[Parameter]] = {}  # by name, in the order in which they are registered
 
@@ -30,19 +32,19 @@ def register(kind: Kind) -> Kind:
       The same class.
 
     Raises:
-      ValueError: another kind has this name.
+      Error: another kind has this name.
     """
     if kind.__name__ in KINDS:
-        raise ValueError(f"register: expected a kind with a name of its own, got another {kind.__name__}")
+        raise Error(f"register: expected a kind with a name of its own, got another {kind.__name__}")
     KINDS[kind.__name__] = kind
     return kind
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
+        raise Error(f"{name}: expected a number, got {value!r}")
     if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value!r:.40}")
+        raise Error(f"{name}: expected a finite number, got {value!r:.40}")
     return float(value)
 
 
@@ -75,7 +77,7 @@ class Parameter:
         """Map a value to the position in [0, 1] at which `value` gives it: the middle of its cell, if it has one.
 
         Raises:
-          ValueError, TypeError: this is not a value of the parameter.
+          Error: this is not a value of the parameter.
         """
         raise NotImplementedError
 
@@ -111,9 +113,9 @@ class Parameter:
           side: where it is wider, -1 (below) or 1 (above).
 
         Raises:
-          ValueError: it has no range that could be wider.
+          Error: it has no range that could be wider.
         """
-        raise ValueError(f"widened: expected a parameter with a range, got {self}")
+        raise Error(f"widened: expected a parameter with a range, got {self}")
 
     def to_json(self) -> dict[str, Any]:
         """Make a JSON object from which `from_json` makes an equal parameter."""
@@ -144,15 +146,15 @@ class Parameter:
         kind = type(self).__name__
         low, high = _number(f"{kind} low", low), _number(f"{kind} high", high)
         if low >= high:
-            raise ValueError(f"{kind}: expected low < high, got low={low:g}, high={high:g}")
+            raise Error(f"{kind}: expected low < high, got low={low:g}, high={high:g}")
         if abs(high) > 3e38 or abs(low) > 3e38:
-            raise ValueError(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
+            raise Error(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
 
     def _check_inside(self, value: Any, low: float, high: float) -> float:
         number = _number(str(self), value)
         slack = 1e-6 * (high - low)
         if not low - slack <= number <= high + slack:
-            raise ValueError(f"{self}: expected a value in [{low:g}, {high:g}], got {value!r}")
+            raise Error(f"{self}: expected a value in [{low:g}, {high:g}], got {value!r}")
         return min(max(number, low), high)
 
 
@@ -168,7 +170,7 @@ class Uniform(Parameter):
     def __post_init__(self):
         self._check_range(self.low, self.high)
         if self.high - self.low < 1e-5 * max(abs(self.low), abs(self.high)):
-            raise ValueError(f"Uniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
+            raise Error(f"Uniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
 
     def value(self, u: float) -> float:
         return min(max(self.low + u * (self.high - self.low), self.low), self.high)
@@ -202,11 +204,9 @@ class LogUniform(Parameter):
     def __post_init__(self):
         self._check_range(self.low, self.high)
         if self.low < 1.2e-38:
-            raise ValueError(f"LogUniform: expected low > 0 (and normal in float32), got low={self.low!r}")
+            raise Error(f"LogUniform: expected low > 0 (and normal in float32), got low={self.low!r}")
         if self.high / self.low < 1 + 1e-5:
-            raise ValueError(
-                f"LogUniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}"
-            )
+            raise Error(f"LogUniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
 
     def value(self, u: float) -> float:
         return min(max(self.low ** (1 - u) * self.high**u, self.low), self.high)
@@ -245,14 +245,12 @@ class IntUniform(Parameter):
         for name in ("low", "high"):
             bound = getattr(self, name)
             if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)):
-                raise TypeError(f"IntUniform {name}: expected an integer, got {bound!r}")
+                raise Error(f"IntUniform {name}: expected an integer, got {bound!r}")
         self._check_range(self.low, self.high)
         if self.high - self.low > 2**20 or max(abs(self.low), abs(self.high)) >= 2**31:
-            raise ValueError(
-                f"IntUniform: expected int32 bounds at most 2**20 apart, got low={self.low}, high={self.high}"
-            )
+            raise Error(f"IntUniform: expected int32 bounds at most 2**20 apart, got low={self.low}, high={self.high}")
         if self.log and self.low < 1:
-            raise ValueError(f"IntUniform: expected low >= 1 with log=True, got low={self.low}")
+            raise Error(f"IntUniform: expected low >= 1 with log=True, got low={self.low}")
 
     def _edge(self, value: float) -> float:
         """Where the cell boundary at `value` lies in the unit interval."""
@@ -267,7 +265,7 @@ class IntUniform(Parameter):
     def unit(self, value: Any) -> float:
         inside = self._check_inside(value, self.low, self.high)
         if inside != int(inside):
-            raise ValueError(f"{self}: expected an integer, got {value!r}")
+            raise Error(f"{self}: expected an integer, got {value!r}")
         return (self._edge(inside - 0.5) + self._edge(inside + 0.5)) / 2
 
     def bounds(self) -> tuple[int, int]:
@@ -302,17 +300,17 @@ class Choice(Parameter):
 
     def __post_init__(self):
         if isinstance(self.values, str) or not isinstance(self.values, Sequence):
-            raise TypeError(f"Choice: expected a list of values, got {self.values!r}")
+            raise Error(f"Choice: expected a list of values, got {self.values!r}")
         object.__setattr__(self, "values", tuple(self.values))
         if not self.values:
-            raise ValueError("Choice: expected at least one value, got none")
+            raise Error("Choice: expected at least one value, got none")
         for value in self.values:
             if not isinstance(value, (str, bool, int, float)):
-                raise TypeError(f"Choice: expected strings, numbers or booleans, got {value!r}")
+                raise Error(f"Choice: expected strings, numbers or booleans, got {value!r}")
             if not self.static:
                 _number("Choice(static=False) value", value)
         if len({(type(value), value) for value in self.values}) < len(self.values):
-            raise ValueError(f"Choice: expected distinct values, got {list(self.values)!r}")
+            raise Error(f"Choice: expected distinct values, got {list(self.values)!r}")
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -329,7 +327,7 @@ class Choice(Parameter):
         for index, known in enumerate(self.values):
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return (index + 0.5) / len(self.values)
-        raise ValueError(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
+        raise Error(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
 
     def bounds(self) -> None:
         return None

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.space.parameters import KINDS, Parameter
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 _GRID = 2.0**24
 
@@ -36,8 +36,8 @@ class Space:
       fixed: the fixed ones.
 
     Raises:
-      TypeError: a keyword's value is neither a parameter nor such a plain one.
-      ValueError: there is nothing to search, or a `when` names no unconditional static parameter or none of its values.
+      Error: a keyword's value is neither a parameter nor such a plain one.
+      Error: there is nothing to search, or a `when` names no unconditional static parameter or none of its values.
     """
 
     def __init__(self, /, **parameters: Any):
@@ -49,9 +49,9 @@ class Space:
             elif isinstance(parameter, (str, bool, int, float)):
                 self.fixed[name] = parameter
             else:
-                raise TypeError(f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}")
+                raise Error(f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}")
         if not self.parameters:
-            raise ValueError("Space: expected at least one parameter to search, got none")
+            raise Error("Space: expected at least one parameter to search, got none")
         for name, parameter in self.parameters.items():
             self._check_when(name, parameter)
 
@@ -59,9 +59,9 @@ class Space:
         for other, value in (parameter.when or {}).items():
             owner = self.parameters.get(other)
             if owner is None or not owner.static:
-                raise ValueError(f"Space {name}: expected when= to name a static Choice, got {other!r}")
+                raise Error(f"Space {name}: expected when= to name a static Choice, got {other!r}")
             if owner.when is not None:
-                raise ValueError(f"Space {name}: expected {other!r} in when= to be unconditional itself")
+                raise Error(f"Space {name}: expected {other!r} in when= to be unconditional itself")
             owner.unit(value)
 
     @property
@@ -88,16 +88,16 @@ class Space:
           Values by name, in the user's units, fixed ones first; conditional parameters that do not exist are absent.
 
         Raises:
-          ValueError: the point has another shape, or lies outside of the cube.
+          Error: the point has another shape, or lies outside of the cube.
         """
         try:
             point = np.asarray(unit, np.float64)
         except OverflowError:
-            raise ValueError("unit: expected values in [0, 1], got one beyond float64") from None
+            raise Error("unit: expected values in [0, 1], got one beyond float64") from None
         if point.shape != (self.dim,):
-            raise ValueError(f"unit: expected shape ({self.dim},), got {point.shape}")
+            raise Error(f"unit: expected shape ({self.dim},), got {point.shape}")
         if not np.all((point >= 0) & (point <= 1)):
-            raise ValueError(f"unit: expected values in [0, 1], got {point.tolist()}")
+            raise Error(f"unit: expected values in [0, 1], got {point.tolist()}")
         snapped = np.rint(point * _GRID) / _GRID
         values = {name: p.value(u) for (name, p), u in zip(self.parameters.items(), snapped.tolist(), strict=True)}
         return self.fixed | {name: value for name, value in values.items() if self._exists(name, values)}
@@ -116,16 +116,16 @@ class Space:
           f32[D], of values in [0, 1]; 0.5 on the axes of parameters that do not exist in the config.
 
         Raises:
-          ValueError: a name is missing or unknown, or a value is not one of its parameter.
-          TypeError: a value has a type that its parameter does not have.
+          Error: a name is missing or unknown, or a value is not one of its parameter.
+          Error: a value has a type that its parameter does not have.
         """
         missing = [n for n, p in self.parameters.items() if n not in config and not p.when]
         unknown = [n for n in config if n not in self.parameters and n not in self.fixed]
         if missing or unknown:
-            raise ValueError(f"config: expected the parameters {', '.join(self.names)}, got {', '.join(config)}")
+            raise Error(f"config: expected the parameters {', '.join(self.names)}, got {', '.join(config)}")
         for name, value in self.fixed.items():
             if config.get(name, value) != value:
-                raise ValueError(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")
+                raise Error(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")
         point = [
             p.unit(config[name]) if name in config and self._exists(name, config) else 0.5
             for name, p in self.parameters.items()
@@ -162,7 +162,7 @@ class Space:
           edges: parameter name to -1 (lower) or 1 (upper), such as `Result.edges`.
 
         Raises:
-          ValueError: an edge is not one of these, or of a parameter without a range.
+          Error: an edge is not one of these, or of a parameter without a range.
 
         >>> from jaxhp.space import IntUniform, LogUniform
         >>> Space(lr=LogUniform(1e-4, 1e-2), width=IntUniform(1, 4), momentum=0.9).widened({"lr": 1, "width": -1})
@@ -170,7 +170,7 @@ class Space:
         """
         for name, side in edges.items():
             if name not in self.parameters or side not in (-1, 1):
-                raise ValueError(f"edges: expected a parameter's name to -1 or 1, got {name!r}: {side!r}")
+                raise Error(f"edges: expected a parameter's name to -1 or 1, got {name!r}: {side!r}")
         wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
         return Space(**wider, **self.fixed)
 
@@ -183,13 +183,13 @@ class Space:
         """Make the space that `to_json` describes.
 
         Raises:
-          ValueError: the record describes none, or one with a kind of parameter that is not registered.
+          Error: the record describes none, or one with a kind of parameter that is not registered.
         """
         try:
             parameters = {name: Parameter.from_json(entry) for name, entry in record["parameters"].items()}
             return cls(**parameters, **record["fixed"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"space: expected the JSON of a Space, got {json.dumps(record)[:200]}") from error
+            raise Error(f"space: expected the JSON of a Space, got {json.dumps(record)[:200]}") from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Space) and self.to_json() == other.to_json()

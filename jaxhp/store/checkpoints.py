@@ -19,7 +19,8 @@ import numpy as np
 
 from jaxhp.data import fingerprint
 from jaxhp.store import Ledger, Saved
-from jaxhp.store.files import crash_point, sync
+from jaxhp.store.files import sync
+from jaxhp.trials import Error
 
 _NAME = re.compile(r"\d{5}-\d{6}")
 _KEEP = 2  # the newest, and one to fall back on
@@ -42,7 +43,7 @@ class Checkpoints:
         self.seconds, self.bytes = 0.5, 2**26
         named = {saved.name for saved in ledger.checkpoints()}
         if self._folder.is_symlink():
-            raise ValueError(f"{self._folder}: expected a folder, got a link to {os.readlink(self._folder)}")
+            raise Error(f"{self._folder}: expected a folder, got a link to {os.readlink(self._folder)}")
         if self._folder.is_dir():
             for entry in self._folder.iterdir():
                 if entry.name not in named:
@@ -81,7 +82,7 @@ class Checkpoints:
                 _remove(entry)
             raise OSError(f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error
         self.seconds, self.bytes = time.perf_counter() - began, sum(a.nbytes for a in _arrays(record))
-        crash_point("checkpoint written")
+        self._ledger.stored("checkpoint written")
         self._ledger.name_checkpoint(saved)
         complete_ones = [s for s in (saved, *before) if s.complete]
         for old in before[_KEEP - 1 :]:
@@ -101,10 +102,10 @@ class Checkpoints:
             path = self._folder / saved.name
             try:
                 if not _NAME.fullmatch(saved.name) or path.is_symlink():
-                    raise ValueError("not a checkpoint's name")
+                    raise Error("not a checkpoint's name")
                 record = ocp.load(str(path))
                 if fingerprint(record) != saved.sha256:
-                    raise ValueError("its content is not what was saved")
+                    raise Error("its content is not what was saved")
                 found = decode(record)
             except Exception as error:  # whatever a damaged file makes a reader raise
                 self._ledger.event("warning", text=f"checkpoint {saved.name} is damaged: {str(error).splitlines()[:1]}")
@@ -123,7 +124,7 @@ class Checkpoints:
         self._ledger.forget_checkpoint(saved)
         if _NAME.fullmatch(saved.name):
             _remove(self._folder / saved.name)
-        crash_point("checkpoint removed")
+        self._ledger.stored("checkpoint removed")
 
 
 def _remove(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.trials import ABSENT, STATUSES, Trials
+from jaxhp.trials import ABSENT, STATUSES, Error, Trials
 
 Columns = dict[str, Any]
 _DTYPES = ("<i4", "<i8", "<f4", "<f8", "|u1")
@@ -72,9 +72,9 @@ def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) ->
         check(name, column)
     count = len(columns["trial_id"])
     if any(len(column) != count for column in columns.values()):
-        raise ValueError(f"expected columns of {count} slots, got {[len(column) for column in columns.values()]}")
+        raise Error(f"expected columns of {count} slots, got {[len(column) for column in columns.values()]}")
     if "status" in columns and np.max(columns["status"], initial=0) >= len(STATUSES):
-        raise ValueError("expected the numbers of known statuses")
+        raise Error("expected the numbers of known statuses")
     nothing = np.full(count, np.nan, "<f4")
     found = Trials(
         trial_id=columns["trial_id"],
@@ -98,7 +98,7 @@ def check(name: str, column: Any) -> None:
         return
     kind, axes = _KINDS.get(name, ("f", 2))  # others are curves
     if not isinstance(column, np.ndarray) or (column.dtype.kind, column.ndim) != (kind, axes):
-        raise ValueError(f"expected {name} as numbers of kind {kind!r} with {axes} axes")
+        raise Error(f"expected {name} as numbers of kind {kind!r} with {axes} axes")
 
 
 _MISSING: list[Any] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value
@@ -132,15 +132,15 @@ def unpack(packed: Packed) -> Any:
     """The column; raises ValueError or TypeError if it is damaged."""
     name, dtype, shape, data, crc = packed
     if _crc(name, dtype, shape, data) != crc:
-        raise ValueError("its checksum does not fit its content")
+        raise Error("its checksum does not fit its content")
     dims = json.loads(shape)
     if dtype == "json":
         column = json.loads(data)
         if not isinstance(column, list):
-            raise ValueError(f"expected a list, got {type(column).__name__}")
+            raise Error(f"expected a list, got {type(column).__name__}")
         return column
     if dtype not in _DTYPES:
-        raise ValueError(f"expected numbers, got dtype {dtype!r}")
+        raise Error(f"expected numbers, got dtype {dtype!r}")
     return np.frombuffer(data, dtype).reshape(dims)
 
 

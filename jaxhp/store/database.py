@@ -15,6 +15,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from jaxhp.trials import Error
+
 NAME = "ledger.sqlite"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,8 +33,8 @@ class Database:
     Raises:
       FileNotFoundError: there is nothing to read.
       OSError: the directory cannot be written.
-      RuntimeError: another process writes it.
-      ValueError: the file is damaged.
+      Error: another process writes it.
+      Error: the file is damaged.
     """
 
     def __init__(self, directory: str | Path | None, *, write: bool = False):
@@ -107,14 +109,14 @@ class Database:
         try:
             return self._db.execute(query, values).fetchall()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.path}: expected a readable jaxhp ledger, got: {error}") from error
+            raise Error(f"{self.path}: expected a readable jaxhp ledger, got: {error}") from error
 
     def decode(self, what: str, decode: Callable[..., Any], *args: Any) -> Any:
         """What `decode` makes of stored values; ValueError where it cannot."""
         try:
             return decode(*args)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
-            raise ValueError(f"{self.path}: {what} is damaged: {error}") from error
+            raise Error(f"{self.path}: {what} is damaged: {error}") from error
 
 
 def consistent(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P], T]:
@@ -144,7 +146,7 @@ def _lock(directory: Path) -> int:
     except BlockingIOError:
         holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise RuntimeError(f"{directory}: another process (pid {holder}) is running this search") from None
+        raise Error(f"{directory}: another process (pid {holder}) is running this search") from None
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -157,7 +159,7 @@ def _lock(directory: Path) -> int:
 def _open_to_write(directory: Path) -> sqlite3.Connection:
     path = directory / NAME
     if path.is_symlink():
-        raise ValueError(f"{path}: expected a ledger, got a link to {os.readlink(path)}")
+        raise Error(f"{path}: expected a ledger, got a link to {os.readlink(path)}")
     with ExitStack() as opened:
         try:
             db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
@@ -167,7 +169,7 @@ def _open_to_write(directory: Path) -> sqlite3.Connection:
         except sqlite3.OperationalError as error:
             raise _unwritable(directory, error) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: the ledger is damaged: {error}") from error
+            raise Error(f"{path}: the ledger is damaged: {error}") from error
         opened.pop_all()
     return db
 
@@ -184,7 +186,7 @@ def _open_to_read(directory: Path) -> sqlite3.Connection:
                 raise
             return _connect_to_read(f"{path.as_uri()}?mode=ro&immutable=1")
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
+        raise Error(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
 
 
 def _connect_to_read(uri: str) -> sqlite3.Connection:

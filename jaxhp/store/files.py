@@ -8,32 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CRASH_POINTS = (
-    "ledger created",
-    "manifest written",
-    "round begun",
-    "step done",
-    "checkpoint written",
-    "checkpoint named",
-    "checkpoint forgotten",
-    "checkpoint removed",
-    "round finished",
-    "finals recorded",
-    "parameters written",
-    "search finished",
-    "summary written",
-)
-_crash = os.environ.get("JAXHP_CRASH", "").partition(":")  # NAME or NAME:N, for tests: die at the Nth passing
-_passed = 0
-
-
-def crash_point(name: str) -> None:
-    """Ends the process at once, as a kill would, where a test asks for it. Lies between two durable operations."""
-    global _passed
-    if name == _crash[0]:
-        _passed += 1
-        if _passed == int(_crash[2] or 1):
-            os._exit(86)
+from jaxhp.trials import Error
 
 
 def sync(path: Path) -> None:
@@ -71,14 +46,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is none.
-      ValueError: it is not a JSON object.
+      Error: it is not a JSON object.
     """
     try:
         record = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path.parent}: expected a run directory, found no {path.name} in it") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a JSON object, got: {error}") from error
+        raise Error(f"{path}: expected a JSON object, got: {error}") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(record).__name__}")
+        raise Error(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,8 @@ import numpy as np
 from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
-from jaxhp.store.files import crash_point, sync
-from jaxhp.trials import STATUSES, Status, Trials, joined, standing
+from jaxhp.store.files import sync
+from jaxhp.trials import STATUSES, Error, Status, Trials, joined, standing
 
 SCHEMA = 1
 _TABLES = (
@@ -63,29 +63,34 @@ class Saved(NamedTuple):
 class Ledger(Database):
     """The record of one search. One process writes it, any number may read it meanwhile.
 
+    `stored` is told the name of every durable operation once it is on disk, and may be told those of others.
+
     Args and Raises: as `Database`; ValueError too where the schema is another version's.
     """
 
-    def __init__(self, directory: str | Path | None, *, write: bool = False):
+    def __init__(
+        self, directory: str | Path | None, *, write: bool = False, stored: Callable[[str], None] = lambda _: None
+    ):
         super().__init__(directory, write=write)
+        self.stored = stored
         try:
             if not self.rows("SELECT name FROM sqlite_master"):
                 if not write:
-                    raise ValueError(f"{self.path}: expected a ledger, found an empty one: its search is beginning")
+                    raise Error(f"{self.path}: expected a ledger, found an empty one: its search is beginning")
                 self._create()
             found = self.meta("schema")
             if found != str(SCHEMA):
-                raise ValueError(f"{self.path}: expected a ledger of schema {SCHEMA}, got schema {found}")
+                raise Error(f"{self.path}: expected a ledger of schema {SCHEMA}, got schema {found}")
             tables = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
             if tables != [(statement,) for statement in _TABLES]:
-                raise ValueError(f"{self.path}: the ledger is damaged: its tables are not those of schema {SCHEMA}")
+                raise Error(f"{self.path}: the ledger is damaged: its tables are not those of schema {SCHEMA}")
         except BaseException:
             self.close()
             raise
 
     def _create(self) -> None:
         if self.directory is not None and (self.directory / "manifest.json").exists():
-            raise ValueError(f"{self.path}: the ledger is missing or empty, but there is a manifest.json of a search")
+            raise Error(f"{self.path}: the ledger is missing or empty, but there is a manifest.json of a search")
         with self.transaction():
             for statement in _TABLES:
                 self.write(statement, ())
@@ -93,7 +98,7 @@ class Ledger(Database):
         if self.directory is not None:
             sync(self.directory)
             sync(self.directory.absolute().parent)
-        crash_point("ledger created")
+        self.stored("ledger created")
 
     def meta(self, name: str) -> str | None:
         """A fact about the whole search."""
@@ -119,7 +124,7 @@ class Ledger(Database):
                 proposal = {"unit": np.asarray(asked.unit, "<f4"), "parent": np.asarray(asked.parent, "<i4")}
                 self._put(asked.number, proposal | columns.asked(trials))
                 self._put_round(asked.number, asked.epochs, None)
-        crash_point("round begun")
+        self.stored("round begun")
 
     def finish(
         self,
@@ -146,7 +151,7 @@ class Ledger(Database):
                 self.event("diverged", round=number, epoch_by_trial=diverged)
             if spent is not None:
                 self.record_spent(spent)
-        crash_point("round finished")
+        self.stored("round finished")
 
     @consistent
     def round(self, number: int) -> Round | None:
@@ -200,7 +205,7 @@ class Ledger(Database):
             self._put_round(_FINALS, 0, 0.0)
             if choice is not None:
                 self.set_meta("choice", choice)
-        crash_point("finals recorded")
+        self.stored("finals recorded")
 
     @consistent
     def finals(self) -> dict[int, np.ndarray]:
@@ -246,11 +251,11 @@ class Ledger(Database):
         """Says that a checkpoint is on disk: from now on a resume may start there."""
         row = saved._replace(complete=int(saved.complete))
         self.write("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)", (*row, _crc(*row)))
-        crash_point("checkpoint named")
+        self.stored("checkpoint named")
 
     def forget_checkpoint(self, saved: Saved) -> None:
         self.write("DELETE FROM checkpoints WHERE seq = ?", (saved.seq,))
-        crash_point("checkpoint forgotten")
+        self.stored("checkpoint forgotten")
 
     def checkpoints(self) -> list[Saved]:
         """Those on disk, the newest first."""
@@ -295,14 +300,14 @@ class Ledger(Database):
 
     def _check_round(self, row: tuple) -> None:
         if self._round_crc(row[:-1]) != row[-1]:
-            raise ValueError(f"{self.path}: round {row[0]} is damaged: its checksum does not fit its content")
+            raise Error(f"{self.path}: round {row[0]} is damaged: its checksum does not fit its content")
 
     def _rounds(self) -> dict[int, bool]:
         """The rounds that have begun, in order, and whether they are finished."""
         rows = self.rows("SELECT * FROM rounds WHERE round != ? ORDER BY round", _FINALS)
         numbers = [row[0] for row in rows]
         if numbers != list(range(len(numbers))):
-            raise ValueError(f"{self.path}: the rounds are damaged: expected 0 to {len(numbers) - 1}, got {numbers}")
+            raise Error(f"{self.path}: the rounds are damaged: expected 0 to {len(numbers) - 1}, got {numbers}")
         for row in rows:
             self._check_round(row)
         return {row[0]: row[2] is not None for row in rows}
@@ -315,21 +320,21 @@ def _crc(*values: Any) -> int:
 def _checked(*row: Any) -> tuple:
     """A row without its checksum; raises ValueError if that does not fit."""
     if _crc(*row[:-1]) != row[-1]:
-        raise ValueError("its checksum does not fit its content")
+        raise Error("its checksum does not fit its content")
     return row[:-1]
 
 
 def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]) -> Round:
     unit, parent, ids, told = (found[name] for name in ("unit", "parent", "trial_id", "told"))
     if not isinstance(epochs, int) or not isinstance(wall_s, (int, float, type(None))):
-        raise TypeError(f"expected epochs and seconds as numbers, got {epochs!r:.40} and {wall_s!r:.40}")
+        raise Error(f"expected epochs and seconds as numbers, got {epochs!r:.40} and {wall_s!r:.40}")
     if wall_s is not None and told is None:
-        raise ValueError("its scores are missing")
+        raise Error("its scores are missing")
     as_what = {"unit": unit, "inherits": parent, "trial_id": ids} | ({} if told is None else {"score": told})
     for name, column in as_what.items():
         columns.check(name, column)
     if not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
-        raise ValueError("its columns differ in length")
+        raise Error("its columns differ in length")
     return Round(number, epochs, unit, parent, ids, told, wall_s)
 
 

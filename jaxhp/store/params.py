@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as encode
 
 from jaxhp.store.files import write_bytes
+from jaxhp.trials import Error
 
 
 def save(path: Path, params: Any, **facts: Any) -> None:
@@ -35,7 +36,7 @@ def save(path: Path, params: Any, **facts: Any) -> None:
     names = [".".join(map(str, keys)) or "params" for keys in paths]
     arrays = [np.ascontiguousarray(leaf) for _, leaf in found]
     if len(set(names)) < len(names):
-        raise ValueError(f"params: expected distinct names, got {sorted(names)}")
+        raise Error(f"params: expected distinct names, got {sorted(names)}")
     metadata = {name: json.dumps(value) for name, value in facts.items()}
     metadata["paths"] = json.dumps(dict(zip(names, paths, strict=True)))
     write_bytes(path, encode(dict(zip(names, arrays, strict=True)), metadata))
@@ -46,7 +47,7 @@ def load(path: Path) -> Any:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not one of `save`.
+      Error: it is not one of `save`.
     """
     return _read(path)[0]
 
@@ -66,7 +67,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
             leaves = [(paths[name], file.get_tensor(name)) for name in file.keys()]  # noqa: SIM118, not a dict
             return _nest(leaves), metadata
     except (SafetensorError, ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
-        raise ValueError(f"{path}: expected parameters, got: {error}") from error
+        raise Error(f"{path}: expected parameters, got: {error}") from error
 
 
 def _index(key: Any) -> int:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxhp.trials import Proposal, Rung
+from jaxhp.trials import Error, Proposal, Rung
 
 
 class Strategy(Protocol):
@@ -42,10 +42,10 @@ def include(proposal: Proposal, unit: jax.Array | np.ndarray) -> Proposal:
     Train and tell the proposal that this gives: a strategy learns from whatever is told.
 
     Raises:
-      ValueError: there are more points than slots that start fresh, or their dimensions differ.
+      Error: there are more points than slots that start fresh, or their dimensions differ.
     """
     slots = np.flatnonzero(np.asarray(proposal.parent) < 0)[: len(unit)]
     if np.ndim(unit) != 2 or np.shape(unit) != (len(slots), proposal.unit.shape[1]):
         room = f"at most {int(np.sum(np.asarray(proposal.parent) < 0))} points of {proposal.unit.shape[1]} dimensions"
-        raise ValueError(f"unit: expected {room}, got shape {np.shape(unit)}")
+        raise Error(f"unit: expected {room}, got shape {np.shape(unit)}")
     return proposal._replace(unit=jnp.asarray(proposal.unit).at[slots].set(jnp.asarray(unit, jnp.float32)))

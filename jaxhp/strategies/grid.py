@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxhp.strategies.history import History
 from jaxhp.strategies.sampler import Sampler, positive
+from jaxhp.trials import Error
 
 
 @dataclass(frozen=True, init=False)
@@ -27,7 +28,7 @@ class Grid(Sampler):
 
     def __init__(self, shape: tuple[int, ...], population: int | None = None):
         if isinstance(shape, (int, np.integer)) or not len(tuple(shape)):
-            raise ValueError(f"Grid shape: expected the number of values of each dimension, got {shape!r}")
+            raise Error(f"Grid shape: expected the number of values of each dimension, got {shape!r}")
         counts = tuple(positive(self, "shape", count) for count in shape)
         total = math.prod(counts)
         slots = total if population is None else positive(self, "population", population)
@@ -38,12 +39,12 @@ class Grid(Sampler):
 
     def init(self, key: jax.Array, dim: int, epochs: int = 1) -> History:
         if dim != len(self.shape):
-            raise ValueError(f"Grid shape: expected one count for each of {dim} dimensions, got {self.shape}")
+            raise Error(f"Grid shape: expected one count for each of {dim} dimensions, got {self.shape}")
         return super().init(key, dim, epochs)
 
     def points(self, history: History, size: int) -> jax.Array:
         if history.asked >= math.prod(self.shape):
-            raise ValueError(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")
+            raise Error(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")
         steps = np.unravel_index(np.arange(history.asked, history.asked + size), self.shape)
         axes = [np.linspace(0, 1, count) if count > 1 else np.array([0.5]) for count in self.shape]
         columns = [axis[step] for axis, step in zip(axes, steps, strict=True)]

@@ -18,7 +18,7 @@ import numpy as np
 from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
-from jaxhp.trials import Proposal, Rung
+from jaxhp.trials import Error, Proposal, Rung
 
 
 @jax.tree_util.register_dataclass
@@ -64,12 +64,12 @@ class Halving:
         for name, least in (("population", 1), ("eta", 2), ("min_epochs", 1), ("rounds", 1)):
             object.__setattr__(self, name, positive(self, name, getattr(self, name), least))
         if self.inner is not None and not isinstance(self.inner, Sampler):
-            raise TypeError(f"{type(self).__name__} inner: expected a strategy that samples points, got {self.inner!r}")
+            raise Error(f"{type(self).__name__} inner: expected a strategy that samples points, got {self.inner!r}")
 
     def budgets(self, epochs: int) -> tuple[int, ...]:
         """The epochs of each rung, from `min_epochs` to `epochs` in about equal ratios."""
         if epochs < self.min_epochs:
-            raise ValueError(f"epochs: expected at least min_epochs={self.min_epochs}, got {epochs}")
+            raise Error(f"epochs: expected at least min_epochs={self.min_epochs}, got {epochs}")
         ratio = epochs / self.min_epochs
         steps = max(round(math.log(ratio, self.eta)), int(ratio > 1))
         return tuple(round(self.min_epochs * ratio ** (i / steps)) if steps else epochs for i in range(steps + 1))
@@ -99,10 +99,10 @@ class Halving:
         """The next rung: survivors first, by slot, then fresh points.
 
         Raises:
-          ValueError: the last proposal has not been told.
+          Error: the last proposal has not been told.
         """
         if state.told < state.round:
-            raise ValueError(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
+            raise Error(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
         rungs = [(i, rung) for bracket in self.brackets(state.epochs) for i, rung in enumerate(bracket)]
         number = state.round % len(rungs)
         (step, rung), slots = rungs[number], self.schedule(state.epochs)[number].trials
@@ -127,7 +127,7 @@ class Halving:
     def tell(self, state: HalvingState, proposal: Proposal, scores: jax.Array) -> HalvingState:
         """Take in f32[P] scores of the last proposal: higher is better, NaN is diverged."""
         if not state.round or np.shape(scores) != state.score.shape:
-            raise ValueError(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
+            raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
         schedule = self.schedule(state.epochs)
         budget = schedule[(state.round - 1) % len(schedule)].epochs
         levels = self._add(state.levels, budget, schedule, proposal.unit, scores)
@@ -141,7 +141,7 @@ class Halving:
         schedule = self.schedule(state.epochs)
         budget = state.epochs if epochs is None else epochs
         if budget not in _levels(schedule):
-            raise ValueError(f"epochs: expected one of the budgets {_levels(schedule)}, got {budget}")
+            raise Error(f"epochs: expected one of the budgets {_levels(schedule)}, got {budget}")
         return replace(state, levels=self._add(state.levels, budget, schedule, unit, scores))
 
     def _add(self, levels, budget, schedule, unit, scores) -> tuple[History, ...]:

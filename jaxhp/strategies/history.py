@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxhp.trials import Error
+
 GRID = 2.0**24  # points are multiples of 1 / GRID
 COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
 
@@ -44,7 +46,7 @@ def empty(key: jax.Array, dim: int, epochs: int, capacity: int) -> History:
     """A history of nothing, for `dim` dimensions, with room for `capacity` points."""
     for name, value in (("dim", dim), ("epochs", epochs)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+            raise Error(f"{name}: expected an integer of at least 1, got {value!r}")
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
@@ -69,13 +71,13 @@ def check(unit: Any, scores: Any, dim: int) -> None:
     Values are looked at where they are known, which is outside jit.
     """
     if np.ndim(unit) != 2 or np.shape(unit)[1] != dim:
-        raise ValueError(f"unit: expected points of shape (P, {dim}), got {np.shape(unit)}")
+        raise Error(f"unit: expected points of shape (P, {dim}), got {np.shape(unit)}")
     if np.shape(scores) != np.shape(unit)[:1]:
-        raise ValueError(f"scores: expected shape {np.shape(unit)[:1]}, one score a point, got {np.shape(scores)}")
+        raise Error(f"scores: expected shape {np.shape(unit)[:1]}, one score a point, got {np.shape(scores)}")
     if not isinstance(unit, Tracer):
         values = np.asarray(unit)
         if not np.all((values >= 0) & (values <= 1)):
-            raise ValueError(f"unit: expected values in [0, 1], got {values.min()} to {values.max()}")
+            raise Error(f"unit: expected values in [0, 1], got {values.min()} to {values.max()}")
 
 
 def append(history: History, unit: Any, scores: Any) -> History:

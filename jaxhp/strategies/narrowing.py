@@ -18,6 +18,7 @@ from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import spread
+from jaxhp.trials import Error
 
 SHAPES = ("cem", "box")
 
@@ -42,10 +43,10 @@ class Narrowing(Sampler):
     def __post_init__(self):
         super().__post_init__()
         if self.shape not in SHAPES:
-            raise ValueError(f"Narrowing shape: expected 'cem' or 'box', got {self.shape!r}")
+            raise Error(f"Narrowing shape: expected 'cem' or 'box', got {self.shape!r}")
         for name in ("elite", "floor", "explore"):
             if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
+                raise Error(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
 
     def points(self, history: History, size: int) -> jax.Array:
         base = spread(history.key, history.asked, size, history.dim)

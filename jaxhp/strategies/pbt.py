@@ -15,7 +15,7 @@ from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
-from jaxhp.trials import Proposal, Rung
+from jaxhp.trials import Error, Proposal, Rung
 
 
 @jax.tree_util.register_dataclass
@@ -59,10 +59,10 @@ class PBT:
             object.__setattr__(self, name, positive(self, name, getattr(self, name)))
         for name, most in (("exploit", 0.5), ("step", 1), ("resample", 1)):
             if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"PBT {name}: expected a number from 0 to {most}, got {getattr(self, name)!r}")
+                raise Error(f"PBT {name}: expected a number from 0 to {most}, got {getattr(self, name)!r}")
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.inner is not None and not isinstance(self.inner, Sampler):
-            raise TypeError(f"PBT inner: expected a strategy that samples points, got {self.inner!r}")
+            raise Error(f"PBT inner: expected a strategy that samples points, got {self.inner!r}")
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
         """One `Rung` a generation, each with the whole population."""
@@ -78,10 +78,10 @@ class PBT:
         """The next generation. After the schedule it goes on, in stretches as long as the last.
 
         Raises:
-          ValueError: the last generation has not been told.
+          Error: the last generation has not been told.
         """
         if state.told < state.round:
-            raise ValueError(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
+            raise Error(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
         schedule = self.schedule(state.seen.epochs)
         beyond = max(0, state.round - len(schedule) + 1)
         last, stretch = schedule[-1].epochs, schedule[-1].epochs - (schedule[-2].epochs if len(schedule) > 1 else 0)
@@ -99,7 +99,7 @@ class PBT:
         """Take in f32[P] scores of the last proposal: higher is better, NaN is diverged."""
         check(proposal.unit, scores, state.seen.dim)
         if not state.round or np.shape(scores) != state.score.shape:
-            raise ValueError(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
+            raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
         unit, score = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
         return replace(state, unit=unit, score=score, told=state.round)
 

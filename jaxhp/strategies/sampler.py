@@ -9,15 +9,15 @@ import jax
 import numpy as np
 
 from jaxhp.strategies.history import History, append, empty, snap
-from jaxhp.trials import Proposal, Rung
+from jaxhp.trials import Error, Proposal, Rung
 
 
 def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
     """`value` if it is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{type(owner).__name__} {name}: expected an integer, got {value!r}")
+        raise Error(f"{type(owner).__name__} {name}: expected an integer, got {value!r}")
     if value < least:
-        raise ValueError(f"{type(owner).__name__} {name}: expected at least {least}, got {value}")
+        raise Error(f"{type(owner).__name__} {name}: expected at least {least}, got {value}")
     return int(value)
 
 
@@ -41,7 +41,7 @@ class Sampler:
     def __post_init__(self):
         if isinstance(self.population, (tuple, list)):
             if not self.population:
-                raise ValueError(f"{type(self).__name__} population: expected at least one round, got none")
+                raise Error(f"{type(self).__name__} population: expected at least one round, got none")
             sizes = tuple(positive(self, "population", size) for size in self.population)
             object.__setattr__(self, "population", sizes)
             object.__setattr__(self, "rounds", len(sizes))

@@ -18,6 +18,7 @@ from jax.scipy.special import ndtr, ndtri
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler, positive
 from jaxhp.strategies.sobol import spread
+from jaxhp.trials import Error
 
 OTHERS = 512  # rows, drawn at random, that the density of the others is estimated from
 
@@ -40,7 +41,7 @@ class TPE(Sampler):
     def __post_init__(self):
         super().__post_init__()
         if not 0 < self.good < 1:
-            raise ValueError(f"TPE good: expected a fraction between 0 and 1, got {self.good!r}")
+            raise Error(f"TPE good: expected a fraction between 0 and 1, got {self.good!r}")
         object.__setattr__(self, "candidates", positive(self, "candidates", self.candidates))
 
     def points(self, history: History, size: int) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxhp.tasks.task import Member, Shapes, Task, Variables, _params, _with_params, batch_shapes
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 
 class Recorded(dict):
@@ -67,33 +67,33 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
             )
         except KeyError as error:
             if error.args and error.args[0] in reads and error.args[0] not in config:
-                raise ValueError(
+                raise Error(
                     f"space: expected the parameter {error.args[0]!r}, which the task's {name} reads, got only "
                     f"{', '.join(config)}"
                 ) from error
-            raise ValueError(f"Task {name}: raised KeyError: {error}") from error
+            raise Error(f"Task {name}: raised KeyError: {error}") from error
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             text = str(error).strip().split("\n")[0]
-            raise ValueError(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
+            raise Error(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", task.init, key)
     for path, leaf in jax.tree_util.tree_flatten_with_path(_params(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
-            raise TypeError(f"Task init: expected floating point parameters, got {leaf.dtype} at params{where}")
+            raise Error(f"Task init: expected floating point parameters, got {leaf.dtype} at params{where}")
     if not jax.tree.leaves(_params(variables)):
-        raise ValueError("Task init: expected a pytree of arrays, got no arrays")
+        raise Error("Task init: expected a pytree of arrays, got no arrays")
 
     batch = batch_shapes(task.train, task.batch_size)
     loss = shape("loss", task.loss, variables, batch, key)
     if isinstance(variables, Variables):
         if not (isinstance(loss, tuple) and len(loss) == 2):
-            raise ValueError("Task loss: expected (scalar, new_state), since init returned Variables")
+            raise Error("Task loss: expected (scalar, new_state), since init returned Variables")
         _check_same(loss[1], variables.state, "Task loss: new_state")
         loss = loss[0]
     if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise ValueError(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
+        raise Error(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
 
     def pullback(variables: Any, batch: Any, key: jax.Array, config: Config) -> Any:
         loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
@@ -105,19 +105,19 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
 
     metrics = shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7))
     if not isinstance(metrics, Mapping) or not metrics:
-        raise ValueError(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
+        raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
     for name, value in metrics.items():
         if not hasattr(value, "shape") or value.shape != (7,):
-            raise ValueError(
+            raise Error(
                 f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"
             )
     if task.metric not in metrics:
-        raise ValueError(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
+        raise Error(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
 
     def optimize(params: Any, config: Config) -> Any:
         optimizer = task.optimizer(config)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
+            raise Error(f"expected an optax.GradientTransformation, got {optimizer!r}")
         state = optimizer.init(params)
         updates, after = optimizer.update(params, state, params)
         return state, optax.apply_updates(params, updates), after
@@ -128,7 +128,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
 
     unread = [name for name in config if name not in reads]
     if unread:
-        raise ValueError(
+        raise Error(
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
             f"got also {', '.join(unread)}"
         )
@@ -147,11 +147,9 @@ def _describe(value: Any) -> str:
 
 def _check_same(got: Any, expected: Any, what: str) -> None:
     if jax.tree.structure(got) != jax.tree.structure(expected):
-        raise ValueError(
-            f"{what}: expected the structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}"
-        )
+        raise Error(f"{what}: expected the structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}")
     flat, _ = jax.tree_util.tree_flatten_with_path(expected)
     for (path, want), came in zip(flat, jax.tree.leaves(got), strict=True):
         if (want.shape, want.dtype) != (came.shape, came.dtype):
             where = jax.tree_util.keystr(path)
-            raise ValueError(f"{what}{where}: expected {_describe(want)}, got {_describe(came)}")
+            raise Error(f"{what}{where}: expected {_describe(want)}, got {_describe(came)}")

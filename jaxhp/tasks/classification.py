@@ -16,7 +16,7 @@ import optax
 from jaxhp.data import Dataset, split
 from jaxhp.nn import relu
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 
@@ -38,11 +38,11 @@ def classification(
     activations. The data and the hyperparameters read are those of `hp.tasks.mlp`.
     """
     if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+        raise Error(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
     if not isinstance(data, Dataset):
-        raise TypeError(f"data: expected a Dataset (see jaxhp.data), got {type(data).__name__}")
+        raise Error(f"data: expected a Dataset (see jaxhp.data), got {type(data).__name__}")
     if set(data.train) != {"image", "label"}:
-        raise ValueError(f"data: expected the arrays image and label, got {', '.join(data.train)}")
+        raise Error(f"data: expected the arrays image and label, got {', '.join(data.train)}")
     classes = _count_classes(data.train["label"])
     shape = data.train["image"].shape[1:]
     train_part, valid_part = split(data, valid, split_seed)
@@ -118,9 +118,9 @@ def _weights(params: Any) -> Any:
 
 def _count_classes(label: np.ndarray) -> int:
     if label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
-        raise TypeError(f"data label: expected integers of shape [N], got {label.dtype}{list(label.shape)}")
+        raise Error(f"data label: expected integers of shape [N], got {label.dtype}{list(label.shape)}")
     if label.min() < 0 or label.max() > 100_000:
-        raise ValueError(f"data label: expected classes numbered from 0, got values {label.min()} to {label.max()}")
+        raise Error(f"data label: expected classes numbered from 0, got values {label.min()} to {label.max()}")
     if label.max() == 0:
-        raise ValueError("data label: expected at least two classes, got only class 0")
+        raise Error("data label: expected at least two classes, got only class 0")
     return int(label.max()) + 1

@@ -17,7 +17,7 @@ from jaxhp.data import Dataset
 from jaxhp.nn import conv_general_dilated, max_pool, relu
 from jaxhp.tasks.classification import classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
 
@@ -47,14 +47,14 @@ def cnn(
     The task reads the hyperparameters that `hp.tasks.mlp` reads; `dropout` is on the dense hidden layers.
 
     Raises:
-      ValueError: if an argument is out of range, or the images are too small for so many layers.
+      Error: if an argument is out of range, or the images are too small for so many layers.
     """
     if not channels or not all(isinstance(n, int) and n >= 1 for n in channels):
-        raise ValueError(f"cnn channels: expected positive integers, got {channels!r}")
+        raise Error(f"cnn channels: expected positive integers, got {channels!r}")
     if not all(isinstance(width, int) and width >= 1 for width in hidden):
-        raise ValueError(f"cnn hidden: expected positive integers, got {hidden!r}")
+        raise Error(f"cnn hidden: expected positive integers, got {hidden!r}")
     if not isinstance(kernel, int) or kernel < 1:
-        raise ValueError(f"cnn kernel: expected a positive integer, got {kernel!r}")
+        raise Error(f"cnn kernel: expected a positive integer, got {kernel!r}")
 
     def init(key: jax.Array, config: Config, image: tuple[int, ...], classes: int) -> Any:
         fan_ins, shapes = _weights(image, channels, kernel, (*hidden, classes))
@@ -90,7 +90,7 @@ def _weights(
     """Inputs of one unit, and the shape of the weights, of every layer."""
     if len(image) not in (2, 3):
         came = ", ".join(map(str, ("N", *image)))
-        raise ValueError(f"data image: expected [N, height, width] or [N, height, width, channels], got [{came}]")
+        raise Error(f"data image: expected [N, height, width] or [N, height, width, channels], got [{came}]")
     height, width, inputs = *image[:2], math.prod(image[2:])
     fan_ins, shapes = [], []
     for outputs in channels:
@@ -98,7 +98,7 @@ def _weights(
         shapes.append((kernel, kernel, inputs, outputs))
         height, width, inputs = (height - kernel + 1) // 2, (width - kernel + 1) // 2, outputs
         if min(height, width) < 1:
-            raise ValueError(
+            raise Error(
                 f"data image: expected at least 1 x 1 pixels after {len(channels)} convolutions with kernel {kernel} "
                 f"and poolings, got images of {image[0]} x {image[1]}"
             )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxhp.data import Dataset
 from jaxhp.tasks.classification import classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config
+from jaxhp.trials import Config, Error
 
 
 def mlp(
@@ -49,7 +49,7 @@ def mlp(
     """
     widths = tuple(hidden)
     if not all(isinstance(width, int) and width >= 1 for width in widths):
-        raise ValueError(f"mlp hidden: expected positive integers, got {hidden!r}")
+        raise Error(f"mlp hidden: expected positive integers, got {hidden!r}")
 
     def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> Any:
         sizes = (math.prod(inputs), *widths, classes)

@@ -16,7 +16,7 @@ import optax
 
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.stream import Stream
-from jaxhp.trials import MODES, Config
+from jaxhp.trials import MODES, Config, Error
 
 
 class Variables(NamedTuple):
@@ -71,21 +71,21 @@ class Task:
             object.__setattr__(self, "train", self.train.first)
         for name in ("init", "loss", "evaluate", "optimizer"):
             if not callable(getattr(self, name)):
-                raise TypeError(f"Task {name}: expected a function, got {getattr(self, name)!r}")
+                raise Error(f"Task {name}: expected a function, got {getattr(self, name)!r}")
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
         if self.mode not in MODES:
-            raise ValueError(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+            raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+            raise Error(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
         if self.batch_size > self.n_train:
-            raise ValueError(
+            raise Error(
                 f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"
             )
         if self.train_examples is not None and not 1 <= self.train_examples <= self.n_train:
-            raise ValueError(
+            raise Error(
                 f"Task train_examples: expected 1 to {self.n_train} (all of train), got {self.train_examples!r}"
             )
 

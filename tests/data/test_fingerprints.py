@@ -51,7 +51,7 @@ def test_small_floats_and_scalars_have_one():
 
 
 def test_objects_have_none():
-    with pytest.raises(TypeError, match=r"^\['x'\]: expected an array of numbers, got object$"):
+    with pytest.raises(ValueError, match=r"^\['x'\]: expected an array of numbers, got object$"):
         fingerprint({"x": object()})
 
 

@@ -73,7 +73,7 @@ def test_bad_shares(valid, error, message):
 
 
 def test_other_bad_input():
-    with pytest.raises(TypeError, match=r"^seed: expected an integer, got 0\.5$"):
+    with pytest.raises(ValueError, match=r"^seed: expected an integer, got 0\.5$"):
         split(np.arange(10), seed=0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^seed: expected 0 or more, got -1$"):
         split(np.arange(10), seed=-1)

@@ -104,7 +104,7 @@ def test_errors_of_the_function_are_its_own():
     with pytest.raises(OSError, match="the disk is gone") as caught:
         train(task(train=hp.data.Stream(epoch)), CONFIGS, 3)
     assert caught.value.__notes__ == ["in epoch 1 of the stream of training data"]
-    with pytest.raises(TypeError, match="function of an epoch's number"):
+    with pytest.raises(hp.Error, match="function of an epoch's number"):
         hp.data.Stream([shifted(0)])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Stream"):
         search(task=task(train=hp.data.Stream(shifted)), folds=3)

@@ -100,5 +100,5 @@ def test_bad_arguments_are_named(pool):
         pool(x, (5, 2))
     with pytest.raises(ValueError, match=r"^inputs: expected 4 spatial axes"):
         pool(x, (1, 1, 1, 1))
-    with pytest.raises(TypeError, match=r"^inputs: expected floating point, got int32"):
+    with pytest.raises(ValueError, match=r"^inputs: expected floating point, got int32"):
         pool(jnp.zeros((2, 4, 3), int), (2,))

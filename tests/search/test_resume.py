@@ -12,10 +12,11 @@ import jax
 import numpy as np
 import optax
 import pytest
+from crash import POINTS, Killed, dying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from small_search import digest, search, shared, task
+from small_search import Shared, digest, search, shared, task
 
 import jaxhp as hp
 from jaxhp.engine.population import Population
@@ -28,21 +29,12 @@ from jaxhp.strategies import Random
 from jaxhp.tasks import fingerprint
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @pytest.fixture
 def die_at(monkeypatch):
     """Lets the next runs die at the n-th passing of a crash point."""
 
     def at(point: str, number: int = 1) -> None:
-        def die(code: int) -> None:
-            raise Killed
-
-        monkeypatch.setattr(files, "_crash", (point, ":", str(number)))
-        monkeypatch.setattr(files, "_passed", 0)
-        monkeypatch.setattr(files.os, "_exit", die)
+        monkeypatch.setattr(Shared, "watch", (dying(point, number),))
 
     return at
 
@@ -75,7 +67,7 @@ QUICK = ["manifest written", "round begun", "step done", "checkpoint named", "ro
 @pytest.mark.parametrize(
     ("kind", "point"),
     [("halving", point) for point in QUICK]
-    + [pytest.param(k, p, marks=pytest.mark.slow) for k in ("random", "halving", "pbt") for p in files.CRASH_POINTS],
+    + [pytest.param(k, p, marks=pytest.mark.slow) for k in ("random", "halving", "pbt") for p in POINTS],
 )
 def test_a_search_that_dies_at_any_point_ends_the_same(kind, point, tmp_path, die_at):
     for number in (1, 2):
@@ -93,7 +85,7 @@ def test_a_search_that_dies_at_any_point_ends_the_same(kind, point, tmp_path, di
 
 def test_every_crash_point_is_passed(tmp_path, die_at):
     missed = []
-    for point in files.CRASH_POINTS:
+    for point in POINTS:
         die_at(point)
         try:
             shared("pbt", finals=hp.Finals(2, 4)).run(tmp_path / point, quiet=True, checkpoint_s=0)
@@ -399,7 +391,7 @@ def test_another_environment_needs_a_flag_and_another_count_of_devices_does_not(
 
 
 def test_the_tile_of_the_manifest_is_used_again(tmp_path, die_at, monkeypatch):
-    automatic = search("random", tile=None)
+    automatic = search("random", tile=None, kind_of=Shared)
     die_at("manifest written")
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True)

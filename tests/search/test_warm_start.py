@@ -123,7 +123,7 @@ def test_widened_ranges(parameter, side, expected):
     ],
 )
 def test_bad_input_is_named(options, message):
-    with pytest.raises((ValueError, TypeError), match=message) as caught:
+    with pytest.raises(hp.Error, match=message) as caught:
         search(strategy=Random(population=9), **options)
     assert "\n" not in str(caught.value)
 

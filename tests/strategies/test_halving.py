@@ -112,7 +112,7 @@ def test_scores_must_be_told_before_the_next_ask():
 def test_bad_settings(bad):
     with pytest.raises(ValueError, match=f"Halving {next(iter(bad))}: expected at least"):
         Halving(**bad)
-    with pytest.raises(TypeError, match="Halving inner"):
+    with pytest.raises(ValueError, match="Halving inner"):
         Halving(inner=Halving())
     with pytest.raises(ValueError, match="at least min_epochs=5, got 3"):
         Halving(min_epochs=5).schedule(3)

@@ -177,7 +177,7 @@ def test_bad_settings_get_one_clear_line(make, message):
 
 
 def test_bad_types_get_one_clear_line():
-    with pytest.raises(TypeError, match=r"Random population: expected an integer, got 2\.5"):
+    with pytest.raises(ValueError, match=r"Random population: expected an integer, got 2\.5"):
         Random(population=2.5)
 
 
