@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.checks import ceil_div
 from jaxhp.data.dataset import examples
 from jaxhp.tasks.task import Task
 
@@ -47,7 +48,7 @@ def check_folds(task: Task, folds: int) -> None:
     n = task.n_train + task.n_valid
     if folds > n:
         raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")
-    left = n - -(-n // folds)
+    left = n - ceil_div(n, folds)
     if task.batch_size > left:
         raise ValueError(
             f"folds: expected each of the {folds} folds to leave at least batch_size = {task.batch_size} of the {n} "

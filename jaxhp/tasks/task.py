@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxhp.checks import is_int
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.stream import Stream
 from jaxhp.trials import MODES, Config
@@ -78,8 +79,9 @@ class Task:
             object.__setattr__(self, "test", Sealed(self.test))
         if self.mode not in MODES:
             raise ValueError(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+        if not is_int(self.batch_size, 1):
             raise ValueError(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+        object.__setattr__(self, "batch_size", int(self.batch_size))
         if self.batch_size > self.n_train:
             raise ValueError(
                 f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.strategies.edges import edges
 from jaxhp.strategies import Grid, Halving, Narrowing, Random, Sobol, include
+from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import append, empty, ranks
 from jaxhp.trials import Proposal, Rung
 
