@@ -1,5 +1,7 @@
 """Two CPU devices on every machine, and programs compiled once a session; warnings are errors, see pyproject.toml.
 
+Shapes and dtypes are checked at every call of the modules in `checked.py`, by jaxtyping with beartype.
+
 The workers of pytest-xdist are started by a process that has read this file, and share its folder of compiled programs.
 Property tests try the same examples in every run; `--hypothesis-profile=default` tries new ones.
 """
@@ -9,7 +11,9 @@ import os
 import shutil
 import tempfile
 
+from checked import CHECKED
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
@@ -19,3 +23,4 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+install_import_hook(CHECKED, "beartype.beartype")  # before anything imports jaxhp

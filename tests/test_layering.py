@@ -11,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 # A package imports only from packages above its own line here, or from itself.
 FLOORS = (
-    {"trials"},
-    {"data", "nn"},
+    {"checks"},
+    {"trials", "data", "nn"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},
     {"report"},

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxhp.checks import ceil_div
 from jaxhp.data.dataset import examples
 from jaxhp.trials import Error
 
@@ -46,11 +47,11 @@ def check_folds(n: int, folds: int, batch_size: int) -> None:
       Error: there are more folds than examples, or a fold leaves fewer training examples than a batch.
     """
     if folds > n:
-        raise Error(f"folds: expected at most the {n} examples of train and valid, got {folds}")
-    left = n - -(-n // folds)
-    if batch_size > left:
-        raise Error(
-            f"folds: expected each of the {folds} folds to leave at least batch_size = {batch_size} of the {n} "
+        raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")
+    left = n - ceil_div(n, folds)
+    if task.batch_size > left:
+        raise ValueError(
+            f"folds: expected each of the {folds} folds to leave at least batch_size = {task.batch_size} of the {n} "
             f"examples for training, got {left}; use more folds or a smaller batch_size"
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhp.checks import check_int
 from jaxhp.data.dataset import Dataset, Sealed
 from jaxhp.trials import Error
 
@@ -29,8 +30,7 @@ def mnist_sample(n: int = _TRAIN_EXAMPLES) -> Dataset:
       Error: n is not an integer.
       Error: n is out of range.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise Error(f"n: expected an integer, got {n!r}")
+    n = check_int("n", n)
     if not 1 <= n <= _TRAIN_EXAMPLES:
         raise Error(
             f"n: expected 1 to {_TRAIN_EXAMPLES} images of the bundled sample, got {n}; "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from jaxhp.checks import check_int, is_int
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
 from jaxhp.trials import Error
 
@@ -35,8 +36,7 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
     tree = checked(data.train if isinstance(data, Dataset) else data, "data")
     n = examples(tree)
     count = _valid_count(valid, n)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise Error(f"seed: expected an integer, got {seed!r}")
+    seed = check_int("seed", seed)
     if seed < 0:
         raise Error(f"seed: expected 0 or more, got {seed}")
     order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
@@ -46,8 +46,8 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
 
 def _valid_count(valid: float | int, n: int) -> int:
     if isinstance(valid, bool) or not isinstance(valid, (int, float, np.integer, np.floating)):
-        raise Error(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
-    if isinstance(valid, (int, np.integer)):
+        raise TypeError(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
+    if is_int(valid):
         count = int(valid)
     elif 0 < valid < 1:
         count = round(float(valid) * n)

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Int, Int32
+
+from jaxhp.checks import ceil_div
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,32 @@ class Layout:
       slots: i32[P, R], for each row and replicate the member's place in `row`, flattened.
     """
 
-    row: np.ndarray
-    replicate: np.ndarray
-    start: np.ndarray
-    slots: np.ndarray
+    row: Int32[np.ndarray, "tiles T"]
+    replicate: Int32[np.ndarray, "tiles"]
+    start: Int32[np.ndarray, "tiles"]
+    slots: Int32[np.ndarray, "P R"]
 
     @property
     def tiles(self) -> int:
+        """Count the tiles."""
         return len(self.row)
 
     @property
     def members(self) -> int:
-        """Members without padding."""
+        """Count the members, without padding."""
         return self.slots.size
 
 
-def arrange(start: Sequence[int] | np.ndarray, replicates: Sequence[int], tile: int) -> Layout:
-    """Places P rows, whose weights have been trained for `start` i32[P] epochs, times `replicates` into tiles.
+def arrange(start: Sequence[int] | Int[np.ndarray, "P"], replicates: Sequence[int], tile: int) -> Layout:
+    """Place P rows, each with some replicates, into tiles.
+
+    Args:
+      start: i32[P], the epochs that each row's weights have been trained for.
+      replicates: the numbers of the replicates, R of them.
+      tile: T, members of a tile.
+
+    Returns:
+      A layout of P * R members.
 
     >>> arrange([0, 0, 0], [0], tile=2).row.tolist()
     [[0, 1], [2, -1]]
@@ -52,7 +64,7 @@ def arrange(start: Sequence[int] | np.ndarray, replicates: Sequence[int], tile: 
         for epoch in np.unique(start):
             chosen = np.flatnonzero(start == epoch).astype(np.int32)
             slots[chosen, column] = len(rows) * tile + np.arange(len(chosen))
-            padded = np.full(-(-len(chosen) // tile) * tile, -1, np.int32)
+            padded = np.full(ceil_div(len(chosen), tile) * tile, -1, np.int32)
             padded[: len(chosen)] = chosen
             rows.extend(padded.reshape(-1, tile))
             facts.extend([(replicate, int(epoch))] * (len(padded) // tile))
@@ -61,5 +73,5 @@ def arrange(start: Sequence[int] | np.ndarray, replicates: Sequence[int], tile: 
 
 
 def tiles_needed(trials: int, replicates: int, tile: int) -> int:
-    """Tiles that hold `trials` fresh trials with `replicates` replicates each."""
-    return -(-trials // tile) * replicates
+    """Count the tiles of `tile` members that hold `trials` fresh trials with `replicates` replicates each."""
+    return ceil_div(trials, tile) * replicates

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float32, Int32
 
 
 class Ranked(NamedTuple):
     """What a step tells of its trials: P rows, of which the first ones are filled."""
 
-    order: Any  # i32[P], rows best first, diverged and empty ones last, ties by row
-    score: Any  # f32[P], mean over replicates, NaN if any of them diverged
-    stderr: Any  # f32[P]
-    replicate_scores: Any  # f32[P, R]
-    curve: Any  # f32[P, E, 2, M], mean over replicates
-    diverged_at: Any  # i32[P], the first epoch in which a replicate diverged, 0 for none
+    order: Int32[Array | np.ndarray, "P"]  # rows best first, diverged and empty ones last, ties by row
+    score: Float32[Array | np.ndarray, "P"]  # mean over replicates, NaN if any of them diverged
+    stderr: Float32[Array | np.ndarray, "P"]  # over replicates, of one over validation examples
+    replicate_scores: Float32[Array | np.ndarray, "P R"]
+    curve: Float32[Array | np.ndarray, "P E 2 M"]  # mean over replicates
+    diverged_at: Int32[Array | np.ndarray, "P"]  # the first epoch in which a replicate diverged, 0 for none
 
 
 def rank_trials(
-    curve: jax.Array,
-    spread: jax.Array,
-    diverged_at: jax.Array,
-    stop: jax.Array,
-    slots: jax.Array,
+    curve: Float32[Array, "deep devices T E 2 M"],
+    spread: Float32[Array, "deep devices T"],
+    diverged_at: Int32[Array, "deep devices T"],
+    stop: Int32[Array, "deep devices"],
+    slots: Int32[Array, "P R"],
     *,
     metric: int,
     mode: str,
     n_valid: int,
 ) -> Ranked:
-    """Scores of trials from those of their members, in an order of operations that no shape changes.
+    """Score trials from their members' curves and rank them, in an order of operations that no shape changes.
 
     Args:
-      curve, spread, diverged_at: see `tile.State`; [N, D, T, ...].
-      stop: i32[N, D], the epochs that each tile was trained to.
-      slots: i32[P, R], the member of each trial's replicate, counted through N, D and T; -1 for none.
+      curve: f32[deep, devices, T, E, 2, M], every member's train and valid metrics after each epoch.
+      spread: f32[deep, devices, T], the variance of its metric over validation examples.
+      diverged_at: i32[deep, devices, T], the epoch in which it diverged, from 1; 0 for none.
+      stop: i32[deep, devices], the epochs that each tile was trained to.
+      slots: i32[P, R], the member of each trial's replicate, counted through the three axes; -1 for none.
       metric: the column of `curve` that is the score.
       mode: "max" or "min".
       n_valid: validation examples of a member.
@@ -53,8 +55,8 @@ def rank_trials(
     last = jnp.maximum(stop.reshape(-1)[place[:, 0] // tile] - 1, 0)
     final = jnp.take_along_axis(curve, last[:, None, None, None, None], axis=2)[:, :, 0, 1, metric]
 
-    def mean(values: jax.Array) -> jax.Array:
-        """Over replicates, added one after another."""
+    def mean(values: Float32[Array, "P R *rest"]) -> Float32[Array, "P *rest"]:
+        """Take the mean over replicates, added one after another."""
         total = jnp.zeros_like(values[:, 0])
         for r in range(values.shape[1]):
             here = there[:, r].reshape(-1, *(1,) * (total.ndim - 1))

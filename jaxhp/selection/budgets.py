@@ -7,20 +7,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Int
 
 from jaxhp.trials import Rung, Trial
 
 _FEW = 4  # trials that went on, or fewer, do not tell how the next score depends on the one before
 
 
-def at_full_budget(trials: Sequence[Trial], metric: str, rungs: Sequence[Rung]) -> np.ndarray:
-    """f64[N, B], the trials' scores after each budget that they were compared at, and what others gained from there on.
+def at_full_budget(trials: Sequence[Trial], metric: str, rungs: Sequence[Rung]) -> Float64[np.ndarray, "N B"]:
+    """Bring the trials' scores at each budget to one scale, by what others gained from there on.
 
-    Budgets are compared one step at a time, each by the mean curve of the trials that went on. NaN where a trial had no
-    part: at budgets below that of its first round, at those that it did not reach, at all if it diverged.
+    Budgets are compared one step at a time, each by the mean curve of the trials that went on.
 
     Args:
+      trials: N of them.
+      metric: the task's.
       rungs: of the search, one a round.
+
+    Returns:
+      f64[N, B], after each of B budgets, ascending, that trials were compared at. NaN where a trial had no part: at
+      budgets below that of its first round, at those that it did not reach, at all if it diverged.
     """
     healthy = [trial for trial in trials if not trial.diverged_at]
     budgets = np.unique([trial.epochs for trial in healthy]).astype(int)
@@ -38,27 +44,38 @@ def at_full_budget(trials: Sequence[Trial], metric: str, rungs: Sequence[Rung]) 
     return found
 
 
-def latest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of f64[N, B] scores the last that is known, f64[N], and its column, i64[N]; NaN and -1 where none is."""
+def latest(scores: Float[np.ndarray, "N B"]) -> tuple[Float[np.ndarray, "N"], Int[np.ndarray, "N"]]:
+    """Find each trial's last known score.
+
+    Args:
+      scores: f64[N, B], NaN is unknown.
+
+    Returns:
+      The scores f64[N] and their columns i64[N]; NaN and -1 where none is known.
+    """
     known = np.isfinite(scores)
     column = np.where(known.any(1), scores.shape[1] - 1 - known[:, ::-1].argmax(1), -1)
     return np.where(column < 0, np.nan, scores[np.arange(len(scores)), column]), column
 
 
 def replayed(
-    scores: np.ndarray, rows: np.ndarray, added: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Has the trials compete again, with something added to their scores; as many go on at each budget as did.
+    scores: Float[np.ndarray, "N B"],
+    rows: Int[np.ndarray, "K"],
+    added: Float[np.ndarray, "draws K"],
+    rng: np.random.Generator,
+) -> tuple[Float[np.ndarray, "draws K"], Int[np.ndarray, "draws K"]]:
+    """Have the trials compete again, with something added to their scores; as many go on at each budget as did.
 
     The next score of a trial that only now goes on is drawn as for the others that did, without what is added.
 
     Args:
       scores: f64[N, B], of all trials, see `at_full_budget`; higher is better.
       rows: i64[K], which of them compete.
-      added: f64[D, K], D times.
+      added: f64[draws, K], for each time that they compete.
+      rng: draws the scores that nobody measured.
 
     Returns:
-      f64[D, K], the last score of each without what is added, and i64[D, K], the column that it is of.
+      f64[draws, K], the last score of each without what is added, and i64[draws, K], the column that it is of.
     """
     steps = [_step(before, after) for before, after in itertools.pairwise(scores.T)]
     scores = scores[rows]
@@ -93,7 +110,8 @@ class _Step(NamedTuple):
     stderr: float  # around it
 
 
-def _step(before: np.ndarray, after: np.ndarray) -> _Step:
+def _step(before: Float[np.ndarray, "N"], after: Float[np.ndarray, "N"]) -> _Step:
+    """Regress the scores at one budget on those at the one before, over the trials that went on."""
     both = np.isfinite(before) & np.isfinite(after)
     if not both.any():
         return _Step(0.0, 0.0, 1.0, 0.0)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float64, Int
 
 _DRAWS, _AT_ONCE = 1000, 100
 _PEERS = 4.0  # degrees of freedom that other trials may add
@@ -24,14 +25,14 @@ class Mean(NamedTuple):
     dof: float
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """(low, high), from Student's distribution."""
+        """Compute the bounds (low, high) of the interval of this level, from Student's distribution."""
         from scipy.special import stdtrit  # slow to import, and whoever reads a result does not need it
 
         half = float(stdtrit(self.dof, (1 + level) / 2)) * self.stderr if self.stderr > 0 else 0.0
         return self.mean - half, self.mean + half
 
     def below(self, truth: float = 0.0) -> float:
-        """The probability of a mean at most this large where the truth is `truth`."""
+        """Compute the probability of a mean at most this large where the truth is `truth`."""
         if self.stderr == 0:
             return float(self.mean >= truth)
         from scipy.special import stdtr
@@ -39,7 +40,7 @@ class Mean(NamedTuple):
         return float(stdtr(self.dof, (self.mean - truth) / self.stderr))
 
     def less(self, mean: float, variance: float) -> Mean:
-        """Less a number that is known up to this variance."""
+        """Subtract a number that is known up to this variance."""
         total = self.stderr**2 + variance
         return Mean(self.mean - mean, total**0.5, self.dof * (total / self.stderr**2) ** 2 if self.stderr else self.dof)
 
@@ -47,13 +48,21 @@ class Mean(NamedTuple):
 class Components(NamedTuple):
     """Parts of the variance of a mean over S seeds and n examples."""
 
-    networks: np.ndarray  # f64[K], of the seeds' means, for the networks of each fold
+    networks: Float64[np.ndarray, "K"]  # of the seeds' means, for the networks of each fold
     examples: float  # of the examples' means
     both: float  # the part that either contains, of what is left; 0 with one seed
 
 
-def components(outcomes: np.ndarray, fold: np.ndarray | None = None) -> Components:
-    """See `crossed_mean`; the networks' part is 0 with one seed."""
+def components(outcomes: Float[np.ndarray, "S n"], fold: Int[np.ndarray, "n"] | None = None) -> Components:
+    """Split the variance of a mean over seeds and examples into its parts.
+
+    Args:
+      outcomes: [S, n], of S seeds on n examples.
+      fold: see `crossed_mean`.
+
+    Returns:
+      Parts in the square of the outcomes' unit; the networks' part is 0 with one seed.
+    """
     y = np.asarray(outcomes, np.float64)
     seeds, n = y.shape
     by_example = y.mean(0)
@@ -67,12 +76,12 @@ def components(outcomes: np.ndarray, fold: np.ndarray | None = None) -> Componen
 
 
 def crossed_mean(
-    outcomes: np.ndarray,
-    fold: np.ndarray | None = None,
-    more: Sequence[np.ndarray] = (),
-    peers: Sequence[np.ndarray] = (),
+    outcomes: Float[np.ndarray, "S n"],
+    fold: Int[np.ndarray, "n"] | None = None,
+    more: Sequence[Float[np.ndarray, "_ n"]] = (),
+    peers: Sequence[Float[np.ndarray, "_ n"]] = (),
 ) -> Mean:
-    """The mean over seeds and examples, both of which are samples.
+    """Take the mean over seeds and examples, both of which are samples.
 
     Its variance is that of the seeds' means, plus that of the examples' means, less the part that both contain. With
     one seed and no other it is that of the examples alone.
@@ -85,7 +94,7 @@ def crossed_mean(
         most: a variance known from few seeds is moderated by that of its peers (Smyth, doi:10.2202/1544-6115.1027).
 
     Returns:
-      mean, standard error, and Satterthwaite's degrees of freedom.
+      The mean, its standard error, and Satterthwaite's degrees of freedom.
     """
     y = np.asarray(outcomes, np.float64)
     seeds, n = y.shape
@@ -103,30 +112,35 @@ def crossed_mean(
     return Mean(float(y.mean()), float(np.sqrt(variance)), float(variance**2 / weights) if weights > 0 else float(dof))
 
 
-def _cells(rows: np.ndarray, fold: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The means of [S, n] outcomes over the examples of each of K folds, [S, K], and each example's fold, i32[n]."""
+def _cells(
+    rows: Float[np.ndarray, "S n"], fold: Int[np.ndarray, "n"] | None
+) -> tuple[Float64[np.ndarray, "S K"], Int[np.ndarray, "n"]]:
+    """Take the means of outcomes over the examples of each of K folds, and give each example's fold."""
     fold = np.zeros(rows.shape[1], np.int32) if fold is None else fold
     return np.asarray(rows, np.float64) @ (np.eye(fold.max() + 1)[fold] / np.bincount(fold)), fold
 
 
-def _between(rows: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
-    """f64[K], squares of what each fold's networks add to the mean, around their own mean, summed over seeds."""
+def _between(rows: Float[np.ndarray, "S n"], fold: Int[np.ndarray, "n"] | None) -> Float64[np.ndarray, "K"]:
+    """Sum over seeds the squares of what each fold's networks add to the mean, around their own mean."""
     cells, of = _cells(rows, fold)
     return ((cells - cells.mean(0)) ** 2).sum(0) * (np.bincount(of) / len(of)) ** 2
 
 
-def _freedom(blocks: Sequence[np.ndarray]) -> int:
-    """Degrees of freedom of the spread between seeds within blocks [S', n]."""
+def _freedom(blocks: Sequence[Float[np.ndarray, "_ n"]]) -> int:
+    """Count the degrees of freedom of the spread between seeds within blocks."""
     return sum(len(rows) - 1 for rows in blocks)
 
 
-def probability_best(outcomes: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
-    """f64[P], how often each of P trials is the best where seeds and examples are drawn again.
+def probability_best(outcomes: Sequence[Float[np.ndarray, "_ n"]], seed: int = 0) -> Float64[np.ndarray, "P"]:
+    """Estimate how often each of P trials is the best where seeds and examples are drawn again.
 
     Args:
       outcomes: for each trial [S_i, n], higher is better: its first S_i seeds, which are the same seeds for all. Each
         trial is compared with the first one on the seeds that both have.
       seed: of 1000 draws of exponential weights (the Bayesian bootstrap, which never leaves a trial without seeds).
+
+    Returns:
+      f64[P], shares that add up to 1.
     """
     if not outcomes:
         return np.zeros(0)

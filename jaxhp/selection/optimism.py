@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxhp.selection.budgets import latest, replayed
 from jaxhp.selection.intervals import components
@@ -46,14 +47,19 @@ class Optimism(NamedTuple):
     variance: float
 
 
-def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1, fresh: int = 1) -> Luck:
-    """The luck of P trials, two at least, where what is common to all of them counts for nothing.
+def luck(
+    outcomes: Float[np.ndarray, "P S n"], fold: Int[np.ndarray, "n"] | None = None, seeds: int = 1, fresh: int = 1
+) -> Luck:
+    """Measure the luck of P trials, two at least, where what is common to all of them counts for nothing.
 
     Args:
       outcomes: [P, S, n] of S seeds, two at least, that are the same for every trial.
       fold: see `intervals.crossed_mean`.
       seeds: of a search score.
       fresh: seeds of a mean in the finals.
+
+    Returns:
+      Variances in the square of the outcomes' unit.
     """
     own = np.asarray(outcomes, np.float64) - np.mean(outcomes, 0, np.float64)
     lost = len(own) / (len(own) - 1)  # of the variance, with the mean
@@ -64,9 +70,14 @@ def luck(outcomes: np.ndarray, fold: np.ndarray | None = None, seeds: int = 1, f
 
 
 def optimism(
-    scores: np.ndarray, means: np.ndarray, near: np.ndarray, slack: float, of: Luck, seed: Sequence[int] = (0,)
+    scores: Float[np.ndarray, "N B"],
+    means: Float[np.ndarray, "P"],
+    near: Float[np.ndarray, "P"],
+    slack: float,
+    of: Luck,
+    seed: Sequence[int] = (0,),
 ) -> Optimism:
-    """Searches and finals with a little more luck, over and over.
+    """Estimate how much too good the chosen trial looks, by searches and finals with a little more luck, over and over.
 
     What a trial would show that only then goes on, or becomes a finalist, is drawn as for one more like the others
     there: its score from the normal distribution around the one before, its mean from that around what its score
@@ -79,8 +90,12 @@ def optimism(
         better.
       means: f64[P], the finalists' in the finals; NaN for one that diverged there.
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
+      slack: in the scores' unit.
       of: the luck of these trials.
       seed: of what is drawn. One that differs from search to search keeps their errors apart.
+
+    Returns:
+      What to take off, in the scores' unit, and its variance.
     """
     count, size = len(means), float(np.sqrt(of.lasting))
     if size == 0:
@@ -124,8 +139,8 @@ def optimism(
     return Optimism(float(np.trace(sum(dealt))) / 2, max(float((dealt[0] * dealt[1].T).sum()), 0.0))
 
 
-def _variance(scores: np.ndarray) -> float:
-    """Of the normal distribution whose top is spread as that of f64[N] scores; NaN is the worst."""
+def _variance(scores: Float[np.ndarray, "N"]) -> float:
+    """Estimate the variance of the normal distribution whose top is spread as that of the scores; NaN is the worst."""
     from scipy.special import ndtri  # slow to import, see `intervals`
 
     n = len(scores)

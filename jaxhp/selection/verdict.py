@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxhp.trials import Error
+from jaxhp.checks import ceil_div, is_int
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
 
@@ -32,15 +32,16 @@ class Finals:
     def __post_init__(self):
         for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise Error(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+            if not is_int(value, least):
+                raise ValueError(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+            object.__setattr__(self, name, int(value))
         part = self.holdout
         if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
             raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
-        seeds = max(-(-self.replicates // folds), 3 if folds > 1 else 4)
+        seeds = max(ceil_div(self.replicates, folds), 3 if folds > 1 else 4)
         choosing = max(seeds // 2, 2)
         rounds = [choosing // 2, choosing - choosing // 2] if choosing >= 4 else [choosing]
         return [count * folds for count in rounds], (seeds - choosing) * folds
@@ -133,7 +134,7 @@ def default_finals(
     """
     least = 3 * folds if folds > 1 else 4
     for top in (16, 8, 4):
-        replicates = int(_SHARE * tile_epochs / (-(-top // tile) * epochs))
+        replicates = int(_SHARE * tile_epochs / (ceil_div(top, tile) * epochs))
         if replicates >= least and top <= trials and (top <= 8 or tile >= top):
             return Finals(top, min(max(16, least), replicates // folds * folds))
     top = min(8, trials, int(_SHARE * member_epochs / epochs) // least)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
+import numpy as np
+from jaxtyping import Array, Float32
 
 from jaxhp.strategies.gp import GP
 from jaxhp.strategies.history import History, answered, asked
@@ -31,14 +32,28 @@ class Auto(Sampler):
     rounds: int = 4
 
     def ask(self, state: History) -> tuple[Proposal, History]:
-        """The next round of fresh points; the first is remembered."""
+        """Propose the next round of fresh points.
+
+        Returns:
+          The proposal, and the state past this ask, which remembers the first round.
+        """
         proposal, after = super().ask(state)
         return proposal, asked(after, proposal.unit)
 
-    def tell(self, state: History, proposal: Proposal, scores: jax.Array) -> History:
-        """Take in f32[P] scores, and in the first round whether other points were told than asked for."""
+    def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
+        """Learn scores, and in the first round whether other points were told than asked for.
+
+        Args:
+          state: the state so far.
+          proposal: its P points count.
+          scores: f32[P], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         return answered(super().tell(state, proposal, scores), proposal.unit)
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Choose `size` points, f32[size, D], by a model and, where points are displaced, by outer moves."""
         model = TPE() if history.told > MODELLED else GP(rounds=self.rounds, trees=TREES)
         return turns(history, model.points(history, size))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from jaxhp.trials import Error, Proposal, Rung
 
@@ -20,26 +20,62 @@ class Strategy(Protocol):
     """
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
-        """One `Rung` an ask: the slots it fills and the epochs they train to, `epochs` being the full budget."""
+        """Plan the asks.
+
+        Args:
+          epochs: the full budget of a trial.
+
+        Returns:
+          One `Rung` an ask: the slots it fills and the epochs they train to.
+        """
         ...
 
-    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> Any:
-        """The state before the first ask, for `dim` dimensions and a full budget of `epochs`."""
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> Any:
+        """Make the state before the first ask.
+
+        Args:
+          key: all that the strategy draws comes from it.
+          dim: D, the axes of the unit cube.
+          epochs: the full budget of a trial.
+        """
         ...
 
     def ask(self, state: Any) -> tuple[Proposal, Any]:
-        """The next proposal. Equal states give equal proposals; the new state is past this ask."""
+        """Propose what to train next. Equal states give equal proposals.
+
+        Returns:
+          The proposal, and the state past this ask.
+        """
         ...
 
-    def tell(self, state: Any, proposal: Proposal, scores: jax.Array) -> Any:
-        """Take in f32[P] scores for a proposal: higher is better, NaN is diverged."""
+    def tell(self, state: Any, proposal: Proposal, scores: Float32[Array, "scores"]) -> Any:
+        """Learn the scores of a proposal.
+
+        Args:
+          state: past the ask for the proposal.
+          proposal: its P points, as they were trained.
+          scores: f32[P], higher is better, NaN is diverged.
+
+        Returns:
+          The state that knows them.
+
+        Raises:
+          ValueError: there are more scores or fewer than points.
+        """
         ...
 
 
-def include(proposal: Proposal, unit: jax.Array | np.ndarray) -> Proposal:
-    """The proposal with f32[K, D] points of one's own in its first slots that start fresh.
+def include(proposal: Proposal, unit: Float[Array | np.ndarray, "..."]) -> Proposal:
+    """Put points of one's own into the first slots of a proposal that start fresh.
 
     Train and tell the proposal that this gives: a strategy learns from whatever is told.
+
+    Args:
+      proposal: what a strategy asked for.
+      unit: f32[K, D], points in the unit cube.
+
+    Returns:
+      The proposal with these points.
 
     Raises:
       Error: there are more points than slots that start fresh, or their dimensions differ.

@@ -10,6 +10,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Key
 
 DEPTH = 8  # the most splits from the root to a leaf
 LEAF = 2  # the fewest points in a leaf
@@ -17,11 +18,25 @@ LEAF = 2  # the fewest points in a leaf
 
 @partial(jax.jit, static_argnames="trees")
 def forest(
-    key: jax.Array, unit: jax.Array, target: jax.Array, present: jax.Array, at: jax.Array, trees: int
-) -> tuple[jax.Array, jax.Array]:
-    """Mean f32[M] and covariance f32[M, M], over the trees, of what they say of f32[M, D] points.
+    key: Key[Array, ""],
+    unit: Float32[Array, "N D"],
+    target: Float32[Array, "N"],
+    present: Bool[Array, "N"],
+    at: Float32[Array, "Q D"],
+    trees: int,
+) -> tuple[Float32[Array, "Q"], Float32[Array, "Q Q"]]:
+    """Grow a forest on what was seen, and ask it of other points.
 
-    They are grown on f32[N] targets at f32[N, D] points, of which only the present ones count.
+    Args:
+      key: of all that is drawn.
+      unit: f32[N, D], points in the unit cube.
+      target: f32[N], what was seen there.
+      present: bool[N], which rows count.
+      at: f32[Q, D], the points that it is asked of.
+      trees: how many.
+
+    Returns:
+      The mean f32[Q] and the covariance f32[Q, Q], over the trees, of what they say.
     """
     said = jax.lax.map(lambda key: grow(key, unit, target, present, at), jax.random.split(key, trees))
     mean = jnp.mean(said, axis=0)
@@ -29,8 +44,21 @@ def forest(
     return mean, apart.T @ apart / trees
 
 
-def grow(key: jax.Array, unit: jax.Array, target: jax.Array, present: jax.Array, at: jax.Array) -> jax.Array:
-    """f32[M]: what one tree says of f32[M, D] points."""
+def grow(
+    key: Key[Array, ""],
+    unit: Float32[Array, "N D"],
+    target: Float32[Array, "N"],
+    present: Bool[Array, "N"],
+    at: Float32[Array, "Q D"],
+) -> Float32[Array, "Q"]:
+    """Grow one tree, and ask it of other points.
+
+    Args:
+      key, unit, target, present, at: as in `forest`.
+
+    Returns:
+      f32[Q], what it says.
+    """
     (count, dim), nodes = unit.shape, 2**DEPTH
     key_order, key_share = jax.random.split(key)
     order, rows = jax.random.permutation(key_order, count), jnp.arange(count)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
+from jaxtyping import Array, Bool, Float32
 
 FLOOR = 1e-4  # least noise variance, of targets with variance about 1
 STARTS = (0.25, 0.7)  # length scales from which the fit starts
@@ -21,13 +22,22 @@ STEPS = 40
 class Fit(NamedTuple):
     """Logarithms of the amplitude's variance, the noise's variance above the floor, and the length scales."""
 
-    amplitude: jax.Array  # f32[...]
-    noise: jax.Array  # f32[...]
-    scale: jax.Array  # f32[..., D]
+    amplitude: Float32[Array, "*fits"]
+    noise: Float32[Array, "*fits"]
+    scale: Float32[Array, "*fits D"]
 
 
-def kernel(fit: Fit, a: jax.Array, b: jax.Array) -> jax.Array:
-    """f32[..., N, M]: the covariance between f32[N, D] and f32[M, D] points."""
+def kernel(fit: Fit, a: Float32[Array, "A D"], b: Float32[Array, "B D"]) -> Float32[Array, "*fits A B"]:
+    """Compute the covariance of the process between points, without noise.
+
+    Args:
+      fit: of one process, or of several at once.
+      a: f32[A, D], points in the unit cube.
+      b: f32[B, D], likewise.
+
+    Returns:
+      f32[..., A, B], the leading axes being those of the fit.
+    """
     scale = jnp.exp(fit.scale)[..., None, :]
     # centred, so that the products lose little to rounding
     x, y = (a - 0.5)[(None,) * (scale.ndim - 2)] / scale, (b - 0.5)[(None,) * (scale.ndim - 2)] / scale
@@ -38,8 +48,17 @@ def kernel(fit: Fit, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.exp(fit.amplitude)[..., None, None] * shape
 
 
-def covariance(fit: Fit, unit: jax.Array, present: jax.Array) -> jax.Array:
-    """f32[..., N, N]: of noisy observations; absent rows are independent of everything."""
+def covariance(fit: Fit, unit: Float32[Array, "N D"], present: Bool[Array, "N"]) -> Float32[Array, "*fits N N"]:
+    """Compute the covariance of noisy observations; absent rows are independent of everything.
+
+    Args:
+      fit: of one process, or of several at once.
+      unit: f32[N, D], where they were made.
+      present: bool[N], which rows count.
+
+    Returns:
+      f32[..., N, N], the leading axes being those of the fit.
+    """
     both = present[:, None] & present[None, :]
     size = unit.shape[0]
     noise = (jnp.exp(fit.noise) + FLOOR)[..., None, None]
@@ -48,8 +67,8 @@ def covariance(fit: Fit, unit: jax.Array, present: jax.Array) -> jax.Array:
     return jnp.where(both[lead], kernel(fit, unit, unit), 0.0) + jnp.eye(size)[lead] * noise + own[lead]
 
 
-def penalty(fit: Fit) -> jax.Array:
-    """f32[...]: minus the log prior."""
+def penalty(fit: Fit) -> Float32[Array, "*fits"]:
+    """Compute minus the log prior of a fit, or of several at once."""
     return (
         0.01 * jnp.square(fit.amplitude - jnp.log(0.039))
         + 0.01 * jnp.square(fit.noise - jnp.log(0.0039))
@@ -58,23 +77,31 @@ def penalty(fit: Fit) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames="steps")
-def maximise(unit: jax.Array, target: jax.Array, present: jax.Array, steps: int = STEPS) -> Fit:
-    """The MAP fit to f32[N] targets at f32[N, D] points, of which only the present ones count.
+def maximise(
+    unit: Float32[Array, "N D"], target: Float32[Array, "N"], present: Bool[Array, "N"], steps: int = STEPS
+) -> Fit:
+    """Fit a process by maximum a posteriori.
 
     Adam from a few starts at once, with the gradient of the likelihood in closed form.
+
+    Args:
+      unit: f32[N, D], points in the unit cube.
+      target: f32[N], of mean 0 and variance 1 or so.
+      present: bool[N], which rows count.
+      steps: of Adam.
     """
     dim, starts = unit.shape[1], len(STARTS)
     values = jnp.where(present, target, 0.0)
     targets = jnp.broadcast_to(values[None, :, None], (starts, values.shape[0], 1))
     count = jnp.maximum(jnp.sum(present).astype(jnp.float32), 1)
 
-    def loss_and_gradient(fit: Fit) -> tuple[jax.Array, Fit]:
+    def loss_and_gradient(fit: Fit) -> tuple[Float32[Array, "starts"], Fit]:
         factor = jnp.linalg.cholesky(covariance(fit, unit, present))
         weights = cho_solve((factor, True), targets)  # [S, N, 1]
         inverse = cho_solve((factor, True), jnp.broadcast_to(jnp.eye(unit.shape[0])[None], factor.shape))
         slope = jax.lax.stop_gradient((inverse - weights @ jnp.swapaxes(weights, -1, -2)) / 2)
 
-        def surrogate(fit: Fit) -> jax.Array:  # its gradient is that of the loss
+        def surrogate(fit: Fit) -> Float32[Array, ""]:  # its gradient is that of the loss
             return jnp.sum(slope * covariance(fit, unit, present)) + jnp.sum(penalty(fit))
 
         logdet = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)
@@ -118,9 +145,19 @@ def maximise(unit: jax.Array, target: jax.Array, present: jax.Array, steps: int 
 
 
 def condition(
-    fit: Fit, unit: jax.Array, target: jax.Array, present: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The factor f32[N, N] and weights f32[N] that `predict` needs, and the smoothed targets f32[N]."""
+    fit: Fit, unit: Float32[Array, "N D"], target: Float32[Array, "N"], present: Bool[Array, "N"]
+) -> tuple[Float32[Array, "N N"], Float32[Array, "N"], Float32[Array, "N"]]:
+    """Condition a process on observations.
+
+    Args:
+      fit: of the process.
+      unit: f32[N, D], where they were made.
+      target: f32[N], what was seen.
+      present: bool[N], which rows count.
+
+    Returns:
+      The factor f32[N, N] and weights f32[N] that `predict` needs, and the smoothed targets f32[N].
+    """
     factor = jnp.linalg.cholesky(covariance(fit, unit, present))
     weights = cho_solve((factor, True), jnp.where(present, target, 0.0))
     own = jnp.where(present[:, None], kernel(fit, unit, unit), 0.0)
@@ -128,9 +165,23 @@ def condition(
 
 
 def predict(
-    fit: Fit, unit: jax.Array, present: jax.Array, factor: jax.Array, weights: jax.Array, at: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Mean f32[M] and covariance f32[M, M] of the function at f32[M, D] points."""
+    fit: Fit,
+    unit: Float32[Array, "N D"],
+    present: Bool[Array, "N"],
+    factor: Float32[Array, "N N"],
+    weights: Float32[Array, "N"],
+    at: Float32[Array, "Q D"],
+) -> tuple[Float32[Array, "Q"], Float32[Array, "Q Q"]]:
+    """Predict the function, without noise, at other points.
+
+    Args:
+      fit, unit, present: as given to `condition`.
+      factor, weights: what it returned.
+      at: f32[Q, D], the points.
+
+    Returns:
+      The mean f32[Q] and the covariance f32[Q, Q].
+    """
     cross = jnp.where(present[:, None], kernel(fit, unit, at), 0.0)  # [N, M]
     explained = solve_triangular(factor, cross, lower=True)
     return weights @ cross, kernel(fit, at, at) - explained.T @ explained

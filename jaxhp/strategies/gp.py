@@ -21,6 +21,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 
 from jaxhp.strategies.forest import forest
 from jaxhp.strategies.gaussian import FLOOR, condition, maximise, predict
@@ -55,7 +56,8 @@ class GP(Sampler):
         super().__post_init__()
         object.__setattr__(self, "trees", positive(self, "trees", self.trees, least=0))
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Choose a batch of `size` points, f32[size, D]; Sobol points while nothing is told."""
         third = CANDIDATES // 3
         base = spread(history.key, history.asked, max(third, size), history.dim)
         if history.told == 0:
@@ -66,8 +68,13 @@ class GP(Sampler):
         return _batch(history.key, history.round, left, candidates, *seen, size, self.trees)
 
 
-def quantiles(score: jax.Array, told: jax.Array) -> jax.Array:
-    """f32[C]: the share of the told scores that are better, ties in the middle; diverged are tied for worst."""
+def quantiles(score: Float32[Array, "C"], told: Int[Array, ""]) -> Float32[Array, "C"]:
+    """Compute the share of the told scores that are better, ties in the middle; diverged are tied for worst.
+
+    Args:
+      score: f32[C], higher is better; NaN is diverged or not told.
+      told: how many are told.
+    """
     cost = jnp.where(jnp.isnan(score), jnp.inf, -score)
     ordered = jnp.sort(cost)
     before = jnp.searchsorted(ordered, cost, side="left")
@@ -76,8 +83,15 @@ def quantiles(score: jax.Array, told: jax.Array) -> jax.Array:
     return jnp.clip(quantile, 1e-6, 1 - 1e-6)
 
 
-def subset(key: jax.Array, target: jax.Array, told: jax.Array, size: int) -> jax.Array:
-    """i32[size]: the rows of the best half of `size` targets, and a random choice of the others; absent rows last."""
+def subset(key: Key[Array, ""], target: Float32[Array, "C"], told: Int[Array, ""], size: int) -> Int32[Array, "{size}"]:
+    """Choose rows: the best half of `size` targets, and a random choice of the others; absent rows come last.
+
+    Args:
+      key: of the random choice.
+      target: f32[C], higher is better.
+      told: how many rows, from the first, are present.
+      size: how many are chosen.
+    """
     rows = jnp.arange(target.shape[0])
     place = jnp.zeros_like(rows).at[jnp.argsort(jnp.where(rows < told, -target, jnp.inf))].set(rows)
     chance = 1 + jax.random.uniform(key, target.shape)
@@ -86,8 +100,18 @@ def subset(key: jax.Array, target: jax.Array, told: jax.Array, size: int) -> jax
 
 
 @partial(jax.jit, static_argnames=("size", "trees"))
-def _batch(seed, round, left, others, unit, score, told, size: int, trees: int) -> jax.Array:
-    """f32[size, D]: the next batch; `left` is the share of the rounds that come after it."""
+def _batch(
+    seed: UInt32[Array, "2"],
+    round: Int[Array, ""],
+    left: Float32[Array, ""],
+    others: Float32[Array, "others D"],
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    told: Int[Array, ""],
+    size: int,
+    trees: int,
+) -> Float32[Array, "{size} D"]:
+    """Choose the next batch; `left` is the share of the rounds that come after it."""
     key_model, key_fit, key_near, key_trees = jax.random.split(stream(seed, round), 4)
     quantile = quantiles(score, told)
     rows = subset(key_model, -quantile, told, min(MODELLED, score.shape[0]))
@@ -107,11 +131,19 @@ def _batch(seed, round, left, others, unit, score, told, size: int, trees: int) 
     return candidates[pick(mean, cov, noise, candidates, gap, radius, size)]
 
 
-def descendants(key: jax.Array, unit: jax.Array, smooth: jax.Array, count: int) -> jax.Array:
-    """f32[count, D]: those with the highest smoothed targets, half of them crossed by pairs, and moved.
+def descendants(
+    key: Key[Array, ""], unit: Float32[Array, "N D"], smooth: Float32[Array, "N"], count: int
+) -> Float32[Array, "{count} D"]:
+    """Draw descendants of the points with the highest smoothed targets: half of them crossed by pairs, and all moved.
 
     Crossing keeps the coordinates that the best agree in and mixes the others. The moves have several lengths, and
     half of them are of about two coordinates only.
+
+    Args:
+      key: of all that is drawn.
+      unit: f32[N, D], points in the unit cube.
+      smooth: f32[N], their smoothed targets.
+      count: how many descendants.
     """
     dim = unit.shape[1]
     keys = jax.random.split(key, 8)
@@ -128,18 +160,29 @@ def descendants(key: jax.Array, unit: jax.Array, smooth: jax.Array, count: int) 
     return reflect(centre + jnp.where(moved, width * jax.random.normal(keys[7], (count, dim)), 0.0))
 
 
-def squares(a: jax.Array, b: jax.Array) -> jax.Array:
-    """f32[N, M]: the squared distances between f32[N, D] and f32[M, D] points."""
+def squares(a: Float32[Array, "A D"], b: Float32[Array, "B D"]) -> Float32[Array, "A B"]:
+    """Compute the squared distances between f32[A, D] and f32[B, D] points."""
     norms = jnp.sum(a * a, axis=1)[:, None] + jnp.sum(b * b, axis=1)[None]
     return jnp.maximum(norms - 2 * a @ b.T, 0.0)
 
 
-def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Array) -> jax.Array:
-    """f32: the distance that slots keep, from the best quarter of what was told.
+def spacing(
+    unit: Float32[Array, "N D"], score: Float32[Array, "N"], present: Bool[Array, "N"], left: Float32[Array, ""]
+) -> Float32[Array, ""]:
+    """Choose the distance that slots keep, from the best quarter of what was told.
 
     It is the median distance to a neighbour of another score, and shrinks to nothing as the rounds run out; unless
     neighbours score exactly equal. Then the space is finite, or the landscape flat at this scale, and a point close to
     a told one is wasted: slots keep up to `FLAT` of the median.
+
+    Args:
+      unit: f32[N, D], points in the unit cube.
+      score: f32[N], their scores, NaN is diverged.
+      present: bool[N], which rows count.
+      left: the share of the rounds that are still to come.
+
+    Returns:
+      A distance, in units of the cube.
     """
     alive = present & ~jnp.isnan(score)
     pair = alive[:, None] & alive[None] & ~jnp.eye(score.shape[0], dtype=bool)
@@ -154,12 +197,28 @@ def spacing(unit: jax.Array, score: jax.Array, present: jax.Array, left: jax.Arr
 
 
 def pick(
-    mean: jax.Array, cov: jax.Array, noise: jax.Array, at: jax.Array, gap: jax.Array, radius: jax.Array, size: int
-) -> jax.Array:
-    """i32[size]: candidates f32[M, D] in the order of picking, no one twice.
+    mean: Float32[Array, "models Q"],
+    cov: Float32[Array, "models Q Q"],
+    noise: Float32[Array, ""],
+    at: Float32[Array, "Q D"],
+    gap: Float32[Array, "Q"],
+    radius: Float32[Array, ""],
+    size: int,
+) -> Int32[Array, "{size}"]:
+    """Pick candidates one after another, no one twice; the models take turns.
 
-    Models f32[K, M], f32[K, M, M] take turns. `gap` f32[M] is the squared distance from what was told; slots keep
-    `radius` from that and from one another, and half of it whenever no candidate is left that does.
+    Args:
+      mean: f32[models, Q], what each model expects of each candidate.
+      cov: f32[models, Q, Q], its covariance.
+      noise: variance of an observation.
+      at: f32[Q, D], the candidates.
+      gap: f32[Q], their squared distances from what was told.
+      radius: the distance that slots keep from that and from one another, and half of it whenever no candidate is left
+        that does.
+      size: how many are picked.
+
+    Returns:
+      i32[size], candidates in the order of picking.
     """
     models, least, largest = mean.shape[0], *BOLDNESS
     # neighbouring slots differ in boldness, so that any first few of a batch are a portfolio too

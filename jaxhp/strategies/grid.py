@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, PRNGKeyArray
 
 from jaxhp.strategies.history import History
 from jaxhp.strategies.sampler import Sampler, positive
@@ -37,12 +37,27 @@ class Grid(Sampler):
         object.__setattr__(self, "population", (slots,) * full + (rest,) * bool(rest))
         object.__setattr__(self, "rounds", full + bool(rest))
 
-    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> History:
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:
+        """Make the state before the first ask.
+
+        Args:
+          key: draws nothing.
+          dim: D, the axes of the unit cube.
+          epochs: the full budget of a trial.
+
+        Raises:
+          ValueError: the grid has another number of dimensions.
+        """
         if dim != len(self.shape):
             raise Error(f"Grid shape: expected one count for each of {dim} dimensions, got {self.shape}")
         return super().init(key, dim, epochs)
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Go on with the grid: its next `size` points, f32[size, D].
+
+        Raises:
+          ValueError: all points were asked for.
+        """
         if history.asked >= math.prod(self.shape):
             raise Error(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")
         steps = np.unravel_index(np.arange(history.asked, history.asked + size), self.shape)

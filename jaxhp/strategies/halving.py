@@ -14,6 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 
 from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.sampler import Sampler, fresh, positive
@@ -27,8 +28,8 @@ class HalvingState:
     """What was seen at each budget, and the population whose best go on."""
 
     levels: tuple[History, ...]  # one for each of the schedule's budgets, ascending
-    unit: jax.Array  # f32[P, D], the last population
-    score: jax.Array  # f32[P], its scores; NaN before they are told
+    unit: Float32[Array | np.ndarray, "P D"]  # the last population
+    score: Float32[Array | np.ndarray, "P"]  # its scores; NaN before they are told
     asked: int = field(default=0, metadata={"static": True})  # fresh points so far
     round: int = field(default=0, metadata={"static": True})
     told: int = field(default=0, metadata={"static": True})  # rounds told
@@ -53,6 +54,8 @@ class Halving:
         population and rounds play no part. Sobol if None.
     """
 
+    __no_type_check__ = True  # of the settings: `__post_init__` checks them, with messages of its own
+
     population: int = 81
     eta: int = 3
     min_epochs: int = 1
@@ -67,7 +70,11 @@ class Halving:
             raise Error(f"{type(self).__name__} inner: expected a strategy that samples points, got {self.inner!r}")
 
     def budgets(self, epochs: int) -> tuple[int, ...]:
-        """The epochs of each rung, from `min_epochs` to `epochs` in about equal ratios."""
+        """Compute the epochs of each rung, from `min_epochs` to `epochs` in about equal ratios.
+
+        Raises:
+          ValueError: `epochs` is less than `min_epochs`.
+        """
         if epochs < self.min_epochs:
             raise Error(f"epochs: expected at least min_epochs={self.min_epochs}, got {epochs}")
         ratio = epochs / self.min_epochs
@@ -75,28 +82,51 @@ class Halving:
         return tuple(round(self.min_epochs * ratio ** (i / steps)) if steps else epochs for i in range(steps + 1))
 
     def brackets(self, epochs: int) -> tuple[tuple[Rung, ...], ...]:
-        """The rungs of each bracket; `Rung.trials` counts the survivors, before any refill."""
+        """Plan the rungs of each bracket; `Rung.trials` counts the survivors, before any refill."""
         return (self._bracket(self.population, self.budgets(epochs)),) * self.rounds
 
     def _bracket(self, population: int, budgets: tuple[int, ...]) -> tuple[Rung, ...]:
+        """Plan one bracket: at each budget one in `eta` of the members before."""
         return tuple(Rung(max(1, population // self.eta**i), budget) for i, budget in enumerate(budgets))
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
-        """One `Rung` an ask, bracket after bracket."""
+        """Plan the asks, bracket after bracket.
+
+        Args:
+          epochs: the full budget of a trial.
+
+        Returns:
+          One `Rung` an ask.
+
+        Raises:
+          ValueError: `epochs` is less than `min_epochs`.
+        """
         brackets = self.brackets(epochs)
         if self.refill:
             brackets = tuple(tuple(Rung(bracket[0].trials, r.epochs) for r in bracket) for bracket in brackets)
         return tuple(itertools.chain(*brackets))
 
-    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> HalvingState:
-        """The state before the first ask."""
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> HalvingState:
+        """Make the state before the first ask.
+
+        Args:
+          key: all that the strategy draws comes from it.
+          dim: D, the axes of the unit cube.
+          epochs: the full budget of a trial.
+
+        Raises:
+          ValueError: `dim` or `epochs` is no integer of at least 1, or `epochs` less than `min_epochs`.
+        """
         schedule = self.schedule(epochs)
         capacity = {budget: sum(r.trials for r in schedule if r.epochs == budget) for budget in _levels(schedule)}
         levels = tuple(empty(key, dim, epochs, rows) for rows in capacity.values())
         return HalvingState(levels, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32), epochs=epochs)
 
     def ask(self, state: HalvingState) -> tuple[Proposal, HalvingState]:
-        """The next rung: survivors first, by slot, then fresh points.
+        """Propose the next rung: survivors first, by slot, then fresh points.
+
+        Returns:
+          The proposal, and the state past this ask.
 
         Raises:
           Error: the last proposal has not been told.
@@ -119,13 +149,24 @@ class Halving:
         return Proposal(unit, parent, rung.epochs), after
 
     def _seen(self, state: HalvingState) -> History:
-        """What the inner sampler learns from: the highest budget with enough points, else that with most."""
+        """Choose what the inner sampler learns from: the highest budget with enough points, else that with most."""
         enough = [level for level in state.levels if level.told >= 2 * level.dim + 2]
         level = enough[-1] if enough else max(state.levels, key=lambda level: level.told)
         return replace(level, asked=state.asked, round=state.round)
 
-    def tell(self, state: HalvingState, proposal: Proposal, scores: jax.Array) -> HalvingState:
-        """Take in f32[P] scores of the last proposal: higher is better, NaN is diverged."""
+    def tell(
+        self, state: HalvingState, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]
+    ) -> HalvingState:
+        """Learn the scores of the last proposal.
+
+        Args:
+          state: past the ask for it.
+          proposal: its P points, as they were trained.
+          scores: f32[P], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         if not state.round or np.shape(scores) != state.score.shape:
             raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
         schedule = self.schedule(state.epochs)
@@ -135,16 +176,39 @@ class Halving:
         return replace(state, levels=levels, unit=unit, score=score, told=state.round)
 
     def recall(
-        self, state: HalvingState, unit: jax.Array, scores: jax.Array, epochs: int | None = None
+        self,
+        state: HalvingState,
+        unit: Float[Array | np.ndarray, "N D"],
+        scores: Float[Array | np.ndarray, "scores"],
+        epochs: int | None = None,
     ) -> HalvingState:
-        """Warm start `inner`: take in f32[N, D] points and their scores after `epochs` (default: all) epochs."""
+        """Warm start `inner` with an earlier search.
+
+        Args:
+          state: before the first ask.
+          unit: f32[N, D], its points in the unit cube.
+          scores: f32[N], higher is better, NaN is diverged.
+          epochs: after which they were measured; None for the full budget.
+
+        Raises:
+          ValueError: no rung has this budget, there are more scores or fewer than points, or these lie outside the unit
+            cube.
+        """
         schedule = self.schedule(state.epochs)
         budget = state.epochs if epochs is None else epochs
         if budget not in _levels(schedule):
             raise Error(f"epochs: expected one of the budgets {_levels(schedule)}, got {budget}")
         return replace(state, levels=self._add(state.levels, budget, schedule, unit, scores))
 
-    def _add(self, levels, budget, schedule, unit, scores) -> tuple[History, ...]:
+    def _add(
+        self,
+        levels: tuple[History, ...],
+        budget: int,
+        schedule: tuple[Rung, ...],
+        unit: Float[Array | np.ndarray, "N D"],
+        scores: Float[Array | np.ndarray, "scores"],
+    ) -> tuple[History, ...]:
+        """Add points to the level of their budget."""
         check(unit, scores, levels[0].dim)
         budgets = _levels(schedule)
         return tuple(append(h, unit, scores) if b == budget else h for b, h in zip(budgets, levels, strict=True))
@@ -159,6 +223,7 @@ class Hyperband(Halving):
     """
 
     def brackets(self, epochs: int) -> tuple[tuple[Rung, ...], ...]:
+        """Plan the rungs of each bracket, the widest first."""
         budgets = self.budgets(epochs)
         count = len(budgets)
         sizes = [math.ceil(self.population * count / (self.eta**i * (count - i))) for i in range(count)]
@@ -166,13 +231,15 @@ class Hyperband(Halving):
 
 
 def _levels(schedule: tuple[Rung, ...]) -> list[int]:
-    """The distinct budgets, ascending."""
+    """List the distinct budgets, ascending."""
     return sorted({rung.epochs for rung in schedule})
 
 
 @partial(jax.jit, static_argnames="kept")
-def _survivors(seed, unit, score, asked, kept: int) -> tuple[jax.Array, jax.Array]:
-    """The `kept` best of a population by slot, f32[kept, D] and their slots i32[kept].
+def _survivors(
+    seed: UInt32[Array, "2"], unit: Float32[Array, "P D"], score: Float32[Array, "P"], asked: Int[Array, ""], kept: int
+) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
+    """Take the `kept` best of a population by slot: their points and their slots.
 
     Where fewer are healthy, the slots that would go to diverged members are fresh (-1).
     """

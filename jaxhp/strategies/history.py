@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
+
+from jaxhp.checks import is_int
 
 from jaxhp.trials import Error
 
@@ -26,11 +28,11 @@ class History:
     Of what was asked only the first round is kept, by `Auto`, which is enough to learn what becomes of points.
     """
 
-    key: jax.Array  # u32[2]
-    unit: jax.Array  # f32[C, D]
-    score: jax.Array  # f32[C], higher is better; NaN is diverged, and also fills the rows from `told` on
-    first: jax.Array  # f32[F, D], the first 128 points at most of the first round asked
-    displaced: jax.Array  # bool, whether the points told for them were others: see `displaced`
+    key: UInt32[Array | np.ndarray, "2"]
+    unit: Float32[Array | np.ndarray, "C D"]
+    score: Float32[Array | np.ndarray, "C"]  # higher is better; NaN is diverged, and also fills the rows from `told` on
+    first: Float32[Array | np.ndarray, "F D"]  # the first 128 points at most of the first round asked
+    displaced: Bool[Array | np.ndarray, ""]  # whether the points told for them were others: see `displaced`
     told: int = field(default=0, metadata={"static": True})
     asked: int = field(default=0, metadata={"static": True})
     round: int = field(default=0, metadata={"static": True})
@@ -38,15 +40,25 @@ class History:
 
     @property
     def dim(self) -> int:
-        """D, the axes of the unit cube."""
+        """Give D, the number of the unit cube's axes."""
         return self.unit.shape[1]
 
 
-def empty(key: jax.Array, dim: int, epochs: int, capacity: int) -> History:
-    """A history of nothing, for `dim` dimensions, with room for `capacity` points."""
+def empty(key: PRNGKeyArray, dim: int, epochs: int, capacity: int) -> History:
+    """Make a history of nothing.
+
+    Args:
+      key: of any kind; the history keeps 64 bits drawn from it.
+      dim: D, the axes of the unit cube.
+      epochs: the full budget of a trial.
+      capacity: C, how many points it has room for at first.
+
+    Raises:
+      ValueError: `dim` or `epochs` is no integer of at least 1.
+    """
     for name, value in (("dim", dim), ("epochs", epochs)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise Error(f"{name}: expected an integer of at least 1, got {value!r}")
+        if not is_int(value, 1):
+            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
@@ -54,21 +66,29 @@ def empty(key: jax.Array, dim: int, epochs: int, capacity: int) -> History:
     return History(seed, jnp.asarray(unit), jnp.asarray(score), none, jnp.asarray(False), epochs=int(epochs))
 
 
-def stream(seed: jax.Array, number: jax.Array | int) -> jax.Array:
-    """The random key number `number` of a u32[2] seed."""
+def stream(seed: UInt32[Array | np.ndarray, "2"], number: Int[Array, ""] | int) -> Key[Array, ""]:
+    """Derive the random key number `number` of a u32[2] seed."""
     return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), number)
 
 
 @jax.jit
-def snap(unit: jax.Array) -> jax.Array:
-    """f32 points taken to the nearest multiple of 2**-24 in [0, 1]."""
+def snap(unit: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Round points to the nearest multiples of 2**-24 in [0, 1], as f32."""
     return jnp.clip(jnp.round(unit.astype(jnp.float32) * GRID) / GRID, 0.0, 1.0)
 
 
-def check(unit: Any, scores: Any, dim: int) -> None:
-    """Raise a ValueError unless these are points f32[P, D] of the unit cube and their scores f32[P].
+def check(unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarray, "..."], dim: int) -> None:
+    """Check that these are points of the unit cube, and a score for each.
 
     Values are looked at where they are known, which is outside jit.
+
+    Args:
+      unit: to be f32[P, dim], in [0, 1].
+      scores: to be f32[P].
+      dim: D, the axes of the unit cube.
+
+    Raises:
+      ValueError: a shape or a value is another.
     """
     if np.ndim(unit) != 2 or np.shape(unit)[1] != dim:
         raise Error(f"unit: expected points of shape (P, {dim}), got {np.shape(unit)}")
@@ -80,8 +100,19 @@ def check(unit: Any, scores: Any, dim: int) -> None:
             raise Error(f"unit: expected values in [0, 1], got {values.min()} to {values.max()}")
 
 
-def append(history: History, unit: Any, scores: Any) -> History:
-    """The history with f32[P, D] points and their f32[P] scores added; a score that is not finite becomes NaN."""
+def append(
+    history: History, unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarray, "..."]
+) -> History:
+    """Add told points to a history.
+
+    Args:
+      history: the points so far.
+      unit: f32[P, D], the new points.
+      scores: f32[P], higher is better; one that is not finite becomes NaN.
+
+    Raises:
+      ValueError: see `check`.
+    """
     check(unit, scores, history.dim)
     total = history.told + np.shape(scores)[0]
     capacity = max(history.score.shape[0], 1)
@@ -93,9 +124,14 @@ def append(history: History, unit: Any, scores: Any) -> History:
 
 @partial(jax.jit, static_argnames="capacity")
 def _put(
-    unit: jax.Array, score: jax.Array, new_unit: jax.Array, new_score: jax.Array, told: jax.Array, capacity: int
-) -> tuple[jax.Array, jax.Array]:
-    """The new rows written from row `told` on, after padding to `capacity` rows."""
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    new_unit: Float[Array, "P D"],
+    new_score: Float[Array, "P"],
+    told: Int[Array, ""],
+    capacity: int,
+) -> tuple[Float32[Array, "{capacity} D"], Float32[Array, "{capacity}"]]:
+    """Write the new rows from row `told` on, after padding to `capacity` rows."""
     rows = ((0, capacity - score.shape[0]),)
     unit = jnp.pad(unit, (*rows, (0, 0)), constant_values=0.5)
     score = jnp.pad(score, rows, constant_values=jnp.nan)
@@ -105,13 +141,13 @@ def _put(
     )
 
 
-def asked(history: History, unit: Any) -> History:
-    """The history past an ask for f32[P, D] points, which remembers those of the first round."""
+def asked(history: History, unit: Float[Array | np.ndarray, "P D"]) -> History:
+    """Remember the points of an ask, f32[P, D], if it was the first."""
     return replace(history, first=jnp.asarray(unit)[:COMPARED]) if history.round == 1 else history
 
 
-def answered(history: History, unit: Any) -> History:
-    """The history past f32[P, D] points told in answer to the last ask; in the first round compared with it."""
+def answered(history: History, unit: Float[Array | np.ndarray, "P D"]) -> History:
+    """Compare the points told in answer to the first ask, f32[P, D], with those that it was for."""
     if history.round != 1:
         return history
     rows = min(history.first.shape[0], np.shape(unit)[0])
@@ -120,13 +156,17 @@ def answered(history: History, unit: Any) -> History:
 
 
 @jax.jit
-def displaced(wanted: jax.Array, told: jax.Array) -> jax.Array:
-    """bool: whether most of f32[F, D] wanted points were told elsewhere, as in a pool whose nearest config is taken.
+def displaced(wanted: Float32[Array, "F D"], told: Float32[Array, "F D"]) -> Bool[Array, ""]:
+    """Tell whether most of the wanted points were told elsewhere, as in a pool whose nearest config is taken.
 
     Such a point is displaced in every coordinate, and farther than rounding would take it, which is to the nearest of
     the values that each coordinate has: so neither continuous parameters nor integers, choices and grids count. And it
     is not just any point, but of the told ones about the nearest to what was wanted: so points of one's own and answers
     to other asks do not count.
+
+    Args:
+      wanted: f32[F, D], points that were asked for.
+      told: f32[F, D], what was told in their places.
     """
     apart = jnp.abs(wanted[:, None] - told[None])  # [F, F, D]
     own = jnp.diagonal(apart, axis1=0, axis2=1).T  # [F, D]
@@ -137,13 +177,13 @@ def displaced(wanted: jax.Array, told: jax.Array) -> jax.Array:
     return 2 * jnp.sum(rows) > max(wanted.shape[0], FEW)
 
 
-def finite(scores: jax.Array) -> jax.Array:
-    """f32 scores in which whatever is not finite became NaN, which is diverged."""
+def finite(scores: Float[Array, "P"]) -> Float32[Array, "P"]:
+    """Turn scores that are not finite into NaN, which is diverged."""
     score = scores.astype(jnp.float32)
     return jnp.where(jnp.isfinite(score), score, jnp.nan)
 
 
-def ranks(score: jax.Array) -> jax.Array:
-    """i32[C]: 1 + the number of scores strictly better; NaN after all others. Ties share the better rank."""
+def ranks(score: Float32[Array, "C"]) -> Int32[Array, "C"]:
+    """Rank scores: 1 + the number that is strictly better; NaN after all others. Ties share the better rank."""
     cost = jnp.where(jnp.isnan(score), jnp.inf, -score)
     return 1 + jnp.searchsorted(jnp.sort(cost), cost, side="left").astype(jnp.int32)

@@ -8,11 +8,11 @@ Learning from Scratch", section 6.5: sample uniformly in the bounding box of the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt32
 
 from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import History, ranks, stream
@@ -48,7 +48,8 @@ class Narrowing(Sampler):
             if not 0 < getattr(self, name) < 1:
                 raise Error(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Choose `size` points, f32[size, D], around the elites."""
         base = spread(history.key, history.asked, size, history.dim)
         if history.told == 0:
             return base
@@ -56,20 +57,42 @@ class Narrowing(Sampler):
         settings = (self.elite, self.floor, self.explore)
         return core(history.key, base, history.unit, history.score, history.told, history.round, *settings)
 
-    def edges(self, state: History) -> np.ndarray:
-        """`edges` of everything told so far."""
+    def edges(self, state: History) -> Int32[np.ndarray, "D"]:
+        """Find the axes at whose ends the best of everything told lie, as i32[D] of -1, 0 or 1; see `edges`."""
         return edges(np.asarray(state.unit), np.asarray(state.score))
 
 
-def elites(score: jax.Array, told: jax.Array, fraction: float, dim: int) -> tuple[jax.Array, jax.Array]:
-    """i32[C] ranks (ties share the better one) and how many of the best are elites."""
+def elites(
+    score: Float32[Array, "C"], told: Int[Array, ""], fraction: Float[Array, ""] | float, dim: int
+) -> tuple[Int32[Array, "C"], Int32[Array, ""]]:
+    """Rank scores, and count the elites.
+
+    Args:
+      score: f32[C], higher is better, NaN is diverged or not told.
+      told: how many are told.
+      fraction: the share of the told that are elites; at least `dim` + 1 are.
+      dim: D, the axes of the unit cube.
+
+    Returns:
+      i32[C] ranks from 1 (ties share the better one), and up to which one they are elites.
+    """
     count = jnp.maximum(dim + 1, jnp.ceil(fraction * told.astype(jnp.float32)).astype(jnp.int32))
     return ranks(score), count
 
 
 @jax.jit
-def _normal(seed, base, unit, score, told, round, fraction, floor, explore):
-    """f32[P, D]: the Sobol points `base`, mapped to a normal distribution around the elites."""
+def _normal(
+    seed: UInt32[Array, "2"],
+    base: Float32[Array, "P D"],
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    told: Int[Array, ""],
+    round: Int[Array, ""],
+    fraction: Float[Array, ""],
+    floor: Float[Array, ""],
+    explore: Float[Array, ""],
+) -> Float32[Array, "P D"]:
+    """Map the Sobol points `base` to a normal distribution around the elites."""
     size, dim = base.shape
     rank, count = elites(score, told, fraction, dim)
     weight = jnp.maximum(jnp.log(count.astype(jnp.float32) + 0.5) - jnp.log(rank.astype(jnp.float32)), 0)
@@ -84,9 +107,19 @@ def _normal(seed, base, unit, score, told, round, fraction, floor, explore):
     return jnp.where(wide | (total == 0), base, near)
 
 
-@partial(jax.jit)
-def _box(seed, base, unit, score, told, round, fraction, floor, explore):
-    """f32[P, D]: the Sobol points `base`, squeezed into the bounding box of the elites."""
+@jax.jit
+def _box(
+    seed: UInt32[Array, "2"],
+    base: Float32[Array, "P D"],
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    told: Int[Array, ""],
+    round: Int[Array, ""],
+    fraction: Float[Array, ""],
+    floor: Float[Array, ""],
+    explore: Float[Array, ""],
+) -> Float32[Array, "P D"]:
+    """Squeeze the Sobol points `base` into the bounding box of the elites."""
     del seed, round, explore
     rank, count = elites(score, told, fraction, base.shape[1])
     chosen = ((rank <= count) & ~jnp.isnan(score))[:, None]
@@ -96,6 +129,6 @@ def _box(seed, base, unit, score, told, round, fraction, floor, explore):
     return jnp.where(jnp.any(chosen), low[None] + (high - low)[None] * base, base)
 
 
-def reflect(unit: jax.Array) -> jax.Array:
-    """Points folded back into [0, 1] at its bounds."""
+def reflect(unit: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """Fold points back into [0, 1] at its bounds."""
     return 1 - jnp.abs(1 - jnp.mod(unit, 2.0))

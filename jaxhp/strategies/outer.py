@@ -15,6 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Float32, Int, Key, UInt32
 
 from jaxhp.strategies.history import History, stream
 
@@ -25,8 +26,16 @@ STEP = 1.0  # the standard deviation of a change, in units of the cube
 _MOVES = 0x0C7E5  # the stream of the moves, so that they are no other draw's
 
 
-def turns(history: History, unit: jax.Array) -> jax.Array:
-    """f32[P, D]: the points of a model; or if the told are displaced, its first quarter in turn with outer moves."""
+def turns(history: History, unit: Float32[Array, "P D"]) -> Float32[Array, "P D"]:
+    """Give three of four slots to outer moves if the told points are displaced.
+
+    Args:
+      history: what was told, and whether it is displaced.
+      unit: f32[P, D], the points of a model.
+
+    Returns:
+      f32[P, D]: these points; or if the told are displaced, the first quarter of them in turn with outer moves.
+    """
     known = not isinstance(history.displaced, Tracer)
     if history.told == 0 or (known and not history.displaced):
         return unit  # as `_turns` would, which takes a second or two to compile
@@ -34,18 +43,33 @@ def turns(history: History, unit: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _turns(seed, round, displaced, told, score, unit) -> jax.Array:
-    """f32[P, D]: `turns`, by the told points f32[C, D] and scores f32[C]."""
+def _turns(
+    seed: UInt32[Array, "2"],
+    round: Int[Array, ""],
+    displaced: Bool[Array, ""],
+    told: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    unit: Float32[Array, "P D"],
+) -> Float32[Array, "P D"]:
+    """Compute `turns` by the told points and scores."""
     slots = jnp.arange(unit.shape[0])
     on = displaced & ~jnp.all(jnp.isnan(score))
     outer = moves(jax.random.fold_in(stream(seed, _MOVES), round), told, score, unit.shape[0])
     return jnp.where((on & (slots % TURN > 0))[:, None], outer, unit[jnp.where(on, slots // TURN, slots)])
 
 
-def moves(key: jax.Array, unit: jax.Array, score: jax.Array, count: int) -> jax.Array:
-    """f32[count, D]: the best of f32[C, D] points, by scores f32[C] of which some are not NaN, crossed and moved.
+def moves(
+    key: Key[Array, ""], unit: Float32[Array, "C D"], score: Float32[Array, "C"], count: int
+) -> Float32[Array, "{count} D"]:
+    """Cross the best points and move what comes of it.
 
     Each takes half of its coordinates from one parent and half from another, moves at least one and is clipped.
+
+    Args:
+      key: of all that is drawn.
+      unit: f32[C, D], points in the unit cube.
+      score: f32[C], higher is better; some are not NaN.
+      count: how many.
     """
     dim, parents = unit.shape[1], min(PARENTS, score.shape[0])
     keys = jax.random.split(key, 5)

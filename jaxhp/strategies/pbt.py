@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 
 from jaxhp.strategies.history import History, append, check, empty, finite, snap, stream
 from jaxhp.strategies.narrowing import reflect
@@ -24,8 +25,8 @@ class PBTState:
     """The last population, and an earlier search's points if any were recalled."""
 
     seen: History
-    unit: jax.Array  # f32[P, D], the last population
-    score: jax.Array  # f32[P], its scores; NaN before they are told
+    unit: Float32[Array | np.ndarray, "P D"]  # the last population
+    score: Float32[Array | np.ndarray, "P"]  # its scores; NaN before they are told
     round: int = field(default=0, metadata={"static": True})
     told: int = field(default=0, metadata={"static": True})  # rounds told
 
@@ -47,6 +48,8 @@ class PBT:
       inner: draws the first population; Sobol if None.
     """
 
+    __no_type_check__ = True  # of the settings: `__post_init__` checks them, with messages of its own
+
     population: int = 32
     generations: int = 8
     exploit: float = 0.25
@@ -65,17 +68,29 @@ class PBT:
             raise Error(f"PBT inner: expected a strategy that samples points, got {self.inner!r}")
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
-        """One `Rung` a generation, each with the whole population."""
+        """Plan the asks: one `Rung` a generation, each with the whole population."""
         stretches = min(self.generations, epochs)
         return tuple(Rung(self.population, round(epochs * i / stretches)) for i in range(1, stretches + 1))
 
-    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> PBTState:
-        """The state before the first ask."""
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> PBTState:
+        """Make the state before the first ask.
+
+        Args:
+          key: all that the strategy draws comes from it.
+          dim: D, the axes of the unit cube.
+          epochs: the full budget of a trial.
+
+        Raises:
+          ValueError: `dim` or `epochs` is no integer of at least 1.
+        """
         seen = empty(key, dim, epochs, 1)
         return PBTState(seen, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32))
 
     def ask(self, state: PBTState) -> tuple[Proposal, PBTState]:
-        """The next generation. After the schedule it goes on, in stretches as long as the last.
+        """Propose the next generation. After the schedule it goes on, in stretches as long as the last.
+
+        Returns:
+          The proposal, and the state past this ask.
 
         Raises:
           Error: the last generation has not been told.
@@ -95,22 +110,50 @@ class PBT:
         score = np.full(self.population, np.nan, np.float32)
         return Proposal(unit, parent, budget), replace(state, unit=unit, score=score, round=state.round + 1)
 
-    def tell(self, state: PBTState, proposal: Proposal, scores: jax.Array) -> PBTState:
-        """Take in f32[P] scores of the last proposal: higher is better, NaN is diverged."""
+    def tell(self, state: PBTState, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> PBTState:
+        """Learn the scores of the last generation.
+
+        Args:
+          state: past the ask for it.
+          proposal: its P points, as they were trained.
+          scores: f32[P], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         check(proposal.unit, scores, state.seen.dim)
         if not state.round or np.shape(scores) != state.score.shape:
             raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
         unit, score = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
         return replace(state, unit=unit, score=score, told=state.round)
 
-    def recall(self, state: PBTState, unit: jax.Array, scores: jax.Array) -> PBTState:
-        """Warm start `inner`: take in f32[N, D] points and f32[N] scores of an earlier search."""
+    def recall(
+        self, state: PBTState, unit: Float[Array | np.ndarray, "N D"], scores: Float[Array | np.ndarray, "scores"]
+    ) -> PBTState:
+        """Warm start `inner` with an earlier search.
+
+        Args:
+          state: before the first ask.
+          unit: f32[N, D], its points in the unit cube.
+          scores: f32[N], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         return replace(state, seen=append(state.seen, unit, scores))
 
 
 @jax.jit
-def _evolve(seed, round, unit, score, replaced, step, resample) -> tuple[jax.Array, jax.Array]:
-    """The next f32[P, D] points and i32[P] parents: `replaced` losers, and the diverged, copy and explore."""
+def _evolve(
+    seed: UInt32[Array, "2"],
+    round: Int[Array, ""],
+    unit: Float32[Array, "P D"],
+    score: Float32[Array, "P"],
+    replaced: Int[Array, ""],
+    step: Float[Array, ""],
+    resample: Float[Array, ""],
+) -> tuple[Float32[Array, "P D"], Int32[Array, "P"]]:
+    """Compute the next points and parents: `replaced` losers, and the diverged, copy and explore."""
     size, dim = unit.shape
     slots = jnp.arange(size, dtype=jnp.int32)
     order = jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True).astype(jnp.int32)

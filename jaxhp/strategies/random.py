@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int, UInt32
 
 from jaxhp.strategies.history import History, stream
 from jaxhp.strategies.sampler import Sampler
@@ -24,13 +25,16 @@ class Random(Sampler):
     True
     """
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Draw the next `size` points, f32[size, D]."""
         return _uniform(history.key, history.asked, size, history.dim)
 
 
 @partial(jax.jit, static_argnames=("size", "dim"))
-def _uniform(seed: jax.Array, first: jax.Array, size: int, dim: int) -> jax.Array:
-    def draw(trial: jax.Array) -> jax.Array:
+def _uniform(seed: UInt32[Array, "2"], first: Int[Array, ""], size: int, dim: int) -> Float32[Array, "{size} {dim}"]:
+    """Draw the points of the trials from `first` on, each from a key of its own."""
+
+    def draw(trial: Int[Array, ""]) -> Float32[Array, "D"]:
         return jax.random.uniform(stream(seed, trial), (dim,))
 
     return jax.lax.map(draw, first + jnp.arange(size), batch_size=size)

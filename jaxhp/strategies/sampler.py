@@ -5,24 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
+from jaxhp.checks import check_int
 from jaxhp.strategies.history import History, append, empty, snap
 from jaxhp.trials import Error, Proposal, Rung
 
 
 def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
-    """`value` if it is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise Error(f"{type(owner).__name__} {name}: expected an integer, got {value!r}")
-    if value < least:
-        raise Error(f"{type(owner).__name__} {name}: expected at least {least}, got {value}")
-    return int(value)
+    """Check a setting that is an integer, in messages that name the strategy.
+
+    Args:
+      owner: the strategy.
+      name: of the setting.
+      value: of the setting.
+      least: the smallest that it may be.
+
+    Returns:
+      The value as a Python int.
+
+    Raises:
+      TypeError: it is no integer.
+      ValueError: it is less than `least`.
+    """
+    return check_int(f"{type(owner).__name__} {name}", value, least)
 
 
-def fresh(size: int) -> np.ndarray:
-    """i32[size], the parents of members that start fresh."""
+def fresh(size: int) -> Int32[np.ndarray, "{size}"]:
+    """Make i32[size], the parents of members that start fresh."""
     return np.full(size, -1, np.int32)
 
 
@@ -34,6 +45,8 @@ class Sampler:
       population: slots a round; or a tuple, the slots of each round (its length is then the number of rounds).
       rounds: how many rounds the schedule has. Asking may go on after it, at the last round's size.
     """
+
+    __no_type_check__ = True  # of the settings: `__post_init__` checks them, with messages of its own
 
     population: int | tuple[int, ...] = 64
     rounds: int = 1
@@ -51,32 +64,73 @@ class Sampler:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The slots of each round."""
+        """Give the slots of each round."""
         return self.population if isinstance(self.population, tuple) else (self.population,) * self.rounds
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
-        """One `Rung` a round, each at the full budget."""
+        """Plan the asks: one `Rung` a round, each at the full budget of `epochs`."""
         return tuple(Rung(size, epochs) for size in self.sizes)
 
-    def init(self, key: jax.Array, dim: int, epochs: int = 1) -> History:
-        """The state before the first ask."""
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:
+        """Make the state before the first ask.
+
+        Args:
+          key: all that the strategy draws comes from it.
+          dim: D, the axes of the unit cube.
+          epochs: the full budget of a trial.
+
+        Raises:
+          ValueError: `dim` or `epochs` is no integer of at least 1.
+        """
         return empty(key, dim, epochs, sum(self.sizes))
 
     def ask(self, state: History) -> tuple[Proposal, History]:
-        """The next round of fresh points."""
+        """Propose the next round of fresh points.
+
+        Returns:
+          The proposal, and the state past this ask.
+        """
         size = self.sizes[min(state.round, self.rounds - 1)]
         unit = snap(self.points(state, size))
         proposal = Proposal(unit, fresh(size), state.epochs)
         return proposal, replace(state, asked=state.asked + size, round=state.round + 1)
 
-    def tell(self, state: History, proposal: Proposal, scores: jax.Array) -> History:
-        """Take in f32[P] scores: higher is better, NaN is diverged. Any points may be told, asked for or not."""
+    def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
+        """Learn the scores of points, whether they were asked for or not.
+
+        Args:
+          state: the state so far.
+          proposal: its P points count.
+          scores: f32[P], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         return append(state, proposal.unit, scores)
 
-    def recall(self, state: History, unit: jax.Array, scores: jax.Array) -> History:
-        """Warm start: take in f32[N, D] points and f32[N] scores of an earlier search."""
+    def recall(
+        self, state: History, unit: Float[Array | np.ndarray, "N D"], scores: Float[Array | np.ndarray, "scores"]
+    ) -> History:
+        """Learn from an earlier search, before the first ask.
+
+        Args:
+          state: the state so far.
+          unit: f32[N, D], its points in the unit cube.
+          scores: f32[N], higher is better, NaN is diverged.
+
+        Raises:
+          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+        """
         return append(state, unit, scores)
 
-    def points(self, history: History, size: int) -> jax.Array:
-        """f32[size, D]: where to sample next; a pure function of the history."""
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Choose where to sample next; a pure function of the history.
+
+        Args:
+          history: what was told, and how far the asking has come.
+          size: P, how many points.
+
+        Returns:
+          f32[P, D] points in the unit cube.
+        """
         raise NotImplementedError

@@ -12,6 +12,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, Int, UInt32
 
 from jaxhp.strategies.history import GRID, History, stream
 from jaxhp.strategies.sampler import Sampler
@@ -46,13 +47,26 @@ class Sobol(Sampler):
     independent uniform draws (Owen's "padding").
     """
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Go on with the sequence: its next `size` points, f32[size, D]."""
         return spread(history.key, history.asked, size, history.dim)
 
 
 @partial(jax.jit, static_argnames=("size", "dim"))
-def spread(seed: jax.Array, first: jax.Array | int, size: int, dim: int) -> jax.Array:
-    """f32[size, dim]: points `first` to `first + size` of the sequence that a u32[2] seed scrambles."""
+def spread(
+    seed: UInt32[Array, "2"], first: Int[Array, ""] | int, size: int, dim: int
+) -> Float32[Array, "{size} {dim}"]:
+    """Compute a stretch of a scrambled Sobol sequence.
+
+    Args:
+      seed: u32[2], scrambles it.
+      first: the number of the first point.
+      size: P, how many points.
+      dim: D, the axes of the unit cube.
+
+    Returns:
+      f32[P, D] points, multiples of 2**-24 in [0, 1).
+    """
     directions = _directions(min(dim, 64))  # u32[D', 24]
     up, down = jnp.arange(_BITS, dtype=jnp.uint32), jnp.arange(_BITS - 1, -1, -1, dtype=jnp.uint32)
     index = jnp.asarray(first, jnp.uint32) + jnp.arange(size, dtype=jnp.uint32)  # [P]
@@ -67,16 +81,16 @@ def spread(seed: jax.Array, first: jax.Array | int, size: int, dim: int) -> jax.
     return jnp.concatenate([plain ^ flips, padding], axis=1).astype(jnp.float32) / GRID
 
 
-def _mix(word: jax.Array) -> jax.Array:
-    """A u32 hash in which every bit depends on every bit (the finaliser of MurmurHash3)."""
+def _mix(word: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
+    """Hash words so that every bit depends on every bit (the finaliser of MurmurHash3)."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
     return word ^ (word >> 16)
 
 
 @cache
-def _directions(dim: int) -> np.ndarray:
-    """u32[dim, 24]: what bit k of the index adds (by xor) to each dimension's 24-bit fraction."""
+def _directions(dim: int) -> UInt32[np.ndarray, "{dim} 24"]:
+    """Compute what bit k of the index adds (by xor) to each dimension's 24-bit fraction."""
     table = np.empty((dim, _BITS), np.uint32)
     table[0] = [1 << (_BITS - 1 - k) for k in range(_BITS)]
     for row, entry in zip(table[1:], _JOE_KUO.split(), strict=False):

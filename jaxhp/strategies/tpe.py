@@ -14,6 +14,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
+from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler, positive
@@ -44,7 +45,8 @@ class TPE(Sampler):
             raise Error(f"TPE good: expected a fraction between 0 and 1, got {self.good!r}")
         object.__setattr__(self, "candidates", positive(self, "candidates", self.candidates))
 
-    def points(self, history: History, size: int) -> jax.Array:
+    def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
+        """Choose `size` points, f32[size, D], where the good ones are dense and the others are not."""
         if history.told == 0:
             return spread(history.key, history.asked, size, history.dim)
         seen = (history.unit, history.score, history.told)
@@ -52,8 +54,17 @@ class TPE(Sampler):
 
 
 @partial(jax.jit, static_argnames=("fraction", "size", "candidates"))
-def _best(seed, round, unit, score, told, fraction: float, size: int, candidates: int) -> jax.Array:
-    """f32[size, D]: the most promising of `candidates` draws for each slot."""
+def _best(
+    seed: UInt32[Array, "2"],
+    round: Int[Array, ""],
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    told: Int[Array, ""],
+    fraction: float,
+    size: int,
+    candidates: int,
+) -> Float32[Array, "{size} D"]:
+    """Choose the most promising of `candidates` draws for each slot."""
     rows, dim = unit.shape
     key_rows, key_draw = jax.random.split(stream(seed, round))
     rank = ranks(score)
@@ -73,14 +84,21 @@ def _best(seed, round, unit, score, told, fraction: float, size: int, candidates
     return drawn.reshape(candidates, size, dim)[winner, jnp.arange(size)]
 
 
-def _gather(unit: jax.Array, chosen: jax.Array, order: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """f32[size, D] rows, the smallest by `order`, and bool[size] which of them are chosen."""
+def _gather(
+    unit: Float32[Array, "C D"], chosen: Bool[Array, "C"], order: Int32[Array, "C"] | Float32[Array, "C"], size: int
+) -> tuple[Float32[Array, "{size} D"], Bool[Array, "{size}"]]:
+    """Take the `size` first rows by `order`, and tell which of them are chosen."""
     first = jnp.argsort(order, stable=True)[:size]
     return unit[first], chosen[first]
 
 
-def widths(unit: jax.Array, chosen: jax.Array) -> jax.Array:
-    """f32[D]: Scott's rule for the kernels' standard deviations, within [0.02, 0.3]."""
+def widths(unit: Float32[Array, "K D"], chosen: Bool[Array, "K"]) -> Float32[Array, "D"]:
+    """Choose the kernels' standard deviations by Scott's rule, within [0.02, 0.3].
+
+    Args:
+      unit: f32[K, D], the kernels' centres.
+      chosen: bool[K], which of them count.
+    """
     count = jnp.sum(chosen).astype(jnp.float32)
     weight = (chosen.astype(jnp.float32) / jnp.maximum(count, 1))[None]
     mean = weight @ unit
@@ -88,8 +106,22 @@ def widths(unit: jax.Array, chosen: jax.Array) -> jax.Array:
     return jnp.clip(deviation * jnp.maximum(count, 1) ** (-1 / (unit.shape[1] + 4)), 0.02, 0.3)
 
 
-def draw(key: jax.Array, unit: jax.Array, chosen: jax.Array, width: jax.Array, count: int) -> jax.Array:
-    """f32[count, D]: draws from the mixture of the chosen points' kernels and one uniform; the chosen come first."""
+def draw(
+    key: Key[Array, ""],
+    unit: Float32[Array, "K D"],
+    chosen: Bool[Array, "K"],
+    width: Float32[Array, "D"],
+    count: int,
+) -> Float32[Array, "{count} D"]:
+    """Draw from the mixture of the chosen points' kernels and one uniform.
+
+    Args:
+      key: of all that is drawn.
+      unit: f32[K, D], the kernels' centres.
+      chosen: bool[K], which of them count; these come first.
+      width: f32[D], the kernels' standard deviations.
+      count: how many draws.
+    """
     pick, place = jax.random.split(key)
     known = jnp.sum(chosen)
     centre = jax.random.randint(pick, (count,), 0, known + 1)  # the last is the uniform
@@ -100,8 +132,18 @@ def draw(key: jax.Array, unit: jax.Array, chosen: jax.Array, width: jax.Array, c
     return jnp.clip(jnp.where((centre == known)[:, None], u, near), 0, 1)
 
 
-def density(at: jax.Array, unit: jax.Array, chosen: jax.Array, width: jax.Array) -> jax.Array:
-    """f32[M]: the density at f32[M, D] of the mixture of the chosen points' kernels and one uniform."""
+def density(
+    at: Float32[Array, "Q D"],
+    unit: Float32[Array, "K D"],
+    chosen: Bool[Array, "K"],
+    width: Float32[Array, "D"],
+) -> Float32[Array, "Q"]:
+    """Compute the density of the mixture of the chosen points' kernels and one uniform.
+
+    Args:
+      at: f32[Q, D], where.
+      unit, chosen, width: as in `draw`.
+    """
     mass = jnp.prod(ndtr((1 - unit) / width[None]) - ndtr((0 - unit) / width[None]), axis=1)
     weight = jnp.where(chosen, 1 / mass, 0.0)
     x, y = (at - 0.5) / width[None], (unit - 0.5) / width[None]

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 
+from jaxhp.checks import ceil_div
 from jaxhp.tasks.task import Shapes, Task, batch_shapes, update
 
 
@@ -27,7 +28,7 @@ def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
     step = product_flops(lambda m, b, k, c: update(task, m, b, k, static | c), shapes.member, batch, key, traced)
     seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, static | c), shapes.member, seen_batch, traced)
     n_seen = (task.train_examples or task.n_train) + task.n_valid
-    return step * -(-task.n_train // task.batch_size) + seen / 100 * n_seen
+    return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 
 def product_flops(function: Callable[..., Any], *args: Any) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxhp.checks import is_int
 from jaxhp.data import Dataset
 from jaxhp.tasks.classification import classification, dense
 from jaxhp.tasks.task import Task
@@ -48,8 +49,8 @@ def mlp(
     hidden layers), `label_smoothing` in [0, 1) and `warmup` (steps of linear warm-up).
     """
     widths = tuple(hidden)
-    if not all(isinstance(width, int) and width >= 1 for width in widths):
-        raise Error(f"mlp hidden: expected positive integers, got {hidden!r}")
+    if not all(is_int(width, 1) for width in widths):
+        raise ValueError(f"mlp hidden: expected positive integers, got {hidden!r}")
 
     def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> Any:
         sizes = (math.prod(inputs), *widths, classes)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxhp.checks import is_int
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.stream import Stream
 from jaxhp.trials import MODES, Config, Error
@@ -77,9 +78,10 @@ class Task:
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
         if self.mode not in MODES:
-            raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise Error(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+            raise ValueError(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+        if not is_int(self.batch_size, 1):
+            raise ValueError(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+        object.__setattr__(self, "batch_size", int(self.batch_size))
         if self.batch_size > self.n_train:
             raise Error(
                 f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"

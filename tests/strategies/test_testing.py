@@ -98,10 +98,14 @@ class CopiesTheBest(Random):
 @dataclass(frozen=True)
 class TypedKeyInTheState(Random):
     def init(self, key, dim, epochs=1):
-        return replace(super().init(key, dim, epochs), key=key)
+        return key, super().init(key, dim, epochs)
 
-    def points(self, history, size):
-        return jax.random.uniform(jax.random.fold_in(history.key, history.asked), (size, history.dim))
+    def ask(self, state):
+        proposal, history = super().ask(state[1])
+        return proposal, (state[0], history)
+
+    def tell(self, state, proposal, scores):
+        return state[0], super().tell(state[1], proposal, scores)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""The modules whose annotations are checked at every call, see `conftest.py`."""
+
+CHECKED = (
+    "jaxhp.engine.layout",
+    "jaxhp.engine.scores",
+    "jaxhp.selection.budgets",
+    "jaxhp.selection.intervals",
+    "jaxhp.selection.optimism",
+    "jaxhp.strategies.auto",
+    "jaxhp.strategies.base",
+    "jaxhp.strategies.edges",
+    "jaxhp.strategies.forest",
+    "jaxhp.strategies.gaussian",
+    "jaxhp.strategies.gp",
+    "jaxhp.strategies.grid",
+    "jaxhp.strategies.halving",
+    "jaxhp.strategies.history",
+    "jaxhp.strategies.narrowing",
+    "jaxhp.strategies.outer",
+    "jaxhp.strategies.pbt",
+    "jaxhp.strategies.random",
+    "jaxhp.strategies.sampler",
+    "jaxhp.strategies.sobol",
+    "jaxhp.strategies.tpe",
+)

@@ -1,0 +1,101 @@
+"""Shapes and dtypes are checked in every test: a call of the wrong kind fails where it is made, not where it hurts."""
+
+import importlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checked import CHECKED
+from jaxtyping import TypeCheckError
+
+from jaxhp.engine.layout import Layout
+from jaxhp.engine.scores import rank_trials
+from jaxhp.selection.budgets import latest
+from jaxhp.selection.intervals import crossed_mean
+from jaxhp.strategies import PBT, Halving, Random
+from jaxhp.strategies.edges import edges
+from jaxhp.strategies.gp import squares
+from jaxhp.strategies.history import History, displaced
+
+KEY = jax.random.key(0)
+STRATEGIES = [Random(4), Halving(4), PBT(4)]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_every_annotated_module_is_checked(name):
+    assert "jaxtyping" in vars(importlib.import_module(name))  # the hook has put it there
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=["random", "halving", "pbt"])
+@pytest.mark.parametrize(
+    "scores",
+    [np.zeros((4, 1), np.float32), np.float32(0), np.zeros(4), np.zeros(4, np.int32), [0.0] * 4],
+    ids=["rank_2", "rank_0", "f64", "i32", "list"],
+)
+def test_a_strategy_is_told_f32_scores(strategy, scores):
+    proposal, state = strategy.ask(strategy.init(KEY, 2, 3))
+    with pytest.raises(TypeCheckError, match="scores"):
+        strategy.tell(state, proposal, scores)
+    strategy.tell(state, proposal, np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=["random", "halving", "pbt"])
+def test_the_number_of_scores_is_checked_for_everyone(strategy):
+    proposal, state = strategy.ask(strategy.init(KEY, 2, 3))
+    with pytest.raises(ValueError, match=r"scores: expected shape \(4,\)"):
+        strategy.tell(state, proposal, np.zeros(5, np.float32))
+
+
+def history(**other):
+    parts = {"key": jnp.zeros(2, jnp.uint32), "unit": jnp.zeros((5, 2)), "score": jnp.zeros(5)}
+    return History(**parts | {"first": jnp.zeros((0, 2)), "displaced": jnp.asarray(False)} | other)
+
+
+def layout(slots):
+    return Layout(np.zeros((3, 2), np.int32), np.zeros(3, np.int32), np.zeros(3, np.int32), slots)
+
+
+def ranked(tiles):
+    tile, shape = jnp.zeros((1, 1, 4)), (tiles, 1)
+    slots = jnp.zeros((4, 1), jnp.int32)
+    curve, stop = jnp.zeros((1, 1, 4, 3, 2, 1)), jnp.ones(shape, jnp.int32)
+    return rank_trials(curve, tile, tile.astype(jnp.int32), stop, slots, metric=0, mode="max", n_valid=10)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (history, lambda: history(score=jnp.zeros(6))),
+        (history, lambda: history(unit=jnp.zeros((5, 3)))),
+        (lambda: layout(np.zeros((4, 1), np.int32)), lambda: layout(np.zeros(4, np.int32))),
+        (lambda: layout(np.zeros((4, 1), np.int32)), lambda: layout(np.zeros((4, 1)))),
+        (lambda: ranked(1), lambda: ranked(2)),
+        (lambda: squares(jnp.zeros((3, 2)), jnp.zeros((4, 2))), lambda: squares(jnp.zeros((3, 2)), jnp.zeros((4, 3)))),
+        (
+            lambda: displaced(jnp.zeros((3, 2)), jnp.zeros((3, 2))),
+            lambda: displaced(jnp.zeros((3, 2)), jnp.zeros((4, 2))),
+        ),
+        (lambda: edges(np.zeros((3, 2)), np.zeros(3)), lambda: edges(np.zeros((3, 2)), np.zeros(4))),
+        (lambda: latest(np.zeros((3, 2))), lambda: latest(np.zeros(3))),
+        (
+            lambda: crossed_mean(np.zeros((2, 5)), np.arange(5) % 2),
+            lambda: crossed_mean(np.zeros((2, 5)), np.arange(4) % 2),
+        ),
+    ],
+)
+def test_axes_of_one_name_are_equal_and_dtypes_those_named(right, wrong):
+    right()
+    with pytest.raises(TypeCheckError):
+        wrong()
+
+
+@pytest.mark.parametrize(
+    "module", ["checks", "trials", "strategies.edges", *(n.removeprefix("jaxhp.") for n in CHECKED if "selection" in n)]
+)
+def test_annotations_do_not_import_jax(module):
+    code = f"import sys, jaxhp.{module}; print('jax' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]
