@@ -14,7 +14,7 @@ from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import Capacity, Population
 from jaxhp.engine.scores import Ranked
-from jaxhp.engine.spec import spec_of
+from jaxhp.search.groups import spec_of
 
 two_devices = pytest.mark.skipif(
     jax.default_backend() != "cpu" and len(jax.local_devices()) < 2, reason="needs two accelerators"

@@ -11,7 +11,7 @@ from jaxhp.engine import population
 from jaxhp.engine.layout import arrange, tiles_needed
 from jaxhp.engine.population import Capacity
 from jaxhp.engine.sizes import default_tile
-from jaxhp.engine.spec import spec_of
+from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import Task
 
 

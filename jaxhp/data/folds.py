@@ -11,9 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.checks import ceil_div
 from jaxhp.data.dataset import examples
-from jaxhp.trials import Error
+from jaxhp.trials import Error, ceil_div
 
 
 def joined(first: Any, second: Any) -> Any:
@@ -47,10 +46,10 @@ def check_folds(n: int, folds: int, batch_size: int) -> None:
       Error: there are more folds than examples, or a fold leaves fewer training examples than a batch.
     """
     if folds > n:
-        raise ValueError(f"folds: expected at most the {n} examples of train and valid, got {folds}")
+        raise Error(f"folds: expected at most the {n} examples of train and valid, got {folds}")
     left = n - ceil_div(n, folds)
     if task.batch_size > left:
-        raise ValueError(
+        raise Error(
             f"folds: expected each of the {folds} folds to leave at least batch_size = {task.batch_size} of the {n} "
             f"examples for training, got {left}; use more folds or a smaller batch_size"
         )

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp.checks import check_int
 from jaxhp.data.dataset import Dataset, Sealed
-from jaxhp.trials import Error
+from jaxhp.trials import Error, check_int
 
 _TRAIN_EXAMPLES = 5000
 

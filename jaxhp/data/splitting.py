@@ -10,9 +10,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxhp.checks import check_int, is_int
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
-from jaxhp.trials import Error
+from jaxhp.trials import Error, check_int, is_int
 
 
 def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tuple[Tree, Tree]:
@@ -46,7 +45,7 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
 
 def _valid_count(valid: float | int, n: int) -> int:
     if isinstance(valid, bool) or not isinstance(valid, (int, float, np.integer, np.floating)):
-        raise TypeError(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
+        raise Error(f"valid: expected a fraction in (0, 1) or a number of examples, got {valid!r}")
     if is_int(valid):
         count = int(valid)
     elif 0 < valid < 1:

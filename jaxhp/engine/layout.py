@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Int32
 
-from jaxhp.checks import ceil_div
+from jaxhp.trials import ceil_div
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxhp.tasks.check import check
 from jaxhp.tasks.task import Shapes, Task
 
 
@@ -48,29 +47,3 @@ def key_of_group(static: Mapping[str, Any]) -> str:
 def abstract_config(static: Mapping[str, Any], traced: Mapping[str, Any]) -> dict[str, Any]:
     """Makes a config whose traced values, given by name and dtype, are scalars' `jax.ShapeDtypeStruct`."""
     return {**static, **{name: jax.ShapeDtypeStruct((), np.dtype(dtype)) for name, dtype in traced.items()}}
-
-
-def spec_of(
-    task: Task,
-    static: Mapping[str, Any],
-    traced: Mapping[str, Any],
-    holdout: Any = None,
-    reads: set[str] | None = None,
-) -> Spec:
-    """Checks that the functions of a task fit together and take the configs of a group.
-
-    Args:
-      task: what a member is.
-      static: the part of a config that is compiled in.
-      traced: names and dtypes of the part that is data.
-      holdout: validation examples that the search does not use, a pytree like `task.valid`.
-      reads: names that were read of the config already, by whoever made the task.
-
-    Returns:
-      the group.
-
-    Raises:
-      Error: as `check`.
-    """
-    shapes = check(task, abstract_config(static, traced), reads)
-    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)

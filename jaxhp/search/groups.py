@@ -11,10 +11,10 @@ import numpy as np
 from jaxhp.data import split
 from jaxhp.data.folds import check_folds, joined, numbers
 from jaxhp.engine.layout import tiles_needed
-from jaxhp.engine.spec import Spec, key_of_group, spec_of
+from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
-from jaxhp.tasks.check import Recorded
+from jaxhp.tasks.check import Recorded, check
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Error, Rung
 
@@ -62,6 +62,32 @@ def groups_of(
             raise
         specs[spec.key] = spec
     return Groups(space, specs)
+
+
+def spec_of(
+    task: Task,
+    static: Mapping[str, Any],
+    traced: Mapping[str, Any],
+    holdout: Any = None,
+    reads: set[str] | None = None,
+) -> Spec:
+    """Checks that the functions of a task fit together and take the configs of a group.
+
+    Args:
+      task: what a member is.
+      static: the part of a config that is compiled in.
+      traced: names and dtypes of the part that is data.
+      holdout: validation examples that the search does not use, a pytree like `task.valid`.
+      reads: names that were read of the config already, by whoever made the task.
+
+    Returns:
+      the group.
+
+    Raises:
+      Error: as `check`.
+    """
+    shapes = check(task, abstract_config(static, traced), reads)
+    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
 
 
 def _spec(

@@ -13,8 +13,8 @@ from jaxhp.engine.local import Local
 from jaxhp.engine.population import Capacity
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
-from jaxhp.engine.spec import spec_of
 from jaxhp.engine.work import Job
+from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Error
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jaxhp.checks import ceil_div, is_int
+from jaxhp.trials import Error, ceil_div, is_int
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
 
@@ -33,7 +33,7 @@ class Finals:
         for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
             if not is_int(value, least):
-                raise ValueError(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
+                raise Error(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
             object.__setattr__(self, name, int(value))
         part = self.holdout
         if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):

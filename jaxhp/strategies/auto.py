@@ -49,7 +49,7 @@ class Auto(Sampler):
           scores: f32[P], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         return answered(super().tell(state, proposal, scores), proposal.unit)
 

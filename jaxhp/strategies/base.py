@@ -60,7 +60,7 @@ class Strategy(Protocol):
           The state that knows them.
 
         Raises:
-          ValueError: there are more scores or fewer than points.
+          Error: there are more scores or fewer than points.
         """
         ...
 

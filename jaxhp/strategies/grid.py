@@ -46,7 +46,7 @@ class Grid(Sampler):
           epochs: the full budget of a trial.
 
         Raises:
-          ValueError: the grid has another number of dimensions.
+          Error: the grid has another number of dimensions.
         """
         if dim != len(self.shape):
             raise Error(f"Grid shape: expected one count for each of {dim} dimensions, got {self.shape}")
@@ -56,7 +56,7 @@ class Grid(Sampler):
         """Go on with the grid: its next `size` points, f32[size, D].
 
         Raises:
-          ValueError: all points were asked for.
+          Error: all points were asked for.
         """
         if history.asked >= math.prod(self.shape):
             raise Error(f"Grid: expected an ask within its {math.prod(self.shape)} points, all were asked for")

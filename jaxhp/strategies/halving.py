@@ -73,7 +73,7 @@ class Halving:
         """Compute the epochs of each rung, from `min_epochs` to `epochs` in about equal ratios.
 
         Raises:
-          ValueError: `epochs` is less than `min_epochs`.
+          Error: `epochs` is less than `min_epochs`.
         """
         if epochs < self.min_epochs:
             raise Error(f"epochs: expected at least min_epochs={self.min_epochs}, got {epochs}")
@@ -99,7 +99,7 @@ class Halving:
           One `Rung` an ask.
 
         Raises:
-          ValueError: `epochs` is less than `min_epochs`.
+          Error: `epochs` is less than `min_epochs`.
         """
         brackets = self.brackets(epochs)
         if self.refill:
@@ -115,7 +115,7 @@ class Halving:
           epochs: the full budget of a trial.
 
         Raises:
-          ValueError: `dim` or `epochs` is no integer of at least 1, or `epochs` less than `min_epochs`.
+          Error: `dim` or `epochs` is no integer of at least 1, or `epochs` less than `min_epochs`.
         """
         schedule = self.schedule(epochs)
         capacity = {budget: sum(r.trials for r in schedule if r.epochs == budget) for budget in _levels(schedule)}
@@ -165,7 +165,7 @@ class Halving:
           scores: f32[P], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         if not state.round or np.shape(scores) != state.score.shape:
             raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
@@ -191,7 +191,7 @@ class Halving:
           epochs: after which they were measured; None for the full budget.
 
         Raises:
-          ValueError: no rung has this budget, there are more scores or fewer than points, or these lie outside the unit
+          Error: no rung has this budget, there are more scores or fewer than points, or these lie outside the unit
             cube.
         """
         schedule = self.schedule(state.epochs)

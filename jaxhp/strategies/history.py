@@ -11,9 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
 
-from jaxhp.checks import is_int
-
-from jaxhp.trials import Error
+from jaxhp.trials import Error, is_int
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
 COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
@@ -54,11 +52,11 @@ def empty(key: PRNGKeyArray, dim: int, epochs: int, capacity: int) -> History:
       capacity: C, how many points it has room for at first.
 
     Raises:
-      ValueError: `dim` or `epochs` is no integer of at least 1.
+      Error: `dim` or `epochs` is no integer of at least 1.
     """
     for name, value in (("dim", dim), ("epochs", epochs)):
         if not is_int(value, 1):
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+            raise Error(f"{name}: expected an integer of at least 1, got {value!r}")
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
@@ -88,7 +86,7 @@ def check(unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarr
       dim: D, the axes of the unit cube.
 
     Raises:
-      ValueError: a shape or a value is another.
+      Error: a shape or a value is another.
     """
     if np.ndim(unit) != 2 or np.shape(unit)[1] != dim:
         raise Error(f"unit: expected points of shape (P, {dim}), got {np.shape(unit)}")
@@ -111,7 +109,7 @@ def append(
       scores: f32[P], higher is better; one that is not finite becomes NaN.
 
     Raises:
-      ValueError: see `check`.
+      Error: see `check`.
     """
     check(unit, scores, history.dim)
     total = history.told + np.shape(scores)[0]

@@ -81,7 +81,7 @@ class PBT:
           epochs: the full budget of a trial.
 
         Raises:
-          ValueError: `dim` or `epochs` is no integer of at least 1.
+          Error: `dim` or `epochs` is no integer of at least 1.
         """
         seen = empty(key, dim, epochs, 1)
         return PBTState(seen, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32))
@@ -119,7 +119,7 @@ class PBT:
           scores: f32[P], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         check(proposal.unit, scores, state.seen.dim)
         if not state.round or np.shape(scores) != state.score.shape:
@@ -138,7 +138,7 @@ class PBT:
           scores: f32[N], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         return replace(state, seen=append(state.seen, unit, scores))
 

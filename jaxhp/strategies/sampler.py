@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
-from jaxhp.checks import check_int
 from jaxhp.strategies.history import History, append, empty, snap
-from jaxhp.trials import Error, Proposal, Rung
+from jaxhp.trials import Error, Proposal, Rung, check_int
 
 
 def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
@@ -26,8 +25,8 @@ def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
       The value as a Python int.
 
     Raises:
-      TypeError: it is no integer.
-      ValueError: it is less than `least`.
+      Error: it is no integer.
+      Error: it is less than `least`.
     """
     return check_int(f"{type(owner).__name__} {name}", value, least)
 
@@ -80,7 +79,7 @@ class Sampler:
           epochs: the full budget of a trial.
 
         Raises:
-          ValueError: `dim` or `epochs` is no integer of at least 1.
+          Error: `dim` or `epochs` is no integer of at least 1.
         """
         return empty(key, dim, epochs, sum(self.sizes))
 
@@ -104,7 +103,7 @@ class Sampler:
           scores: f32[P], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         return append(state, proposal.unit, scores)
 
@@ -119,7 +118,7 @@ class Sampler:
           scores: f32[N], higher is better, NaN is diverged.
 
         Raises:
-          ValueError: there are more scores or fewer than points, or these lie outside the unit cube.
+          Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
         return append(state, unit, scores)
 

@@ -13,12 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxhp.checks import is_int
 from jaxhp.data import Dataset
 from jaxhp.nn import conv_general_dilated, max_pool, relu
 from jaxhp.tasks.classification import classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error
+from jaxhp.trials import Config, Error, is_int
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
 
@@ -51,11 +50,11 @@ def cnn(
       Error: if an argument is out of range, or the images are too small for so many layers.
     """
     if not channels or not all(is_int(n, 1) for n in channels):
-        raise ValueError(f"cnn channels: expected positive integers, got {channels!r}")
+        raise Error(f"cnn channels: expected positive integers, got {channels!r}")
     if not all(is_int(width, 1) for width in hidden):
-        raise ValueError(f"cnn hidden: expected positive integers, got {hidden!r}")
+        raise Error(f"cnn hidden: expected positive integers, got {hidden!r}")
     if not is_int(kernel, 1):
-        raise ValueError(f"cnn kernel: expected a positive integer, got {kernel!r}")
+        raise Error(f"cnn kernel: expected a positive integer, got {kernel!r}")
 
     def init(key: jax.Array, config: Config, image: tuple[int, ...], classes: int) -> Any:
         fan_ins, shapes = _weights(image, channels, kernel, (*hidden, classes))

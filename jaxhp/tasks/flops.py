@@ -11,8 +11,8 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 
-from jaxhp.checks import ceil_div
 from jaxhp.tasks.task import Shapes, Task, batch_shapes, update
+from jaxhp.trials import ceil_div
 
 
 def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:

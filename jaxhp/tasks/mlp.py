@@ -16,11 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxhp.checks import is_int
 from jaxhp.data import Dataset
 from jaxhp.tasks.classification import classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error
+from jaxhp.trials import Config, Error, is_int
 
 
 def mlp(
@@ -50,7 +49,7 @@ def mlp(
     """
     widths = tuple(hidden)
     if not all(is_int(width, 1) for width in widths):
-        raise ValueError(f"mlp hidden: expected positive integers, got {hidden!r}")
+        raise Error(f"mlp hidden: expected positive integers, got {hidden!r}")
 
     def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> Any:
         sizes = (math.prod(inputs), *widths, classes)

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxhp.checks import is_int
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.stream import Stream
-from jaxhp.trials import MODES, Config, Error
+from jaxhp.trials import MODES, Config, Error, is_int
 
 
 class Variables(NamedTuple):
@@ -78,9 +77,9 @@ class Task:
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
         if self.mode not in MODES:
-            raise ValueError(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+            raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
         if not is_int(self.batch_size, 1):
-            raise ValueError(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
+            raise Error(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
         object.__setattr__(self, "batch_size", int(self.batch_size))
         if self.batch_size > self.n_train:
             raise Error(

@@ -38,8 +38,8 @@ def test_a_small_sample_does_not_hold_the_whole_one():
     [
         (0, ValueError, "n: expected 1 to 5000 images of the bundled sample, got 0"),
         (5001, ValueError, "n: expected 1 to 5000 images of the bundled sample, got 5001"),
-        (2.5, TypeError, "n: expected an integer, got 2.5"),
-        (True, TypeError, "n: expected an integer, got True"),
+        (2.5, ValueError, "n: expected an integer, got 2.5"),
+        (True, ValueError, "n: expected an integer, got True"),
     ],
 )
 def test_bad_n(n, error, message):

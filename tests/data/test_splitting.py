@@ -62,8 +62,8 @@ def test_a_dataset_is_split_without_opening_its_test_data():
         (1.0, ValueError, "valid: expected a fraction in (0, 1) or an integer number of examples, got 1.0"),
         (-0.2, ValueError, "valid: expected a fraction in (0, 1) or an integer number of examples, got -0.2"),
         (float("nan"), ValueError, "valid: expected a fraction in (0, 1) or an integer number of examples, got nan"),
-        (True, TypeError, "valid: expected a fraction in (0, 1) or a number of examples, got True"),
-        ("0.2", TypeError, "valid: expected a fraction in (0, 1) or a number of examples, got '0.2'"),
+        (True, ValueError, "valid: expected a fraction in (0, 1) or a number of examples, got True"),
+        ("0.2", ValueError, "valid: expected a fraction in (0, 1) or a number of examples, got '0.2'"),
     ],
 )
 def test_bad_shares(valid, error, message):

@@ -13,7 +13,7 @@ import jaxhp as hp
 from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import Capacity
-from jaxhp.engine.spec import spec_of
+from jaxhp.search.groups import spec_of
 
 EPOCHS = 4
 CONFIGS = [{"lr": lr, "weight_decay": decay} for lr in np.geomspace(1e-3, 0.3, 16) for decay in (1e-6, 1e-3, 1e-2, 0.1)]

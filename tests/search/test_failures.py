@@ -210,7 +210,7 @@ def test_kill_and_signals_in_processes(script, tmp_path):
     """kill -9, then SIGTERM, then Ctrl-C on one directory; a second process is refused meanwhile."""
     process = start(script, tmp_path)
     wait_for(tmp_path, lambda ledger: ledger.round(0) is not None, process)
-    with pytest.raises(RuntimeError, match=f"another process \\(pid {process.pid}\\) is running this search"):
+    with pytest.raises(hp.Error, match=f"another process \\(pid {process.pid}\\) is running this search"):
         shared("halving").run(tmp_path, quiet=True)
     process.send_signal(signal.SIGKILL)
     process.communicate()
