@@ -48,9 +48,9 @@ def check_folds(n: int, folds: int, batch_size: int) -> None:
     if folds > n:
         raise Error(f"folds: expected at most the {n} examples of train and valid, got {folds}")
     left = n - ceil_div(n, folds)
-    if task.batch_size > left:
+    if batch_size > left:
         raise Error(
-            f"folds: expected each of the {folds} folds to leave at least batch_size = {task.batch_size} of the {n} "
+            f"folds: expected each of the {folds} folds to leave at least batch_size = {batch_size} of the {n} "
             f"examples for training, got {left}; use more folds or a smaller batch_size"
         )
 

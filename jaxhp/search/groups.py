@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxhp.data import split
 from jaxhp.data.folds import check_folds, joined, numbers
+from jaxhp.data.splitting import split
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from jaxhp.data import fingerprint
+from jaxhp.data.fingerprints import fingerprint
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local

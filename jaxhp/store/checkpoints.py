@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxhp.data import fingerprint
+from jaxhp.data.fingerprints import fingerprint
 from jaxhp.store import Ledger, Saved
 from jaxhp.store.files import sync
 from jaxhp.trials import Error

@@ -66,7 +66,7 @@ def empty(key: PRNGKeyArray, dim: int, epochs: int, capacity: int) -> History:
 
 def stream(seed: UInt32[Array | np.ndarray, "2"], number: Int[Array, ""] | int) -> Key[Array, ""]:
     """Derive the random key number `number` of a u32[2] seed."""
-    return jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), number)
+    return jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(seed), impl="threefry2x32"), number)
 
 
 @jax.jit

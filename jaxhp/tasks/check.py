@@ -117,7 +117,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     def optimize(params: Any, config: Config) -> Any:
         optimizer = task.optimizer(config)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-            raise Error(f"expected an optax.GradientTransformation, got {optimizer!r}")
+            raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
         state = optimizer.init(params)
         updates, after = optimizer.update(params, state, params)
         return state, optax.apply_updates(params, updates), after

@@ -162,7 +162,7 @@ def test_digest_sees_every_fact_and_nothing_else():
 
 def test_one_writer_and_many_readers(filled):
     with Ledger(filled, write=True) as writer, Ledger(filled) as reader:
-        with pytest.raises(RuntimeError, match=f"another process \\(pid {os.getpid()}\\) is running this search"):
+        with pytest.raises(ValueError, match=f"another process \\(pid {os.getpid()}\\) is running this search"):
             Ledger(filled, write=True)
         before = reader.digest()
         record(writer, 2, [trial(7)])
