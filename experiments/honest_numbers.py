@@ -74,7 +74,7 @@ from jaxhp.search.sealed import retrained
 from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import Played, contest, neighbourhoods
 from jaxhp.selection.intervals import crossed_mean
-from jaxhp.selection.verdict import Choice
+from jaxhp.selection.verdict import Verdict
 from jaxhp.store.files import read_json
 from jaxhp.trials import Rung, Trial, rank
 
@@ -147,7 +147,7 @@ class World:
         own = 0.7 * self.rng.normal() + 6 * self.rng.normal(size=EXAMPLES + self.holdout)
         return self.truth[config] + self.shared[replicate] + self.hard + self.suits[config] + own
 
-    def finals(self, finals: hp.Finals) -> Choice:
+    def finals(self, finals: hp.Finals) -> Verdict:
         ranked = rank(self.trials, "max")
         best, scores = ranked[: finals.top], at_full_budget(ranked, "score", self.rungs)
 

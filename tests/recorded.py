@@ -11,7 +11,7 @@ import numpy as np
 
 import jaxhp as hp
 from jaxhp.report.tested import OPENED, TESTED
-from jaxhp.selection.verdict import Choice, Estimate, Finalist
+from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
 from jaxhp.trials import Status, Trial, Trials, rank
@@ -113,7 +113,7 @@ def finals(ledger: Ledger, finalists: list[Trial], tried: int) -> int:
     )
     estimate = Estimate(finalists[1].score - 0.02, finalists[1].score - 0.05, finalists[1].score, tried, 4, 100, False)
     scores = {t.trial_id: np.full(8, t.score - 0.01, np.float32) for t in finalists}
-    choice = Choice(finalists[1].trial_id, estimate, found)
+    choice = Verdict(finalists[1].trial_id, estimate, found)
     ledger.record_finals(scores, json.dumps(choice.to_json()))
     return choice.trial_id
 

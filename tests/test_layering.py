@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 # A package imports only from packages above its own line here, or from itself.
 FLOORS = (
-    {"checks"},
+    {"trials"},
+    {"data", "nn"},
     {"trials", "data", "nn"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},
@@ -100,8 +101,53 @@ def test_only_one_file_maps_over_members():
     assert maps == {"engine.tile": {"vmap"}}
 
 
-def test_files_stay_small():
+def test_the_house_is_small_to_enter():
+    loop = closure("search.loop")
+    assert len(loop) <= 25
+    assert sum(map(lines, loop)) <= 3500
+    assert max(map(depth, MODULES)) <= 12
+    assert len(FLOORS) <= 8
+    assert len({package(name) for name, file in MODULES.items() if file.parent != ROOT}) <= 11
+
+
+def test_files_functions_and_objects_stay_small():
     assert not {name: lines(name) for name in MODULES if lines(name) > 420}
+    assert not {where: n for where, n in functions().items() if n > 60 and where.startswith(("engine", "search"))}
+    assert not {where: n for where, n in attributes().items() if n > 10}
+
+
+def test_no_two_public_classes_share_a_name():
+    homes: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: where for name, where in homes.items() if len(where) > 1}
+
+
+def functions() -> dict[str, int]:
+    """Lines of every function without its docstring, by module and name."""
+    found = {}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                doc = node.body[0] if ast.get_docstring(node) else None
+                told = (doc.end_lineno or 0) - doc.lineno + 1 if doc else 0
+                found[f"{name}.{node.name}"] = (node.end_lineno or 0) - node.lineno + 1 - told
+    return found
+
+
+def attributes() -> dict[str, int]:
+    """How many attributes each class assigns in its constructor."""
+    found = {}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                made = [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
+                stores = (n for f in made for n in ast.walk(f) if isinstance(n, ast.Attribute))
+                own = {n.attr for n in stores if isinstance(n.ctx, ast.Store) and ast.unparse(n.value) == "self"}
+                found[f"{name}.{node.name}"] = len(own)
+    return found
 
 
 if __name__ == "__main__":
@@ -111,3 +157,5 @@ if __name__ == "__main__":
     print(f"{len(FLOORS)} floors of packages; {max(map(depth, MODULES))} files on the longest chain of imports")
     print(f"the loop imports {len(loop)} modules, {sum(map(lines, loop)):,} lines")
     print(f"the longest file has {max(map(lines, MODULES))} lines")
+    for what, sizes in {"longest functions": functions(), "largest constructors": attributes()}.items():
+        print(f"{what}: " + ", ".join(f"{where} {n}" for where, n in sorted(sizes.items(), key=lambda i: -i[1])[:6]))

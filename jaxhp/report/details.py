@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
-from jaxhp.report.reading import Recorded
+from jaxhp.report.reading import RunRecord
 from jaxhp.trials import Status
 
 _ROWS = 300  # of the table of trials
@@ -41,7 +41,7 @@ _MACHINE = (
 )
 
 
-def heading(run: Recorded) -> Markup:
+def heading(run: RunRecord) -> Markup:
     """What was run, and when."""
     result, seed = run.result, run.manifest.get("seed")
     times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
@@ -62,7 +62,7 @@ def heading(run: Recorded) -> Markup:
     return element("header", title, element("p", *shown, class_="facts"))
 
 
-def trials(run: Recorded) -> Markup:
+def trials(run: RunRecord) -> Markup:
     """The ranked table."""
     result = run.result
     shown = result.trials[:_ROWS]
@@ -87,7 +87,7 @@ def trials(run: Recorded) -> Markup:
     return section("Ranked trials", lead, table(columns, rows, "Ranked trials", kinds=kinds, sortable=True))
 
 
-def events(run: Recorded) -> Markup | None:
+def events(run: RunRecord) -> Markup | None:
     """What happened."""
     if not run.events:
         return None
@@ -113,7 +113,7 @@ def _what(event: Mapping[str, Any]) -> str:
     return "; ".join((f"{name} " if name not in plain else "") + listed(given) for name, given in detail.items())
 
 
-def setting(run: Recorded) -> Markup:
+def setting(run: RunRecord) -> Markup:
     """What was asked for, and what it ran on."""
     space = [(name, str(parameter)) for name, parameter in run.parameters.items()]
     space += [(name, f"{given} (fixed)") for name, given in run.space.fixed.items()]

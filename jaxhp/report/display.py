@@ -28,6 +28,13 @@ from jaxhp.report.table import trials_table
 from jaxhp.trials import Trial, rank
 
 
+class _Speed(NamedTuple):
+    """What this run has trained, and how long that took."""
+
+    member_epochs: int
+    seconds: float
+
+
 class _Phase(NamedTuple):
     """What is being trained."""
 
@@ -48,17 +55,17 @@ class Display:
     def __init__(
         self, total: int, metric: str, mode: str = "max", *, quiet: bool = False, console: Console | None = None
     ):
-        self.total, self.metric, self.mode, self.quiet = total, metric, mode, quiet
-        self.console = console or Console()
-        self.done, self.began, self.training_s, self.trained = 0, time.perf_counter(), 0.0, 0
+        self._total, self._metric, self._mode = total, metric, mode
+        self._console = None if quiet else console or Console()
+        self._done, self._speed = 0, _Speed(0, 0.0)
         self._live: Live | None = None
         self._said = 0.0
         self._now = _Phase("", 1, {})
         self._top: Sequence[Trial] = ()  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
-        if not self.quiet and self.console.is_terminal:
-            self._live = Live(console=self.console, transient=True, auto_refresh=False)
+        if self._console is not None and self._console.is_terminal:
+            self._live = Live(console=self._console, transient=True, auto_refresh=False)
             self._live.start()
         return self
 
@@ -76,7 +83,7 @@ class Display:
                 self._now, self._top = _Phase("finals", event.epochs, {}), [*event.trials[:5]]
             case RoundFinished():
                 seen = {t.trial_id: t for t in (*self._top, *event.trials)}
-                self._top = rank(seen.values(), self.mode)[:5]
+                self._top = rank(seen.values(), self._mode)[:5]
             case RoundSkipped():
                 self.skip(event.member_epochs)
             case Progressed():
@@ -94,35 +101,34 @@ class Display:
     def _progress(self, event: Progressed) -> None:
         pairs = zip(event.trials.tolist(), event.score.tolist(), strict=True)
         seen = [_scored(self._now.trials[i], score, event.epoch) for i, score in pairs if i in self._now.trials]
-        best = rank([*self._top, *rank(seen, self.mode)[:5]], self.mode) if seen else self._top
+        best = rank([*self._top, *rank(seen, self._mode)[:5]], self._mode) if seen else self._top
         self.update(self._now.label, event.epoch, self._now.epochs, event.member_epochs, event.seconds, best)
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        if not self.quiet:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self._console is not None:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def skip(self, member_epochs: int) -> None:
         """Work that an earlier run of this search has done."""
-        self.done += member_epochs
+        self._done += member_epochs
 
     def update(
         self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
     ) -> None:
         """After a call of the step: what was trained, how long it took, and the best trials so far."""
-        self.done += member_epochs
-        self.trained += member_epochs
-        self.training_s += seconds
-        rate = self.trained / max(self.training_s, 1e-9)
-        left = max(self.total - self.done, 0) / max(rate, 1e-9)
+        self._done += member_epochs
+        self._speed = _Speed(self._speed.member_epochs + member_epochs, self._speed.seconds + seconds)
+        rate = self._speed.member_epochs / max(self._speed.seconds, 1e-9)
+        left = max(self._total - self._done, 0) / max(rate, 1e-9)
         line = f"{label}  epoch {epoch}/{epochs}  {rate:,.0f} member-epochs/s  {_clock(left)} left"
         if self._live is not None:
-            bar = ProgressBar(total=max(self.total, 1), completed=min(self.done, self.total), width=60)
-            self._live.update(Group(Text(line), bar, trials_table(top, self.metric, 5)), refresh=True)
-        elif not self.quiet and (epoch == epochs or time.perf_counter() - self._said > 5):
+            bar = ProgressBar(total=max(self._total, 1), completed=min(self._done, self._total), width=60)
+            self._live.update(Group(Text(line), bar, trials_table(top, self._metric, 5)), refresh=True)
+        elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
             self._said = time.perf_counter()
             best = top[0].score if top and np.isfinite(top[0].score) else float("nan")
-            self.note(f"{line}  best {self.metric} {best:.4f}")
+            self.note(f"{line}  best {self._metric} {best:.4f}")
 
 
 def _scored(trial: Trial, score: float, epochs: int) -> Trial:

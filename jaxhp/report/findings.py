@@ -9,7 +9,7 @@ import numpy as np
 from jaxhp.report import plots
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
-from jaxhp.report.reading import Recorded
+from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
 from jaxhp.selection.importance import Importance
 from jaxhp.trials import Status, Trial
@@ -19,7 +19,7 @@ _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample o
 _NAN = float("nan")
 
 
-def chosen(run: Recorded) -> Markup:
+def chosen(run: RunRecord) -> Markup:
     """The chosen configuration and what it is worth."""
     best = run.result.best
     which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
@@ -29,7 +29,7 @@ def chosen(run: Recorded) -> Markup:
     return section("Chosen", None, element("div", *parts, class_="three"), *_edges(run))
 
 
-def _estimate(run: Recorded) -> Markup:
+def _estimate(run: RunRecord) -> Markup:
     result = run.result
     raw = (
         f"{score(result.raw_best.score)} (trial {result.raw_best.trial_id}): the best score seen, biased by the choice"
@@ -49,7 +49,7 @@ def _estimate(run: Recorded) -> Markup:
     )
 
 
-def _sealed(run: Recorded) -> Markup:
+def _sealed(run: RunRecord) -> Markup:
     opened, tests = run.result.opened, run.result.tests
     if not opened:
         return element("p", element("b", "Test data "), "sealed: never opened.")
@@ -62,7 +62,7 @@ def _sealed(run: Recorded) -> Markup:
     return element("p", element("b", f"Test data opened {count}"), f": {found or 'without a result'}.{after}")
 
 
-def _worth(run: Recorded) -> Markup | None:
+def _worth(run: RunRecord) -> Markup | None:
     """The estimate, the test and the raw best on one axis."""
     result, e = run.result, run.result.estimate
     rows = [] if e is None else [("estimate", "honest", e.mean, e.low, e.high)]
@@ -74,7 +74,7 @@ def _worth(run: Recorded) -> Markup | None:
     return element("figure", plots.worth(drawn, result.metric)) if len(drawn) > 1 else None
 
 
-def _edges(run: Recorded) -> list[Markup]:
+def _edges(run: RunRecord) -> list[Markup]:
     def notice(name: str, side: int) -> Markup:
         known, wider = run.space.parameters[name], run.space.widened({name: side}).parameters[name]
         which = "upper" if side > 0 else "lower"
@@ -84,7 +84,7 @@ def _edges(run: Recorded) -> list[Markup]:
     return [notice(name, side) for name, side in run.result.edges.items()]
 
 
-def curves(run: Recorded) -> Markup | None:
+def curves(run: RunRecord) -> Markup | None:
     """The learning curves of the best trials, as in the book."""
     metric = run.result.metric
     shown = [trial for trial in run.result.trials if len(trial.curve.get(f"valid_{metric}", ()))][:_CURVES]
@@ -106,7 +106,7 @@ def curves(run: Recorded) -> Markup | None:
     return section("Learning curves", lead, signs, element("div", *figures, class_="pictures curves"))
 
 
-def scatter(run: Recorded) -> Markup:
+def scatter(run: RunRecord) -> Markup:
     """The score against each hyperparameter."""
     result = run.result
     trials = [trial for trial in result.trials if trial.status is not Status.RUNNING]
@@ -133,7 +133,7 @@ def scatter(run: Recorded) -> Markup:
     return section("Score by hyperparameter", lead, legend(*signs, ("point chosen", "chosen")), pictures)
 
 
-def progress(run: Recorded) -> Markup | None:
+def progress(run: RunRecord) -> Markup | None:
     """Round by round."""
     finished = [(r, np.asarray(r.scores, np.float64)) for r in run.rounds if r.scores is not None]
     if not finished:
@@ -156,7 +156,7 @@ def progress(run: Recorded) -> Markup | None:
     return section("Progress", lead, element("div", element("figure", picture), element("div", shown), class_="two"))
 
 
-def importance(run: Recorded) -> Markup:
+def importance(run: RunRecord) -> Markup:
     """What mattered."""
     found = run.importance
     if not isinstance(found, Importance):
@@ -185,7 +185,7 @@ def importance(run: Recorded) -> Markup:
     return section("What mattered", lead, signs, element("div", picture, element("div", numbers, *edges), class_="two"))
 
 
-def finalists(run: Recorded) -> Markup | None:
+def finalists(run: RunRecord) -> Markup | None:
     """The finals."""
     result = run.result
     if not result.finalists:

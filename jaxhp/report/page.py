@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jaxhp.report import details, findings
 from jaxhp.report.markup import Markup, element
-from jaxhp.report.reading import Recorded, read
+from jaxhp.report.reading import RunRecord, read
 from jaxhp.store.files import write_bytes
 
 _SECTIONS = (
@@ -46,7 +46,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
     return path
 
 
-def page(run: Recorded) -> str:
+def page(run: RunRecord) -> str:
     """The page as text."""
     files = resources.files("jaxhp.report")
     style, script = (Markup(files.joinpath(name).read_text("utf-8")) for name in ("page.css", "page.js"))

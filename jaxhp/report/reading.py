@@ -19,7 +19,7 @@ _COMPARED = 2000  # finished trials that the importance is taken of; more of the
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RunRecord:
     """A run directory.
 
     Attributes:
@@ -54,7 +54,7 @@ class Recorded:
         return environment.get(name) if isinstance(environment, Mapping) else None
 
 
-def read(directory: str | Path) -> Recorded:
+def read(directory: str | Path) -> RunRecord:
     """Reads a run directory; raises as `Result.load`."""
     place = Path(directory)
     manifest = read_json(place / "manifest.json")
@@ -66,7 +66,7 @@ def read(directory: str | Path) -> Recorded:
         rounds, events, spent = ledger.rounds(), ledger.events(), ledger.spent()
         finished = ledger.meta("finished") is not None
         mattered = ledger.decode("a curve", _importance, result, space)
-    return Recorded(
+    return RunRecord(
         name=place.absolute().name,
         directory=place,
         manifest=manifest,

@@ -17,7 +17,7 @@ from jaxhp.report.table import trials_table
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
-from jaxhp.selection.verdict import Choice, Estimate, Finalist
+from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
 from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
@@ -49,6 +49,7 @@ class Chosen(Trial):
         return load(self.file)
 
 
+@dataclass(eq=False)
 class Result:
     """The ranked trials of a search and the one that was chosen.
 
@@ -65,8 +66,26 @@ class Result:
       metric, mode: what the trials are ranked by.
     """
 
-    def __init__(
-        self,
+    metric: str
+    mode: str
+    directory: Path | None
+    trials: Trials
+    raw_best: Trial
+    best: Chosen
+    estimate: Estimate | None
+    finalists: tuple[Finalist, ...]
+    finals: dict[int, np.ndarray]
+    opened: int
+    tests: list[Tested]
+    space: Space | None
+    _scores: dict[int, np.ndarray]  # of the finals, those that finalists did not take part in included
+    _tester: Tester | None
+    _whole: bool  # whether all trials were loaded
+    _curves: bool  # whether their curves were
+
+    @classmethod
+    def of(
+        cls,
         ledger: Ledger,
         metric: str,
         mode: str,
@@ -75,35 +94,51 @@ class Result:
         curves: bool = True,
         space: Space | None = None,
         tester: Tester | None = None,
-    ):
-        self.metric, self.mode = metric, mode
-        self.directory = ledger.directory
+    ) -> Result:
+        """Read a result from an open ledger.
+
+        Args:
+          params: the chosen network, where it is at hand.
+          top, curves, tester: as in `load`.
+          space: whose configs they are.
+
+        Raises:
+          Error: the ledger is damaged, or holds no trials yet.
+        """
         text = ledger.meta("choice")
-        choice = ledger.decode("the choice", _choice, text) if text else None
-        finalists = choice.finalists if choice else ()
+        verdict = ledger.decode("the choice", _verdict, text) if text else None
+        finalists = verdict.finalists if verdict else ()
         if top is None:
             trials = rank(ledger.trials(curves=curves), mode)
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
         if not len(trials):
             raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
-        self.trials: Trials = trials[:top]
-        self.raw_best = trials[0]
-        place = np.flatnonzero(trials.trial_id == choice.trial_id) if choice else np.zeros(1, int)
+        place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
         if not len(place):
             raise Error(f"{ledger.path}: the choice is damaged: there is no such trial")
         file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
-        self.best = Chosen(**vars(trials[int(place[0])]), network=params, file=file)
-        self.estimate: Estimate | None = choice.estimate if choice else None
-        self.finalists: tuple[Finalist, ...] = finalists
-        scores = self._scores = ledger.finals()
-        self.finals = ledger.decode(
-            "the finals", lambda: {f.trial_id: scores[f.trial_id][: f.replicates] for f in finalists}
+        scores = ledger.finals()
+        return cls(
+            metric=metric,
+            mode=mode,
+            directory=ledger.directory,
+            trials=trials[:top],
+            raw_best=trials[0],
+            best=Chosen(**vars(trials[int(place[0])]), network=params, file=file),
+            estimate=verdict.estimate if verdict else None,
+            finalists=finalists,
+            finals=ledger.decode(
+                "the finals", lambda: {f.trial_id: scores[f.trial_id][: f.replicates] for f in finalists}
+            ),
+            opened=len(ledger.events(OPENED)),
+            tests=[ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)],
+            space=space,
+            _scores=scores,
+            _tester=tester,
+            _whole=top is None,
+            _curves=curves,
         )
-        self.opened = len(ledger.events(OPENED))
-        self.tests = [ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)]
-        self.space, self._tester = space, tester
-        self._whole, self._curves = top is None, curves
 
     @functools.cached_property
     def digest(self) -> str:
@@ -148,7 +183,7 @@ class Result:
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
-        return cls(ledger, metric, mode, top=top, curves=curves, space=Space.from_json(space), tester=tester)
+        return cls.of(ledger, metric, mode, top=top, curves=curves, space=Space.from_json(space), tester=tester)
 
     def test(self, seeds: int = 8) -> Tested:
         """Opens the sealed test data for the chosen config, and records in the ledger that it did.
@@ -231,8 +266,8 @@ class Result:
         return "\n".join(lines)
 
 
-def _choice(text: str) -> Choice:
-    choice = Choice.from_json(json.loads(text))
+def _verdict(text: str) -> Verdict:
+    choice = Verdict.from_json(json.loads(text))
     _check_numbers(choice.trial_id, *(choice.estimate or ()), *(value for f in choice.finalists for value in f))
     return choice
 

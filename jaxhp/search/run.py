@@ -103,7 +103,7 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        result = Result(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.test)
+        result = Result.of(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.test)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")
@@ -139,7 +139,7 @@ def _train(
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
-    best = Result(ledger, of.metric, of.course.mode).best
+    best = Result.of(ledger, of.metric, of.course.mode).best
     network = networks.of(best.trial_id)
     if ledger.directory is not None:
         path = ledger.directory / "best.safetensors"

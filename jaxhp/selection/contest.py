@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxhp.selection.intervals import Mean, crossed_mean, probability_best
 from jaxhp.selection.optimism import Optimism, luck, optimism
-from jaxhp.selection.verdict import Choice, Estimate, Finalist, Finals
+from jaxhp.selection.verdict import Estimate, Finalist, Finals, Verdict
 from jaxhp.trials import Trial
 
 _DROP = 0.01  # a finalist is given up where a difference like its own has at most this probability
@@ -43,7 +43,7 @@ def contest(
     mode: str,
     scores: np.ndarray,
     fold: np.ndarray | None = None,
-) -> Choice:
+) -> Verdict:
     """Runs the finals.
 
     Args:
@@ -132,7 +132,7 @@ def contest(
         )
         for p, trial in enumerate(trials)
     ]
-    return Choice(trials[chosen].trial_id, estimate, tuple(finalists))
+    return Verdict(trials[chosen].trial_id, estimate, tuple(finalists))
 
 
 def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mode: str) -> np.ndarray:

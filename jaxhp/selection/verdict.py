@@ -97,7 +97,7 @@ class Finalist(NamedTuple):
     p_best: float
 
 
-class Choice(NamedTuple):
+class Verdict(NamedTuple):
     """The outcome of the finals; `estimate` is None where every candidate diverged on a fresh replicate."""
 
     trial_id: int
@@ -112,7 +112,7 @@ class Choice(NamedTuple):
         }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Choice:
+    def from_json(cls, record: Mapping[str, Any]) -> Verdict:
         estimate = record["estimate"] and Estimate(**record["estimate"])
         return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
 

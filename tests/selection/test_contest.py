@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxhp.selection.contest import Played, contest, neighbourhoods
-from jaxhp.selection.verdict import Choice, Finals, default_finals
+from jaxhp.selection.verdict import Finals, Verdict, default_finals
 from jaxhp.trials import Trial
 
 N = 40
@@ -109,7 +109,7 @@ def test_a_finalist_that_diverges_is_not_chosen():
 def test_when_all_diverge_nothing_is_estimated():
     choice, _ = run(lambda p, r: np.full(N, np.nan))
     assert (choice.trial_id, choice.estimate) == (10, None)
-    assert Choice.from_json(choice.to_json()).finalists[0].p_best == 0
+    assert Verdict.from_json(choice.to_json()).finalists[0].p_best == 0
 
 
 def test_folds_are_put_together_to_whole_seeds():
@@ -202,7 +202,7 @@ def test_the_winner_is_the_flattest_of_those_that_may_be_the_best(world):
 
 def test_a_choice_survives_json():
     choice, _ = run(lambda p, r: noise(p, r))
-    assert Choice.from_json(choice.to_json()) == choice
+    assert Verdict.from_json(choice.to_json()) == choice
 
 
 @pytest.mark.parametrize(
