@@ -73,6 +73,7 @@ def test_of_neighbours_that_diverge(task, alone):
     assert set(found.ranked.order[:16].tolist()) == set(range(0, 32, 2))  # NaN never wins
 
 
+@pytest.mark.slow
 def test_other_seeds_replicates_and_unpaired_trials_are_other_networks(task, alone):
     def differ(a, b):
         return any(np.any(x != y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))

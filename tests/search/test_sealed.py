@@ -75,6 +75,7 @@ def test_a_search_never_touches_the_test_data(tmp_path):
     assert "without a result" in again.summary()
 
 
+@pytest.mark.slow
 def test_neither_does_anything_else_that_is_told_of_it():
     """Test data that cannot even be loaded, in a ready-made task."""
 

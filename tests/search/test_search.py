@@ -97,6 +97,7 @@ def test_later_rounds_look_where_the_good_values_were(found):
     assert last > first + 0.2
 
 
+@pytest.mark.slow
 def test_of_the_number_of_devices_and_of_step_calls(images, monkeypatch):
     made = hp.Search(images, SPACE, Halving(population=9, eta=3), epochs=9, tile=2)
 

@@ -110,6 +110,7 @@ def test_the_many_that_cannot_become_finalists_change_nothing():
     assert optimistic(others, 0.5) == pytest.approx(best)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("replicates", "mode"), [(4, "max"), pytest.param(16, "min", marks=pytest.mark.slow)])
 def test_where_examples_suit_some_trials_the_estimate_is_unbiased_without_a_holdout(replicates, mode):
     errors, corrections, hits = [], [], []

@@ -46,6 +46,7 @@ def test_trials_go_to_the_better_group(strategy):
     assert np.max(last) > 0.7
 
 
+@pytest.mark.slow
 def test_a_search_moves_between_its_groups():
     def optimizer(config):
         return optax.sgd(config["lr"], config.get("momentum", 0.0))

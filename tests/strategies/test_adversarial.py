@@ -127,6 +127,7 @@ def test_gp_keeps_a_distance_while_rounds_are_left_and_on_plateaus():
     assert spacing(unit, jnp.full(101, jnp.nan), present, half) == 0
 
 
+@pytest.mark.slow
 def test_gp_fills_a_batch_larger_than_the_room_that_the_distance_leaves():
     gp = GP(population=(8, 100))
     state, units = gp.init(jax.random.key(0), 1), []

@@ -46,6 +46,7 @@ def test_contract(strategy, check):
     check(strategy, dim=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", MORE.values(), ids=MORE.keys())
 def test_valid_whatever_the_shapes(strategy):
     testing.check_diverged(strategy, dim=2)

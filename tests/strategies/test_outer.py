@@ -51,6 +51,7 @@ def modelled(state):
     return asked(state, GP(population=16, rounds=3, trees=64))
 
 
+@pytest.mark.slow
 def test_three_of_four_slots_are_outer_moves_where_the_nearest_config_is_told():
     state = first_round(nearest)
     assert state.displaced

@@ -69,6 +69,7 @@ def flax_task():
     return as_task(init, loss, logits)
 
 
+@pytest.mark.slow
 def test_flax_with_batch_norm_and_dropout_learns(flax_task):
     found = train(flax_task, CONFIGS, 8, tile=1)
     assert found.ranked.score.max() > 0.6
