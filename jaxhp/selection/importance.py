@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Error, Status, Trial, rank
+from jaxhp.trials import Error, Status, Trial, Trials, order
 
 _DEGREES = [(d, p) for d in (1, 2, 3, 4, 6, 8, 12) for p in range(min(d, 4) + 1)]  # of one, and each side of a pair
 _DRAWS = 100  # of the bootstrap over trials
@@ -123,7 +123,8 @@ def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) ->
     Raises:
       Error: there are too few trials, or all have the same score.
     """
-    seen = rank([trial for trial in trials if trial.status is not Status.RUNNING], mode)
+    finished = [trial for trial in trials if trial.status is not Status.RUNNING]
+    seen = [finished[row] for row in order(Trials.of(finished), mode)]
     if len(seen) < _LEAST:
         raise Error(f"importance: expected at least {_LEAST} finished trials, got {len(seen)}")
     healthy = np.isfinite([trial.score for trial in seen])

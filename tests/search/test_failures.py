@@ -26,10 +26,14 @@ import sys
 import time
 sys.path.insert(0, {tests!r})
 from jaxhp.engine.population import Population
+from jaxhp import Stopped
 from small_search import search
 if "endless" in sys.argv:
     Population.step = lambda *_: time.sleep(1000)
-search("halving").run(sys.argv[1], checkpoint_s=0)
+try:
+    search("halving").run(sys.argv[1], checkpoint_s=0)
+except Stopped:
+    sys.exit(75)
 """
 
 

@@ -390,11 +390,10 @@ def test_another_environment_needs_a_flag_and_another_count_of_devices_does_not(
     assert result.digest == digest("random")
 
 
-def test_the_tile_of_the_manifest_is_used_again(tmp_path, die_at, monkeypatch):
-    automatic = search("random", tile=None, kind_of=Shared)
-    die_at("manifest written")
+def test_the_tile_of_the_manifest_is_used_again(tmp_path, monkeypatch):
+    automatic = search("random", tile=None)
     with pytest.raises(Killed):
-        automatic.run(tmp_path, quiet=True)
+        automatic.run(tmp_path, quiet=True, watch=[dying("manifest written")])
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
     monkeypatch.setattr(sys.modules["jaxhp.search.search"], "default_tile", lambda shapes, device: tile + 1)
     assert automatic.manifest()["tile"] == tile + 1

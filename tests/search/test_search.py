@@ -136,7 +136,7 @@ def test_failure_is_data():
     healthy = [t for t in result.trials if t.status is hp.Status.COMPLETE]
     assert diverged
     assert healthy
-    assert result.trials[-len(diverged) :] == sorted(diverged, key=lambda t: t.trial_id)
+    assert result.trials.trial_id[-len(diverged) :].tolist() == sorted(t.trial_id for t in diverged)
     for trial in diverged:
         assert np.isnan(trial.score)
         assert trial.diverged_at >= 1
