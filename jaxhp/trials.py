@@ -230,7 +230,8 @@ def columns(configs: Sequence[Config]) -> dict[str, np.ndarray]:
         kinds = {type(value) for value in values}
         small = kinds == {int} and all(-(2**63) <= value < 2**63 for value in values)
         column = np.empty(len(values), np.float64 if kinds == {float} else np.int64 if small else object)
-        column[:] = values
+        for row, value in enumerate(values):  # one by one, or NumPy would take a tuple for several
+            column[row] = value
         found[name] = column
     return found
 
