@@ -10,6 +10,7 @@ import numpy as np
 from small_search import search
 
 import jaxhp as hp
+from jaxhp.strategies.history import stream
 
 ROOT = Path(hp.__file__).parent
 TEXT = (ROOT.parent / "CONTRIBUTING.md").read_text()
@@ -45,9 +46,8 @@ class Corners(hp.Sampler):
     """A strategy of one's own by the recipe: points near a corner that the key picks."""
 
     def points(self, history, size):
-        key = jax.random.fold_in(history.key, history.round)
-        corner = jax.random.bernoulli(key, shape=(1, history.dim))
-        return abs(corner - 0.1 * jax.random.uniform(key, (size, history.dim)))
+        corner = jax.random.bernoulli(stream(history.key, 0), shape=(1, history.dim))
+        return abs(corner - 0.1 * jax.random.uniform(stream(history.key, 1 + history.round), (size, history.dim)))
 
 
 def test_a_strategy_of_ones_own_keeps_the_contract_and_searches():

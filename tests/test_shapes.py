@@ -93,7 +93,7 @@ def test_axes_of_one_name_are_equal_and_dtypes_those_named(right, wrong):
 
 
 @pytest.mark.parametrize(
-    "module", ["checks", "trials", "strategies.edges", *(n.removeprefix("jaxhp.") for n in CHECKED if "selection" in n)]
+    "module", ["trials", "strategies.edges", *(n.removeprefix("jaxhp.") for n in CHECKED if "selection" in n)]
 )
 def test_annotations_do_not_import_jax(module):
     code = f"import sys, jaxhp.{module}; print('jax' in sys.modules)"
