@@ -76,7 +76,9 @@ from jaxhp.selection.contest import Played, contest, neighbourhoods
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.selection.verdict import Verdict
 from jaxhp.store.files import read_json
-from jaxhp.trials import Rung, Trial, rank
+from jaxhp.trials import Rung, Status, Trial, rank
+
+DONE = Status.COMPLETE
 
 
 def anew(search: hp.Search, task: hp.Task, configs: Sequence[dict], seeds: int) -> Callable[[Any], np.ndarray]:
@@ -140,7 +142,9 @@ class World:
 
     def search(self) -> tuple[tuple[Rung, ...], list[Trial]]:
         scores = [float(self.outcomes(i, 999)[:EXAMPLES].mean()) for i in range(len(self.truth))]
-        return (Rung(len(scores), 1),), [Trial(i, {}, epochs=1, score=score) for i, score in enumerate(scores)]
+        return (Rung(len(scores), 1),), [
+            Trial(i, {}, status=DONE, epochs=1, score=score) for i, score in enumerate(scores)
+        ]
 
     def outcomes(self, config: int, replicate: int) -> np.ndarray:
         """f64[n], of one network."""
@@ -189,7 +193,7 @@ class GivenUp(World):
             state = self.strategy.tell(state, proposal, scores[slots].astype(np.float32))
         curve = [{"valid_score": row[:end]} for row, end in zip(curves, epochs, strict=True)]
         return rungs, [
-            Trial(i, {}, int(begun[i]), epochs=int(epochs[i]), score=float(curves[i, epochs[i] - 1]), curve=curve[i])
+            Trial(i, {}, int(begun[i]), DONE, int(epochs[i]), score=float(curves[i, epochs[i] - 1]), curve=curve[i])
             for i in np.flatnonzero(epochs).tolist()
         ]
 
