@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
+_JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not shown here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped:
         return STOPPED  # it has said what there is to say
     except (Error, OSError, MemoryError) as error:  # anything else is a defect, and keeps its traceback
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE))
         print(f"jaxhp: {error}{notes}", file=sys.stderr)
         return FAILED
     return 0

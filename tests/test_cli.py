@@ -159,6 +159,15 @@ def test_an_error_in_the_file_names_its_line(tmp_path, capsys):
     assert line == ("jaxhp: LogUniform: expected low < high, got low=1, high=0.1\n" + f"  at {file}, line 3\n")
 
 
+def test_what_jax_notes_on_a_traceback_is_not_shown(tmp_path, capsys):
+    """A file that a user's function does not find, under `jax.eval_shape`."""
+    file = tmp_path / "bad.py"
+    file.write_text("import jax\n\njax.eval_shape(lambda: open('/nonexistent/file'))\n")
+    code, _, line = out(capsys, "plan", file)
+    assert code == 2
+    assert line == f"jaxhp: [Errno 2] No such file or directory: '/nonexistent/file'\n  at {file}, line 3\n"
+
+
 def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
     """A real process, a real SIGTERM, and the command that it names."""
     directory = tmp_path / "run"

@@ -11,7 +11,6 @@ says which machine, CPU, device kind and jaxlib its programs are for, and home d
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import platform
@@ -33,6 +32,8 @@ _GPU = {
     "xla_gpu_autotune_level": 0,
     "xla_gpu_enable_triton_gemm": False,  # untimed, its default tiles were a tenth slower than cuBLAS's choice (H200)
 }
+
+_warned_late = False
 
 
 def compiler_options(device: Any) -> dict[str, Any]:
@@ -88,9 +89,12 @@ def setup(cpu_devices: int | None = None) -> None:
             _warn_late(jax.local_device_count(), wanted)
 
 
-@functools.cache
 def _warn_late(have: int, wanted: int) -> None:
-    """Warn once a process."""
+    """Warn once a process, whatever the numbers."""
+    global _warned_late
+    if _warned_late:
+        return
+    _warned_late = True
     warnings.warn(
         f"jaxhp: JAX had begun before, so training uses {have} of {wanted} CPU cores; call jaxhp.setup() before the "
         "first JAX computation, or set JAX_NUM_CPU_DEVICES",

@@ -50,3 +50,10 @@ def test_too_late_is_said_once():
     assert done.stdout.strip() == "1"
     assert done.stderr.count("JAX had begun before") == 1
     assert f"training uses 1 of {cpu_cores()} CPU cores; call jaxhp.setup() before the first JAX" in done.stderr
+
+
+def test_too_late_is_said_once_whatever_is_asked_for():
+    script = "import warnings; warnings.simplefilter('always'); import jax; jax.devices(); import jaxhp\n"
+    done = run(script + "for n in (2, 3, 4): jaxhp.setup(n)")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("JAX had begun before") == 1
