@@ -246,6 +246,7 @@ def _config(values: Mapping[str, Any]) -> Config:
 
 def joined(parts: Sequence[Trials]) -> Trials:
     """Return the trials of several parts, one after the other; what a part does not have is `ABSENT` or NaN."""
+    parts = [part for part in parts if len(part)] or parts[:1]
     sizes = [len(part) for part in parts]
 
     def whole(name: str) -> np.ndarray:
@@ -309,6 +310,18 @@ def rank(trials: Iterable[Trial], mode: str) -> Trials:
     """Return trials best first."""
     known = Trials.of(trials)
     return known[order(known, mode)]
+
+
+def best_of(before: Trials, now: Trials, mode: str, top: int) -> Trials:
+    """Return the first `top` trials of both, best first; where a trial is in both, it is as it is now."""
+    now = now[last_places(now.trial_id)]
+    old = before[~np.isin(before.trial_id, now.trial_id)]
+    return rank(joined([old, now[order(now, mode)[:top]]]), mode)[:top]
+
+
+def last_places(ids: np.ndarray) -> np.ndarray:
+    """Return the last place of each id, i64[K], in the order of ids."""
+    return len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
 
 
 def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:

@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 FLOORS = (
     {"trials"},
     {"data", "nn"},
-    {"trials", "data", "nn"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},
     {"report"},

@@ -11,7 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxhp.trials import Trial
+from jaxhp.trials import Trial, Trials
+
+
+class SearchBegan(NamedTuple):
+    """A search begins, or goes on."""
+
+    trials: Trials  # that earlier runs have finished
 
 
 class RoundBegan(NamedTuple):
@@ -20,7 +26,7 @@ class RoundBegan(NamedTuple):
     round: int  # from 0
     rounds: int
     epochs: int  # that its trials are trained to
-    trials: Sequence[Trial]
+    trials: Trials
 
 
 class FinalsBegan(NamedTuple):
@@ -46,7 +52,7 @@ class RoundFinished(NamedTuple):
     """A round is trained and recorded."""
 
     round: int
-    trials: Sequence[Trial]
+    trials: Trials
     kept: bool  # whether later rounds may continue its members
 
 
@@ -114,7 +120,8 @@ STORED = (
 
 
 Event = (
-    RoundBegan
+    SearchBegan
+    | RoundBegan
     | FinalsBegan
     | Progressed
     | RoundFinished

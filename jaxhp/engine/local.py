@@ -63,7 +63,6 @@ class Local:
     def __init__(self, spec_of: Callable[[Config], Spec], compile: Compile):
         self._spec_of, self._compile = spec_of, compile
         self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
-        self._specs: dict[str, Spec] = {}
         self._held: dict[str, Held] = {}  # by `Spec.key`
         self._under_way: _UnderWay | None = None
         self._wave: _Wave | None = None
@@ -162,7 +161,6 @@ class Local:
         """Compile the static group of a config if this is the first of it; return its key."""
         spec = self._spec_of(config)
         if spec.key not in self._held:
-            self._specs[spec.key] = spec
             self._held[spec.key] = Held(self._compile(spec, self._at_most))
         return spec.key
 
@@ -193,7 +191,7 @@ class Local:
 
     def _train_wave(self, wave: _Wave, call: _UnderWay) -> Outcome:
         job, population = call.job, self._held[wave.key].population
-        spec, start, layout = self._specs[wave.key], call.job.start[wave.rows], wave.layout
+        spec, start, layout = population.spec, job.start[wave.rows], wave.layout
         configs = [job.configs[row] for row in wave.rows]
         columns = {name: np.asarray([config[name] for config in configs], dt) for name, dt in spec.traced.items()}
         wave.epoch, length = int(start.min()), 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +22,12 @@ from jaxhp.engine.events import (
     RoundBegan,
     RoundFinished,
     RoundSkipped,
+    SearchBegan,
     Shrunk,
     Warned,
 )
 from jaxhp.report.table import trials_table
-from jaxhp.trials import Trial, rank
+from jaxhp.trials import Trial, Trials, best_of, rank, standing
 
 
 class _Speed(NamedTuple):
@@ -40,7 +42,8 @@ class _Phase(NamedTuple):
 
     label: str
     epochs: int
-    trials: Mapping[int, Trial]  # by id
+    trials: Trials
+    rows: Mapping[int, int]  # of `trials`, by id
 
 
 class Display:
@@ -60,8 +63,8 @@ class Display:
         self._done, self._speed = 0, _Speed(0, 0.0)
         self._live: Live | None = None
         self._said = 0.0
-        self._now = _Phase("", 1, {})
-        self._top: Sequence[Trial] = ()  # the best of the rounds that are finished
+        self._now = _Phase("", 1, Trials.of(()), {})
+        self._top = Trials.of(())  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
         if self._console is not None and self._console.is_terminal:
@@ -75,15 +78,19 @@ class Display:
 
     def observe(self, event: Event) -> None:
         """Show an event."""
+        if self._console is None:
+            return
         match event:
+            case SearchBegan():
+                self._top = best_of(Trials.of(()), event.trials, self._mode, 5)
             case RoundBegan():
-                label = f"round {event.round + 1}/{event.rounds}"
-                self._now = _Phase(label, event.epochs, {t.trial_id: t for t in event.trials})
+                label, rows = f"round {event.round + 1}/{event.rounds}", enumerate(event.trials.trial_id.tolist())
+                self._now = _Phase(label, event.epochs, event.trials, {trial: row for row, trial in rows})
             case FinalsBegan():
-                self._now, self._top = _Phase("finals", event.epochs, {}), [*event.trials[:5]]
+                self._now = _Phase("finals", event.epochs, Trials.of(()), {})
+                self._top = Trials.of(event.trials[:5])
             case RoundFinished():
-                seen = {t.trial_id: t for t in (*self._top, *event.trials)}
-                self._top = rank(seen.values(), self._mode)[:5]
+                self._top = best_of(self._top, event.trials, self._mode, 5)
             case RoundSkipped():
                 self.skip(event.member_epochs)
             case Progressed():
@@ -99,10 +106,12 @@ class Display:
                 pass
 
     def _progress(self, event: Progressed) -> None:
-        pairs = zip(event.trials.tolist(), event.score.tolist(), strict=True)
-        seen = [_scored(self._now.trials[i], score, event.epoch) for i, score in pairs if i in self._now.trials]
-        best = rank([*self._top, *rank(seen, self._mode)[:5]], self._mode) if seen else self._top
-        self.update(self._now.label, event.epoch, self._now.epochs, event.member_epochs, event.seconds, best)
+        now, epochs = self._now, np.full(len(event.trials), event.epoch)
+        first = standing(event.score, epochs, event.trials, self._mode)[:5] if len(now.trials) else ()
+        rows = [now.rows[int(event.trials[place])] for place in first]
+        seen = replace(now.trials[rows], epochs=epochs[: len(rows)], score=event.score[list(first)])
+        best = rank([*self._top, *seen], self._mode)
+        self.update(now.label, event.epoch, now.epochs, event.member_epochs, event.seconds, best)
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -129,10 +138,6 @@ class Display:
             self._said = time.perf_counter()
             best = top[0].score if top and np.isfinite(top[0].score) else float("nan")
             self.note(f"{line}  best {self._metric} {best:.4f}")
-
-
-def _scored(trial: Trial, score: float, epochs: int) -> Trial:
-    return Trial(trial.trial_id, trial.config, trial.round, epochs=epochs, score=score)
 
 
 def _clock(seconds: float) -> str:

@@ -7,13 +7,14 @@ checkpoint and a step that ran out of memory: bring what is saved, and train the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxhp.engine.events import Event, Progressed, Retrained, RoundFinished, RoundSkipped, Shrunk, StopAsked, Warned
+from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from_record, merge, to_record
 from jaxhp.search.lineage import Lineage, slots_of
 from jaxhp.search.signals import Signals, Stopped
@@ -35,7 +36,6 @@ class Durable:
       replicates: members of a trial of the search.
       signals: whether to stop is asked of it after every call of the step.
       resume: how to go on after that, for a person.
-      room: gives the bytes of the host's memory that a snapshot may take.
       emit: told what happens between jobs.
     """
 
@@ -49,11 +49,10 @@ class Durable:
         replicates: int,
         signals: Signals,
         resume: str,
-        room: Callable[[], int],
         emit: Emit,
     ):
         self._inner, self._lineage, self._checkpoints = inner, lineage, checkpoints
-        self._checkpoint_s, self._replicates, self._room = checkpoint_s, replicates, room
+        self._checkpoint_s, self._replicates = checkpoint_s, replicates
         self._stop = signals, resume
         self._emit = emit
         self._unsaved_s = 0.0  # of training since members were saved
@@ -217,7 +216,7 @@ class Durable:
         """Hold a finished round's members if they were saved; return whether these trials are among them."""
         for snapshot in self._saved(asked.number, complete=True):
             try:
-                self._inner.load(snapshot, self._lineage.job(asked, range(self._replicates), keep=True).configs)
+                self._inner.load(snapshot, self._lineage.configs(asked))
                 if self._inner.has(trials, asked.epochs).all():
                     return True
             except ValueError as error:
@@ -239,7 +238,7 @@ class Durable:
         """Return whether so many bytes should be saved: before stopping if they fit the memory once more, else where it
         takes little of the time."""
         assert self._checkpoints is not None
-        if size > self._room():
+        if size > host_memory_limit():
             return False
         if self._stop[0].received is not None or self._checkpoint_s == 0:
             return True

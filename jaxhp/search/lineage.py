@@ -14,7 +14,7 @@ import numpy as np
 from jaxhp.engine.work import Job
 from jaxhp.space import Space
 from jaxhp.store import Round
-from jaxhp.trials import Proposal, Trial
+from jaxhp.trials import Config, Proposal, Trial, Trials
 
 
 class Lineage:
@@ -66,20 +66,24 @@ class Lineage:
         before = self.rounds[asked.number - 1].trials
         return np.where(asked.parent >= 0, before[np.maximum(asked.parent, 0)], -1).astype(np.int32)
 
+    def configs(self, asked: Round) -> list[Config]:
+        """Return the config of every slot."""
+        return self._space.configs(asked.unit)
+
     def job(self, asked: Round, replicates: Sequence[int], *, keep: bool) -> Job:
         """Return what trains a round."""
         before = self.rounds[asked.number - 1].epochs if asked.number else 0
         start = np.where(asked.parent >= 0, before, 0).astype(np.int32)
-        configs = self._space.configs(asked.unit)
+        configs = self.configs(asked)
         return Job(asked.number, asked.trials, configs, self.origin(asked), start, asked.epochs, replicates, keep)
 
-    def drafts(self, job: Job) -> list[Trial]:
+    def drafts(self, job: Job) -> Trials:
         """Return the trials of a job, slot by slot, with nothing measured yet."""
         born = (self._born[int(trial)] for trial in job.trials)
-        return [
+        return Trials.of(
             Trial(int(trial), config, number, parent=parent)
             for trial, config, (number, parent) in zip(job.trials, job.configs, born, strict=True)
-        ]
+        )
 
     def last(self, trial: int) -> Round:
         """Return the last finished round that trained a trial."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +23,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.space import Space
 from jaxhp.store import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
-from jaxhp.trials import Config, Rung, Status, Trial, Trials, signed
+from jaxhp.trials import STATUSES, Config, Rung, Status, Trials, signed
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -101,12 +102,12 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
-    ledger.begin(asked, Trials.of(drafts))
+    ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))
     began = time.perf_counter()
     outcome = executor.train(job, emit)
-    trials = [_finished(course, draft, outcome, row, job.stop) for row, draft in enumerate(drafts)]
-    ledger.finish(asked.number, Trials.of(trials), outcome.score, time.perf_counter() - began, spent())
+    trials = _measured(course, drafts, outcome, job.stop)
+    ledger.finish(asked.number, trials, outcome.score, time.perf_counter() - began, spent())
     asked = asked._replace(scores=outcome.score)
     lineage.finish(asked)
     emit(RoundFinished(asked.number, trials, keep))
@@ -121,25 +122,26 @@ def _recorded(asked: Round, recorded: Round, emit: Emit) -> Round:
     return recorded
 
 
-def _finished(course: Course, draft: Trial, outcome: Outcome, row: int, epochs: int) -> Trial:
-    """Return a trial as it was measured."""
-    curve = {
-        f"{part}_{name}": outcome.curve[row, :epochs, p, m]
-        for p, part in enumerate(("train", "valid"))
-        for m, name in enumerate(course.metrics(draft.config))
-    }
-    diverged_at = int(outcome.diverged_at[row])
-    status = Status.COMPLETE if epochs >= course.epochs else Status.STOPPED
-    return Trial(
-        trial_id=draft.trial_id,
-        config=draft.config,
-        round=draft.round,
-        status=Status.DIVERGED if diverged_at else status,
-        epochs=epochs,
-        score=float(outcome.score[row]),
-        stderr=float(outcome.stderr[row]),
+def _measured(course: Course, drafts: Trials, outcome: Outcome, epochs: int) -> Trials:
+    """Return trials as they were measured after so many epochs."""
+    rows_of: dict[tuple[str, ...], list[int]] = {}  # by the names of their metrics
+    for row, config in enumerate(drafts.configs()):
+        rows_of.setdefault(course.metrics(config), []).append(row)
+    curve: dict[str, np.ndarray] = {}
+    for names, rows in rows_of.items():
+        for part, p in (("train", 0), ("valid", 1)):
+            for m, name in enumerate(names):
+                values = curve.setdefault(f"{part}_{name}", np.full((len(drafts), epochs), np.nan, np.float32))
+                values[rows] = outcome.curve[rows, :epochs, p, m]
+    healthy = Status.COMPLETE if epochs >= course.epochs else Status.STOPPED
+    places = [STATUSES.index(healthy), STATUSES.index(Status.DIVERGED)]
+    return replace(
+        drafts,
+        status=np.asarray(places, np.uint8)[(outcome.diverged_at > 0).astype(int)],
+        epochs=np.full(len(drafts), epochs, np.int32),
+        score=outcome.score,
+        stderr=outcome.stderr,
+        replicate_scores=outcome.replicate_scores,
+        diverged_at=outcome.diverged_at,
         curve=curve,
-        replicate_scores=tuple(outcome.replicate_scores[row].tolist()),
-        diverged_at=diverged_at,
-        parent=draft.parent,
     )

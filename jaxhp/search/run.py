@@ -13,13 +13,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.engine.events import Event, Noted, Observer, RoundFinished, Shrunk, StopAsked, Stored, Warned, told
+from jaxhp.engine.events import (
+    Event,
+    Noted,
+    Observer,
+    RoundFinished,
+    SearchBegan,
+    Shrunk,
+    StopAsked,
+    Stored,
+    Warned,
+    told,
+)
 from jaxhp.engine.plan import Plan
-from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.work import Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
-from jaxhp.report.tested import Tested
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
@@ -30,7 +39,7 @@ from jaxhp.store import Ledger
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.params import save
-from jaxhp.trials import Error, Trial, rank
+from jaxhp.trials import Error, Status, Trials, best_of
 
 
 class Wiring(NamedTuple):
@@ -43,7 +52,7 @@ class Wiring(NamedTuple):
     plan: Plan
     manifest: Mapping[str, Any]
     metric: str
-    test: Tester  # opens the sealed test data
+    tester: Tester  # opens the sealed test data
     notes: Sequence[str] = ()  # for a person, before it starts
 
 
@@ -84,7 +93,6 @@ def run_search(
             replicates=of.course.members,
             signals=signals,
             resume=_how_to_resume(ledger.directory, experiment or before.get("experiment")),
-            room=host_memory_limit,
             emit=emit,
         )
         account = _Account(executor, ledger)
@@ -94,6 +102,7 @@ def run_search(
         if ledger.meta("finished") is None:
             try:
                 with display:
+                    emit(SearchBegan(_finished(ledger.trials())))
                     for text in notes:
                         emit(Noted(text))
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
@@ -103,26 +112,34 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        result = Result.of(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.test)
+        result = Result.of(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.tester)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")
         return result
 
 
-def test_search(dir: str | Path, of: Wiring, seeds: int) -> Tested:
-    """Open the test data for a finished run; see `Search.test`."""
+def check_finished(dir: str | Path, manifest: Mapping[str, Any], rounds: int, *, finals: bool) -> None:
+    """Check that a directory holds a finished run of a search.
+
+    Args:
+      manifest: of the search.
+      rounds: that it has.
+      finals: whether it ends with finals.
+
+    Raises:
+      Error: it holds another search, or one that is not finished.
+    """
     with Ledger(dir) as ledger:
         before = recorded(ledger) or {}
-        last = ledger.round(len(of.course.rungs) - 1)
-        unfinished = last is None or last.scores is None or (of.finals and ledger.meta("choice") is None)
+        last = ledger.round(rounds - 1)
+        unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
     named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
-    other = differences({n: before.get(n) for n in named}, {n: of.manifest[n] for n in named})
+    other = differences({n: before.get(n) for n in named}, {n: manifest[n] for n in named})
     if other:
         raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
     if unfinished:
         raise Error(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
-    return Result.load(dir, tester=of.test).test(seeds)
 
 
 def _train(
@@ -158,18 +175,19 @@ class _Networks:
     def __init__(self, of: Wiring, executor: Durable, lineage: Lineage):
         self._executor, self._lineage, self._mode = executor, lineage, of.course.mode
         self._top = of.finals.finals.top if of.finals else 1
-        self._best: dict[int, Trial] = {}
+        self._best: Trials = Trials.of(())
         self._kept: dict[int, Any] = {}
 
     def observe(self, event: Event) -> None:
         """Keep the best networks of a round that is finished; what is not at hand can be trained again."""
+        if isinstance(event, SearchBegan | RoundFinished):
+            self._best = best_of(self._best, event.trials, self._mode, self._top)
         if not isinstance(event, RoundFinished):
             return
-        seen = rank((self._best | {trial.trial_id: trial for trial in event.trials}).values(), self._mode)
-        self._best = {t.trial_id: t for t in seen[: self._top]}
         epochs = self._lineage.rounds[-1].epochs
-        kept = {i: self._kept[i] for i in self._best if i in self._kept}
-        new = np.asarray([t.trial_id for t in event.trials if t.trial_id in self._best], np.int32)
+        best = self._best.trial_id
+        kept = {i: self._kept[i] for i in best.tolist() if i in self._kept}
+        new = best[np.isin(best, event.trials.trial_id)]
         at_hand = new[self._executor.has(new, epochs)].tolist()
         self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand}
 
@@ -194,6 +212,10 @@ class _Account:
         """Return what all runs have; what one did after its last finished round before it was killed is not known."""
         now = self.cost() | {"runs": 1}
         return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _finished(trials: Trials) -> Trials:
+    return trials[~trials.having(Status.RUNNING)]
 
 
 def _record(ledger: Ledger, event: Event) -> None:

@@ -23,20 +23,20 @@ from jaxhp.engine.rate import expected_seconds
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
-from jaxhp.report.result import Result
+from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
 from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
 from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
-from jaxhp.search.run import Wiring, run_search, test_search
+from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.search.warm_start import Recalled, included, recalled
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Error, Rung, Trial
+from jaxhp.trials import Error, Rung, Trial, check_int
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -103,10 +103,10 @@ class Search:
             if not callable(getattr(self.strategy, name, None)):
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
-            _check_int(name, getattr(self, name), least)
+            check_int(name, getattr(self, name), least)
         for name, least in (("folds", 2), ("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
-                _check_int(name, getattr(self, name), least)
+                check_int(name, getattr(self, name), least)
         if self.finals is not None and not isinstance(self.finals, Finals):
             raise Error(f"finals: expected Finals or None, got {self.finals!r}")
         for name in ("memory", "devices"):
@@ -281,9 +281,8 @@ class Search:
           watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
 
         Raises:
-          Error: `dir` holds another search, or a damaged one.
+          Error: `dir` holds another search, or a damaged one, or another process runs the search in it.
           OSError: `dir` cannot be written.
-          Error: another process runs the search in `dir`.
           Stopped: a signal asked to stop; everything up to there is recorded.
         """
         return run_search(
@@ -304,12 +303,18 @@ class Search:
         Raises:
           Error: `dir` holds another search, or one that is not finished.
         """
-        return test_search(dir, self._wire(None, None, {}), seeds)
+        machine = self.machine()
+        check_finished(dir, self.manifest(machine), len(self.rungs), finals=self.finals is not None)
+        return Result.load(dir, tester=self._tester(machine)).test(seeds)
 
     def retraining(self, machine: Machine) -> Retraining:
         """Return how a config is trained anew after the search."""
         used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
         return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
+
+    def _tester(self, machine: Machine) -> Tester:
+        """Return what opens the sealed test data."""
+        return partial(open_test, self.groups.spec, self.retraining(machine))
 
     def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any]) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
@@ -337,7 +342,7 @@ class Search:
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
-            test=partial(open_test, self.groups.spec, self.retraining(machine)),
+            tester=self._tester(machine),
             notes=[earlier] if left_out else [],
         )
 
@@ -359,13 +364,6 @@ class Search:
             devices=list(machine.devices),
             memory=machine.memory,
         )
-
-
-def _check_int(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise Error(f"{name}: expected an integer, got {value!r}")
-    if value < least:
-        raise Error(f"{name}: expected at least {least}, got {value}")
 
 
 def _one_or_all(values: list[Any]) -> Any:

@@ -22,7 +22,7 @@ from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import sync
-from jaxhp.trials import STATUSES, Error, Status, Trials, joined, standing
+from jaxhp.trials import STATUSES, Error, Status, Trials, joined, last_places, standing
 
 SCHEMA = 1
 _TABLES = (
@@ -160,7 +160,9 @@ class Ledger(Database):
         if not rows:
             return None
         self._check_round(rows[0])
-        found = {name: self._get(number, name).get(name) for name in ("unit", "parent", "trial_id", "told")}
+        found = dict.fromkeys(("unit", "parent", "trial_id", "told")) | self._get(
+            number, "unit", "parent", "trial_id", "told"
+        )
         return self.decode(f"round {number}", _round, *rows[0][:3], found)
 
     @consistent
@@ -179,14 +181,14 @@ class Ledger(Database):
         if not parts:
             return Trials.of(())
         whole = self.decode("the trials", joined, parts)
-        return whole[_last(whole.trial_id)]
+        return whole[last_places(whole.trial_id)]
 
     @consistent
     def best(self, mode: str, top: int, *, curves: bool = False) -> Trials:
         """Return the first `top` of all trials in their order (`trials.order`): quick, however many there are."""
         rounds = self._rounds()
         running_first = sorted(rounds, key=lambda number: rounds[number])
-        measured = [self._get(number, "trial_id") | self._measured(number) for number in running_first]
+        measured = [self._get(number, "trial_id", "status", "epochs", "score") for number in running_first]
         numbers, slots = self.decode("the ranking", _places, running_first, measured, mode, top)
         if not numbers:
             return Trials.of(())
@@ -272,23 +274,18 @@ class Ledger(Database):
         rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
         self.write("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?, ?, ?)", *rows)
 
-    def _get(self, number: int, names: str = "*") -> dict[str, Any]:
-        """The columns of a round whose names fit a pattern."""
-        query = "SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND name GLOB ? ORDER BY rowid"
+    def _get(self, number: int, *names: str) -> dict[str, Any]:
+        """Return the columns of a round whose names fit one of these patterns; without any, all."""
+        fit = " OR ".join(["name GLOB ?"] * len(names)) or "1"
+        query = f"SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND ({fit}) ORDER BY rowid"
         return {
             row[0]: self.decode(f"{row[0]} of round {number}", columns.unpack, columns.Packed(*row))
-            for row in self.rows(query, number, names)
+            for row in self.rows(query, number, *names)
         }
 
     def _facts(self, number: int, curves: bool) -> dict[str, Any]:
-        """The columns that describe trials, with their curves or without."""
-        found = self._get(number, "config.*") | (self._get(number, "curve.*") if curves else {})
-        for name in columns.FACTS:
-            found |= self._get(number, name)
-        return found
-
-    def _measured(self, number: int) -> dict[str, Any]:
-        return {name: found for name in ("status", "epochs", "score") for found in self._get(number, name).values()}
+        """Return the columns that describe trials, with their curves or without."""
+        return self._get(number, "config.*", *columns.FACTS, *(["curve.*"] if curves else []))
 
     def _put_round(self, number: int, epochs: int, wall_s: float | None) -> None:
         row = (number, epochs, wall_s)
@@ -338,11 +335,6 @@ def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]
     return Round(number, epochs, unit, parent, ids, told, wall_s)
 
 
-def _last(ids: np.ndarray) -> np.ndarray:
-    """Return the last place of each id, i64[K], in the order of ids."""
-    return len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
-
-
 def _places(
     rounds: Sequence[int], measured: Sequence[Mapping[str, Any]], mode: str, top: int
 ) -> tuple[list[int], list[int]]:
@@ -357,7 +349,7 @@ def _places(
         return np.concatenate([r.get(name, np.full(n, missing)) for r, n in zip(measured, sizes, strict=True)])
 
     ids, score = whole("trial_id", 0), whole("score", np.nan)
-    last = _last(ids)
+    last = last_places(ids)
     diverged = STATUSES.index(Status.DIVERGED)
     score = np.where(whole("status", 0) == diverged, np.nan, score)
     chosen = last[standing(score[last], whole("epochs", 0)[last], ids[last], mode)][:top]
