@@ -37,10 +37,10 @@ import numpy as np
 import optax
 
 import jaxhp as hp
-from jaxhp import store
 from jaxhp.engine import population
 from jaxhp.engine.events import STORED, Event, Observer, Progressed, Stored
 from jaxhp.store import checkpoints as checkpoint
+from jaxhp.store.ledger import Ledger
 from jaxhp.strategies import GP, PBT, Halving, Random
 
 PHASES = ("start", "compile", "step", "checkpoint", "commit", "between")
@@ -101,7 +101,7 @@ def watch(phase: mmap.mmap) -> None:
     population.Population.step = during("step", population.Population.step)
     checkpoint.Checkpoints.save = during("checkpoint", checkpoint.Checkpoints.save)
     for name in ("begin", "finish", "record_finals", "record_part"):
-        setattr(store.Ledger, name, during("commit", getattr(store.Ledger, name)))
+        setattr(Ledger, name, during("commit", getattr(Ledger, name)))
 
 
 def dying(crash: str) -> Observer:
@@ -141,7 +141,7 @@ def recorded(directory: Path) -> dict[int, tuple]:
     if not (directory / "ledger.sqlite").exists():
         return {}
     try:
-        with store.Ledger(directory) as ledger:
+        with Ledger(directory) as ledger:
             trials = [t for t in ledger.trials(curves=False) if t.status is not hp.Status.RUNNING]
             rounds = [r for r in map(ledger.round, range(9)) if r is not None and r.scores is not None]
     except ValueError as error:
@@ -174,7 +174,7 @@ def finish(process: int, directory: Path, expected: int = 0) -> float:
 
 
 def digest(directory: Path) -> str:
-    with store.Ledger(directory) as ledger:
+    with Ledger(directory) as ledger:
         return ledger.digest()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxhp.search.search import Search
     from jaxhp.search.signals import Stopped
     from jaxhp.selection.verdict import Finals
-    from jaxhp.space import Choice, IntUniform, LogUniform, Space, Uniform
+    from jaxhp.space import Choice, IntUniform, LogUniform, Normal, Space, Uniform
     from jaxhp.strategies import (
         GP,
         PBT,
@@ -52,6 +52,7 @@ __all__ = [
     "IntUniform",
     "LogUniform",
     "Narrowing",
+    "Normal",
     "Proposal",
     "Random",
     "Result",
@@ -88,7 +89,7 @@ _HOMES = {
     "search.search": ("Search",),
     "search.signals": ("Stopped",),
     "selection.verdict": ("Finals",),
-    "space": ("Choice", "IntUniform", "LogUniform", "Space", "Uniform"),
+    "space": ("Choice", "IntUniform", "LogUniform", "Normal", "Space", "Uniform"),
     "strategies": (
         "GP",
         "PBT",

@@ -17,9 +17,9 @@ from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
 from jaxhp.report.result import Result, table_rows
 from jaxhp.search.signals import Stopped
-from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
-from jaxhp.trials import Error
+from jaxhp.store.ledger import Ledger
+from jaxhp.values import Error
 
 if TYPE_CHECKING:
     from jaxhp.search.search import Search

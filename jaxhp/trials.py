@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
 
 import numpy as np
 
+from jaxhp.values import Config as Config
+from jaxhp.values import Error as Error
+
 if TYPE_CHECKING:
     import jax
-
-
-class Error(ValueError):
-    """Raised for what a user asked for and cannot be had: one line that names it, what was expected and what came.
-
-    Any other exception out of jaxhp is a defect of jaxhp, or of a function that was given to it.
-    """
-
-
-Config = dict[str, Any]
-"""One point of a space in the user's units: parameter name to scalar."""
 
 
 class Proposal(NamedTuple):
@@ -314,14 +306,15 @@ def rank(trials: Iterable[Trial], mode: str) -> Trials:
 
 def best_of(before: Trials, now: Trials, mode: str, top: int) -> Trials:
     """Return the first `top` trials of both, best first; where a trial is in both, it is as it is now."""
-    now = now[last_places(now.trial_id)]
+    now = now[last_places(now.trial_id, now.epochs)]
     old = before[~np.isin(before.trial_id, now.trial_id)]
     return rank(joined([old, now[order(now, mode)[:top]]]), mode)[:top]
 
 
-def last_places(ids: np.ndarray) -> np.ndarray:
-    """Return the last place of each id, i64[K], in the order of ids."""
-    return len(ids) - 1 - np.unique(ids[::-1], return_index=True)[1]
+def last_places(ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
+    """Return the place of each id, i64[K], in the order of ids: where its epochs are most, of several the last."""
+    order = np.lexsort((np.arange(len(ids)), epochs, ids))
+    return order[np.flatnonzero(np.append(np.diff(ids[order]) != 0, True))] if len(ids) else order
 
 
 def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:

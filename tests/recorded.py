@@ -12,8 +12,8 @@ import numpy as np
 import jaxhp as hp
 from jaxhp.report.tested import OPENED, TESTED
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
-from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials, rank
 
 SPACE = hp.Space(
@@ -93,8 +93,8 @@ def made(directory: Path, *, space: hp.Space = SPACE, metric: str = "accuracy", 
 
 
 def trial(number: int, config: Mapping, unit: np.ndarray, epochs: int, status: Status, metric: str) -> Trial:
-    """One whose score is best near the middle of the first axis of the unit cube."""
-    reached = 0.9 - abs(float(unit[0]) - 0.5) + 1e-3 * number
+    """One whose score is best near the middle of the first axis of the unit cube, and near the end of the last."""
+    reached = 0.9 - 0.5 * abs(float(unit[0]) - 0.5) - 0.5 * (1 - float(unit[-1])) + 1e-3 * number
     epoch = np.arange(1, epochs + 1, dtype=np.float32)
     valid = (reached * (1 - 0.5 * np.exp(-epoch / 2))).astype(np.float32)
     diverged = status is Status.DIVERGED

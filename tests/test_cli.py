@@ -10,7 +10,7 @@ import pytest
 
 from jaxhp.cli import main
 from jaxhp.search.experiment import Experiment
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 
 FILE = """
 from pathlib import Path

@@ -21,8 +21,8 @@ from jaxhp.report.page import page
 from jaxhp.report.reading import read
 from jaxhp.report.result import Result, table_rows
 from jaxhp.space import Space
-from jaxhp.store import Ledger, columns, ledger
 from jaxhp.store.files import read_json
+from jaxhp.store.ledger import Ledger, columns, ledger
 
 numbers = st.one_of(st.integers(), st.floats(), st.sampled_from([10**400, 0, -1, 1e-39, 1e39, 2**31]))
 plain = st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=4))

@@ -29,8 +29,8 @@ import numpy as np
 
 from jaxhp.report.page import write_report
 from jaxhp.report.result import Result
-from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials
 
 EPOCHS, MINUTE = 10, 60.0

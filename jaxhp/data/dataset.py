@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 Tree = Any
 """A pytree of NumPy arrays, first axis = examples."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Tree
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 def fingerprint(tree: Tree) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 _UINT8 = 8
 _MEANING = {1: "labels", 3: "images"}

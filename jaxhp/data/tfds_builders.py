@@ -22,7 +22,7 @@ from tensorflow_datasets.image_classification.mnist import MNIST
 
 from jaxhp.data import png
 from jaxhp.data.idx_files import read_idx
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 _CHUNK = 1000  # images encoded at once: bounds memory
 

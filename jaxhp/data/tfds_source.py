@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 _CHUNK = 1000  # examples decoded at once
 

@@ -193,7 +193,7 @@ class Local:
         job, population = call.job, self._held[wave.key].population
         spec, start, layout = population.spec, job.start[wave.rows], wave.layout
         configs = [job.configs[row] for row in wave.rows]
-        columns = {name: np.asarray([config[name] for config in configs], dt) for name, dt in spec.traced.items()}
+        columns = spec.columns(configs)
         wave.epoch, length = int(start.min()), 1
         left = len(job.configs) - len(wave.rows) - len(call.trained)
         saved = len(job.configs) - left if job.keep else len(wave.rows)

@@ -15,7 +15,7 @@ from jaxhp.engine.runtime import members_at
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Members
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 Member = tuple[int, int]  # (trial, epochs trained)
 

@@ -284,7 +284,8 @@ def compile(
 
 def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> TileRules:
     """Collects what is compiled into the training of a tile."""
-    (task, shapes, static, traced, _), tile = spec, tiling.capacity.tile
+    task, shapes, static, traced = spec[:4]
+    tile = tiling.capacity.tile
     first = Member(
         *first_layers(
             lambda v, b, k, c: task.loss(v, b, k, static | c),

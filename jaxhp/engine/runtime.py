@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 _GPU = {
     "xla_gpu_exclude_nondeterministic_ops": True,

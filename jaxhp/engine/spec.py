@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ class Spec(NamedTuple):
     static: dict[str, Any]  # the part of a config that is compiled in
     traced: dict[str, np.dtype]  # names and dtypes of the part that is data
     holdout: Any = None  # validation examples that the search does not use, a pytree like `task.valid`; None: none
+    absent: Mapping[str, Any] = {}  # what a traced value is where it does not exist in a config of the group
 
     @property
     def key(self) -> str:
@@ -30,6 +31,14 @@ class Spec(NamedTuple):
     def abstract(self) -> dict[str, Any]:
         """Returns a config of the group: static values, and a `jax.ShapeDtypeStruct` for every traced one."""
         return abstract_config(self.static, self.traced)
+
+    def columns(self, configs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """Returns the traced part of P configs of the group as data, name to f32[P] or i32[P]."""
+
+        def column(name: str) -> list[Any]:
+            return [config[name] if name in config else self.absent[name] for config in configs]
+
+        return {name: np.asarray(column(name), dtype) for name, dtype in self.traced.items()}
 
 
 def key_of_group(static: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ class Keys(IntEnum):
     INIT = 1  # initial weights
     ORDER = 2  # the order of minibatches
     NOISE = 3  # the key that a loss is given
+    ELSEWHERE = 4  # points in place of those that were tried before
 
 
 def key_of(root: jax.Array, stream: Keys, identity: Any) -> jax.Array:

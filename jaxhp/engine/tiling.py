@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 class Capacity(NamedTuple):

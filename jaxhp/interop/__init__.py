@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxhp.report.result import Result
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 class Format(NamedTuple):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 Padding = str | Sequence[tuple[int, int]]
 

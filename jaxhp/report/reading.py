@@ -11,8 +11,8 @@ from typing import Any
 from jaxhp.report.result import Result
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
-from jaxhp.store import Ledger, Round
 from jaxhp.store.files import read_json
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more

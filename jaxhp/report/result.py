@@ -19,9 +19,9 @@ from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
-from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
+from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import load
 from jaxhp.trials import MODES, Config, Error, Trial, Trials, rank
 

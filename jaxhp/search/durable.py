@@ -18,8 +18,8 @@ from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from_record, merge, to_record
 from jaxhp.search.lineage import Lineage, slots_of
 from jaxhp.search.signals import Signals, Stopped
-from jaxhp.store import Round
 from jaxhp.store.checkpoints import Checkpoints
+from jaxhp.store.ledger import Round
 from jaxhp.trials import Config
 
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time

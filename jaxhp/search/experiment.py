@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 @dataclass(frozen=True)

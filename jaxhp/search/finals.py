@@ -14,7 +14,7 @@ from jaxhp.search.loop import Course
 from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import Played, contest, neighbourhoods, survivors
 from jaxhp.selection.verdict import Finals
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Trial, rank
 
 

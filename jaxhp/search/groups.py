@@ -37,6 +37,10 @@ class Groups:
         """Return the group of a config."""
         return self.specs[key_of_group(self.space.static(config))]
 
+    def allows(self, config: Config) -> bool:
+        """Return whether a config may be tried: whether it has a group, and `Space(where=)` lets it pass."""
+        return key_of_group(self.space.static(config)) in self.specs and self.space.allows(config)
+
     @property
     def first(self) -> Spec:
         """The first group; metric and mode are those of all."""
@@ -111,7 +115,8 @@ def _spec(
     if folds:
         check_folds(made.n_train + made.n_valid, folds, made.batch_size)
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
-    return spec_of(made, static, traced, kept, reads)
+    absent = {name: p.value(0.5) for name, p in space.parameters.items() if name in traced and p.when}
+    return spec_of(made, static, traced, kept, reads)._replace(absent=absent)
 
 
 def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,11 +20,13 @@ from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
 from jaxhp.engine.runtime import on_host
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
+from jaxhp.search.elsewhere import elsewhere
 from jaxhp.search.lineage import Lineage
+from jaxhp.search.warm_start import Included
 from jaxhp.space import Space
-from jaxhp.store import Ledger, Round
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
-from jaxhp.trials import STATUSES, Config, Rung, Status, Trials, signed
+from jaxhp.trials import STATUSES, Config, Rung, Status, Trials, joined, signed
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -39,7 +42,8 @@ class Course(NamedTuple):
     members: int  # of a trial
     mode: str
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
-    included: np.ndarray  # f32[K, D], points of the first round that a person asked for
+    allows: Callable[[Config], bool]  # whether a config may be tried
+    included: Included  # what a person asked for in the first round
     recalled: tuple[np.ndarray, np.ndarray]  # f32[N, D] and f32[N], points and signed scores of an earlier search
 
 
@@ -57,7 +61,7 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
     state = begin(course)
     for number, rung in enumerate(course.rungs):
         proposal, state = ask(course, state, first=number == 0)
-        asked = lineage.identify(number, rung.epochs, proposal)
+        asked = lineage.identify(number, rung.epochs, proposal, partial(_pool, course, number))
         recorded = ledger.round(number)
         asked = asked if recorded is None else _recorded(asked, recorded, emit)
         lineage.ask(asked)
@@ -85,7 +89,8 @@ def ask(course: Course, state: Any, *, first: bool) -> tuple[Any, Any]:
     """Return the next proposal and the state past it; the first has what a person asked for in it."""
     with on_host():
         proposal, state = course.strategy.ask(state)
-        return (include(proposal, course.included) if first and len(course.included) else proposal), state
+        points = course.included.unit
+        return (include(proposal, points) if first and len(points) else proposal), state
 
 
 def train_round(
@@ -102,13 +107,18 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
+    new = lineage.unmeasured(asked, keep=keep)
     ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))
+    _say_copies(asked, new, course, emit)
     began = time.perf_counter()
-    outcome = executor.train(job, emit)
-    trials = _measured(course, drafts, outcome, job.stop)
-    ledger.finish(asked.number, trials, outcome.score, time.perf_counter() - began, spent())
-    asked = asked._replace(scores=outcome.score)
+    trials = drafts[new]
+    if len(new):
+        trials = _measured(course, trials, executor.train(job.rows(new), emit), job.stop)
+    if len(new) < len(drafts):
+        trials = _with_copies(trials, drafts, ledger)
+    ledger.finish(asked.number, trials, trials.score, time.perf_counter() - began, spent())
+    asked = asked._replace(scores=trials.score)
     lineage.finish(asked)
     emit(RoundFinished(asked.number, trials, keep))
     return asked
@@ -120,6 +130,31 @@ def _recorded(asked: Round, recorded: Round, emit: Emit) -> Round:
         number = asked.number + 1
         emit(Warned(f"round {number}: other points are asked for now than were recorded; the recorded count"))
     return recorded
+
+
+def _pool(course: Course, number: int) -> np.ndarray:
+    """Return the points among which a round finds others for those that were tried before."""
+    with on_host():
+        key = key_of(jax.random.key(course.seed), Keys.ELSEWHERE, number)
+    return elsewhere(course.space, course.allows, key, course.rungs[number].trials)
+
+
+def _say_copies(asked: Round, new: np.ndarray, course: Course, emit: Emit) -> None:
+    """Say how many slots are not trained, because they start fresh where a trial did before."""
+    copies = int(np.sum(asked.parent < 0)) - int(np.sum(asked.parent[new] < 0))
+    if copies:
+        text = f"{copies} of {len(asked.unit)} slots are not trained: there is no config left that was not tried"
+        emit(Warned(f"round {asked.number + 1}: {text}"))
+        emit(RoundSkipped(asked.number, copies * asked.epochs * course.members))
+
+
+def _with_copies(measured: Trials, drafts: Trials, ledger: Ledger) -> Trials:
+    """Return the trials of all slots: those that were trained, and for the others what is known of their trials."""
+    missing = drafts.trial_id[~np.isin(drafts.trial_id, measured.trial_id)]
+    earlier = ledger.trials()
+    known = joined([measured, earlier[np.flatnonzero(np.isin(earlier.trial_id, missing))]])
+    place = {int(trial): row for row, trial in enumerate(known.trial_id)}
+    return known[np.asarray([place[int(trial)] for trial in drafts.trial_id], int)]
 
 
 def _measured(course: Course, drafts: Trials, outcome: Outcome, epochs: int) -> Trials:

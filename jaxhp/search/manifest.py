@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
@@ -13,9 +14,9 @@ import jax
 
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
-FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
+FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
 _SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
 _FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
@@ -108,7 +109,7 @@ def _identity(manifest: Mapping[str, Any], traced_alike: bool) -> dict[str, Any]
 def differences(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """(name, before, now) of every entry of two JSON values that differs."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        return [] if before == now else [(name, before, now)]
+        return [] if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True) else [(name, before, now)]
     found = []
     for key in dict.fromkeys([*before, *now]):
         found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))

@@ -35,9 +35,9 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, differences, recorded
 from jaxhp.search.signals import Signals, Stopped
-from jaxhp.store import Ledger
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
+from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
 from jaxhp.trials import Error, Status, Trials, best_of
 
@@ -83,7 +83,7 @@ def run_search(
         notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
         observers[:0] = [partial(_record, ledger), display.observe]
-        lineage = Lineage(of.course.space)
+        lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
             of.executor,

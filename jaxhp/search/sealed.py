@@ -15,7 +15,7 @@ from jaxhp.engine.population import Capacity, compile
 from jaxhp.engine.spec import Spec
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.intervals import crossed_mean
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.check import check
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Error
@@ -86,7 +86,7 @@ def retrained(
     again = Spec(task, check(task, spec.abstract), spec.static, spec.traced)
     population = compile(again, capacity, seed=how.seed, paired=how.paired, devices=list(how.devices))
     layout = arrange([0] * p, range(how.used, how.used + seeds), tile=1)
-    columns = {name: np.asarray([config[name] for config in configs], dtype) for name, dtype in spec.traced.items()}
+    columns = spec.columns(configs)
     state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, how.epochs)
     return lambda data: population.outcomes(state, columns, layout, data)
 

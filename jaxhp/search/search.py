@@ -31,12 +31,13 @@ from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
-from jaxhp.search.warm_start import Recalled, included, recalled
+from jaxhp.search.warm_start import Included, Recalled, included, recalled
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
 from jaxhp.trials import Error, Rung, Trial, check_int
+from jaxhp.values import encoded
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -92,7 +93,7 @@ class Search:
     warm_start: Iterable[Trial] = field(default=(), kw_only=True)
     rungs: tuple[Rung, ...] = field(init=False, repr=False)
     groups: Groups = field(init=False, repr=False)
-    included: np.ndarray = field(init=False, repr=False)  # f32[K, D], points of `include`
+    included: Included = field(init=False, repr=False)
     recalled: Recalled = field(init=False, repr=False)
     default_finals: bool = field(init=False, repr=False)  # whether the size of the finals follows that of the search
 
@@ -249,7 +250,7 @@ class Search:
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
             "metric": self.metric,
             "mode": self.mode,
-            "include": self.space.configs(self.included) or None,
+            "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
             "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
             "environment": environment(list(machine.devices)),
         }
@@ -328,6 +329,7 @@ class Search:
             members=self.members,
             mode=self.mode,
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
+            allows=self.groups.allows,
             included=self.included,
             recalled=(self.recalled.unit, self.recalled.score),
         )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.space import Space
-from jaxhp.trials import Error, Status, Trial, signed
+from jaxhp.trials import Config, Error, Status, Trial, signed
 
 
 class Recalled(NamedTuple):
@@ -25,11 +25,28 @@ class Recalled(NamedTuple):
     left_out: int
 
 
-def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> np.ndarray:
-    """f32[K, D], the points of configs that a search is to try first.
+class Included(NamedTuple):
+    """What a person asked for.
+
+    Attributes:
+      unit: f32[K, D], the points of the configs, rounded.
+      configs: [K], exactly as they were given.
+    """
+
+    unit: np.ndarray
+    configs: tuple[Config, ...]
+
+    @property
+    def exact(self) -> dict[bytes, Config]:
+        """Return the configs by the bytes of their points."""
+        return {point.tobytes(): config for point, config in zip(self.unit, self.configs, strict=True)}
+
+
+def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> Included:
+    """Return the configs that a search is to try first.
 
     Raises:
-      Error: a config is not of this space, or there are more than `room`.
+      Error: a config is not of this space, is given twice, or there are more than `room`.
     """
     for config in configs:
         if not isinstance(config, Mapping):
@@ -38,9 +55,17 @@ def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> n
         raise Error(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
     try:
         points = [space.unit(config) for config in configs]
+        given = tuple(space.given(config) for config in configs)
     except Error as error:
         raise Error(f"include: {error}") from error
-    return np.asarray(points, np.float32).reshape(len(points), space.dim)
+    for config in given:
+        if not space.allows(config):
+            raise Error(f"include: expected configs that the space's where= lets pass, got {config}")
+    found = Included(np.asarray(points, np.float32).reshape(len(points), space.dim), given)
+    if len(found.exact) < len(given):
+        twins = [c for p, c in zip(points, given, strict=True) if found.exact[p.tobytes()] is not c]
+        raise Error(f"include: expected configs that differ by more than rounding, got {twins[0]} again")
+    return found
 
 
 def recalled(space: Space, trials: Iterable[Trial], mode: str) -> Recalled:

@@ -10,15 +10,16 @@ ValueError or TypeError with one line. For `hp.Name`, name it in `jaxhp/space/__
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from jaxhp.trials import Error
+from jaxhp.values import Error, decoded, encoded
 
 Kind = TypeVar("Kind", bound="type[Parameter]")
+_ROUNDING = 2.0**-23  # relative
 KINDS: dict[str, type[Parameter]] = {}  # by name, in the order in which they are registered
 
 
@@ -40,7 +41,19 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def _number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
+    """Check that a value is a finite number, of Python's or NumPy's kinds.
+
+    Args:
+      name: what the messages call it.
+      value: anything.
+
+    Returns:
+      The value as a Python float.
+
+    Raises:
+      Error: it is something else.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise Error(f"{name}: expected a number, got {value!r}")
     if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
@@ -48,12 +61,39 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+def check_range(kind: str, low: float, high: float) -> None:
+    """Check the ends of a range.
+
+    Raises:
+      Error: low > high, or one is beyond float32.
+    """
+    if low > high:
+        raise Error(f"{kind}: expected low <= high, got low={low:g}, high={high:g}")
+    if abs(high) > 3e38 or abs(low) > 3e38:
+        raise Error(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
+
+
+def check_inside(parameter: Parameter, value: Any, low: float, high: float) -> float:
+    """Check that a value is a number in [low, high]; a bound that went through float32 is still the bound.
+
+    Returns:
+      The value as a Python float.
+
+    Raises:
+      Error: it is something else.
+    """
+    known = number(str(parameter), value)
+    if not low - _ROUNDING * abs(low) <= known <= high + _ROUNDING * abs(high):
+        raise Error(f"{parameter}: expected a value in [{low:g}, {high:g}], got {value!r}")
+    return known
+
+
 class Parameter:
     """Describe one hyperparameter.
 
     Attributes:
       static: whether trials are grouped by its value, each group compiled once. A static one has `cells`.
-      when: maps the names of static parameters to the value under which this one exists; None if it always does.
+      when: under which values of other parameters this one exists; None if it always does. See `Space`.
     """
 
     static: bool = False
@@ -81,18 +121,27 @@ class Parameter:
         """
         raise NotImplementedError
 
+    def given(self, value: Any) -> Any:
+        """Return a value of the parameter as it is trained and recorded: the same number, in the parameter's type.
+
+        Raises:
+          Error: this is not a value of the parameter.
+        """
+        self.unit(value)
+        return int(value) if issubclass(self.dtype, np.integer) else float(value)
+
     def bounds(self) -> tuple[float, float] | None:
-        """Give the ends of its range, low < high, in the user's units; None where values have no order."""
+        """Give the ends of its range, low <= high, in the user's units; None where values have none."""
         raise NotImplementedError
 
     def categories(self) -> tuple[Any, ...]:
-        """List its values where they have no order, in the order of `cells`; none where they have one."""
+        """List its values, in the order of `cells`, where they are a list and no range; none where they are one."""
         return ()
 
     def ends(self) -> tuple[float, float] | None:
-        """Give the positions in [0, 1] of the ends of its range; None where values have no order."""
+        """Give the positions in [0, 1] of the ends of its range; None where there is nothing beyond an end."""
         bounds = self.bounds()
-        return None if bounds is None else (self.unit(bounds[0]), self.unit(bounds[1]))
+        return None if bounds is None or bounds[0] == bounds[1] else (self.unit(bounds[0]), self.unit(bounds[1]))
 
     def cells(self, most: int | None = None) -> np.ndarray | None:
         """Give the positions of its values, if they are few.
@@ -120,7 +169,7 @@ class Parameter:
     def to_json(self) -> dict[str, Any]:
         """Make a JSON object from which `from_json` makes an equal parameter."""
         entries = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
+        entries = {k: _plain(v) for k, v in entries.items() if v is not None}
         return {"kind": type(self).__name__} | entries
 
     @staticmethod
@@ -130,7 +179,7 @@ class Parameter:
         Raises:
           KeyError, TypeError, ValueError: it describes none.
         """
-        entry = dict(record)
+        entry = {name: _made(value) for name, value in record.items()}
         return KINDS[entry.pop("kind")](**entry)
 
     def __str__(self) -> str:
@@ -142,198 +191,25 @@ class Parameter:
                 shown.append(text if f.default is MISSING else f"{f.name}={text}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def _check_range(self, low: float, high: float) -> None:
-        kind = type(self).__name__
-        low, high = _number(f"{kind} low", low), _number(f"{kind} high", high)
-        if low >= high:
-            raise Error(f"{kind}: expected low < high, got low={low:g}, high={high:g}")
-        if abs(high) > 3e38 or abs(low) > 3e38:
-            raise Error(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
 
-    def _check_inside(self, value: Any, low: float, high: float) -> float:
-        number = _number(str(self), value)
-        slack = 1e-6 * (high - low)
-        if not low - slack <= number <= high + slack:
-            raise Error(f"{self}: expected a value in [{low:g}, {high:g}], got {value!r}")
-        return min(max(number, low), high)
+def _plain(field: Any) -> Any:
+    """Return a field of a parameter as JSON: a tuple of values, a `when`, or one value."""
+    if isinstance(field, Mapping):
+        return {owner: _plain_entry(wanted) for owner, wanted in field.items()}
+    return [encoded(value) for value in field] if isinstance(field, tuple) else encoded(field)
 
 
-@register
-@dataclass(frozen=True)
-class Uniform(Parameter):
-    """Search a float in [low, high], every part of the range alike."""
-
-    low: float
-    high: float
-    when: Mapping[str, Any] | None = None
-
-    def __post_init__(self):
-        self._check_range(self.low, self.high)
-        if self.high - self.low < 1e-5 * max(abs(self.low), abs(self.high)):
-            raise Error(f"Uniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
-
-    def value(self, u: float) -> float:
-        return min(max(self.low + u * (self.high - self.low), self.low), self.high)
-
-    def unit(self, value: Any) -> float:
-        return (self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)
-
-    def bounds(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    def widened(self, side: int) -> Uniform:
-        step = (self.high - self.low) / 2
-        if side > 0:
-            return replace(self, high=self.high + step if self.high > 0 else min(self.high + step, 0.0))
-        return replace(self, low=self.low - step if self.low < 0 else max(self.low - step, 0.0))
+def _plain_entry(wanted: Any) -> Any:
+    """Return an entry of a `when` as JSON: a range, several values, or one."""
+    if isinstance(wanted, range):
+        return {"range": [wanted.start, wanted.stop, wanted.step]}
+    return [encoded(value) for value in wanted] if isinstance(wanted, list) else encoded(wanted)
 
 
-@register
-@dataclass(frozen=True)
-class LogUniform(Parameter):
-    """Search a float in [low, high], positive, every factor of ten alike: its logarithm is uniform."""
-
-    low: float
-    high: float
-    when: Mapping[str, Any] | None = None
-
-    @property
-    def scale(self) -> Literal["log"]:
-        return "log"
-
-    def __post_init__(self):
-        self._check_range(self.low, self.high)
-        if self.low < 1.2e-38:
-            raise Error(f"LogUniform: expected low > 0 (and normal in float32), got low={self.low!r}")
-        if self.high / self.low < 1 + 1e-5:
-            raise Error(f"LogUniform: the range is too narrow for float32, got low={self.low!r}, high={self.high!r}")
-
-    def value(self, u: float) -> float:
-        return min(max(self.low ** (1 - u) * self.high**u, self.low), self.high)
-
-    def unit(self, value: Any) -> float:
-        inside = self._check_inside(value, self.low, self.high)
-        return math.log(inside / self.low) / math.log(self.high / self.low)
-
-    def bounds(self) -> tuple[float, float]:
-        return self.low, self.high
-
-    def widened(self, side: int) -> LogUniform:
-        factor = math.sqrt(self.high / self.low)
-        return replace(self, high=self.high * factor) if side > 0 else replace(self, low=self.low / factor)
-
-
-@register
-@dataclass(frozen=True)
-class IntUniform(Parameter):
-    """Search an integer in low..high, both included; with `log=True` on a log scale. Traced, as int32."""
-
-    low: int
-    high: int
-    log: bool = False
-    when: Mapping[str, Any] | None = None
-
-    @property
-    def dtype(self) -> type[np.generic]:
-        return np.int32
-
-    @property
-    def scale(self) -> Literal["linear", "log"]:
-        return "log" if self.log else "linear"
-
-    def __post_init__(self):
-        for name in ("low", "high"):
-            bound = getattr(self, name)
-            if isinstance(bound, bool) or not isinstance(bound, (int, np.integer)):
-                raise Error(f"IntUniform {name}: expected an integer, got {bound!r}")
-        self._check_range(self.low, self.high)
-        if self.high - self.low > 2**20 or max(abs(self.low), abs(self.high)) >= 2**31:
-            raise Error(f"IntUniform: expected int32 bounds at most 2**20 apart, got low={self.low}, high={self.high}")
-        if self.log and self.low < 1:
-            raise Error(f"IntUniform: expected low >= 1 with log=True, got low={self.low}")
-
-    def _edge(self, value: float) -> float:
-        """Where the cell boundary at `value` lies in the unit interval."""
-        low, high = self.low - 0.5, self.high + 0.5
-        return math.log(value / low) / math.log(high / low) if self.log else (value - low) / (high - low)
-
-    def value(self, u: float) -> int:
-        low, high = self.low - 0.5, self.high + 0.5
-        real = low * math.exp(u * math.log(high / low)) if self.log else low + u * (high - low)
-        return min(max(math.floor(real + 0.5), self.low), self.high)
-
-    def unit(self, value: Any) -> float:
-        inside = self._check_inside(value, self.low, self.high)
-        if inside != int(inside):
-            raise Error(f"{self}: expected an integer, got {value!r}")
-        return (self._edge(inside - 0.5) + self._edge(inside + 0.5)) / 2
-
-    def bounds(self) -> tuple[int, int]:
-        return self.low, self.high
-
-    def cells(self, most: int | None = None) -> np.ndarray | None:
-        if most is not None and self.high - self.low >= most:
-            return None
-        return np.asarray([self.unit(value) for value in range(self.low, self.high + 1)])
-
-    def widened(self, side: int) -> IntUniform:
-        if self.log:
-            factor = math.sqrt(self.high / self.low)
-            low, high = max(1, math.floor(self.low / factor)), math.ceil(self.high * factor)
-        else:
-            step = max(1, (self.high - self.low) // 2)
-            low, high = self.low - step if self.low < 0 else max(0, self.low - step), self.high + step
-        return replace(self, high=high) if side > 0 else replace(self, low=low)
-
-
-@register
-@dataclass(frozen=True)
-class Choice(Parameter):
-    """Search one of a few values. Static by default: trials are grouped by it, and each group is compiled once.
-
-    With `static=False` the values must be numbers, and stay data of one compiled program.
-    """
-
-    values: tuple[Any, ...]
-    static: bool = True
-    when: Mapping[str, Any] | None = None
-
-    def __post_init__(self):
-        if isinstance(self.values, str) or not isinstance(self.values, Sequence):
-            raise Error(f"Choice: expected a list of values, got {self.values!r}")
-        object.__setattr__(self, "values", tuple(self.values))
-        if not self.values:
-            raise Error("Choice: expected at least one value, got none")
-        for value in self.values:
-            if not isinstance(value, (str, bool, int, float)):
-                raise Error(f"Choice: expected strings, numbers or booleans, got {value!r}")
-            if not self.static:
-                _number("Choice(static=False) value", value)
-        if len({(type(value), value) for value in self.values}) < len(self.values):
-            raise Error(f"Choice: expected distinct values, got {list(self.values)!r}")
-
-    @property
-    def dtype(self) -> type[np.generic]:
-        return np.int32 if all(isinstance(value, int) for value in self.values) else np.float32
-
-    @property
-    def scale(self) -> Literal["category"]:
-        return "category"
-
-    def value(self, u: float) -> Any:
-        return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
-
-    def unit(self, value: Any) -> float:
-        for index, known in enumerate(self.values):
-            if known == value and isinstance(known, bool) == isinstance(value, bool):
-                return (index + 0.5) / len(self.values)
-        raise Error(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
-
-    def bounds(self) -> None:
-        return None
-
-    def categories(self) -> tuple[Any, ...]:
-        return self.values
-
-    def cells(self, most: int | None = None) -> np.ndarray:
-        return (np.arange(len(self.values)) + 0.5) / len(self.values)
+def _made(field: Any) -> Any:
+    """Return the field of which `_plain` made this."""
+    if isinstance(field, Mapping) and "range" in field and isinstance(field["range"], list):
+        return range(*field["range"])
+    if isinstance(field, Mapping) and "tuple" not in field:
+        return {name: _made(value) for name, value in field.items()}
+    return [decoded(value) for value in field] if isinstance(field, list) else decoded(field)

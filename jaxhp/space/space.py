@@ -7,62 +7,93 @@ for integers and choices.
 
     >>> from jaxhp.space import Choice, IntUniform, LogUniform
     >>> space = Space(lr=LogUniform(1e-6, 1e-2), layers=IntUniform(1, 4), optimizer=Choice(["sgd", "adam"]))
-    >>> space.config([0.0, 0.1, 0.9])
-    {'lr': 1e-06, 'layers': 1, 'optimizer': 'adam'}
+    >>> space.config([0.1, 0.0, 0.9])  # the axes are in the order of the names
+    {'layers': 1, 'lr': 1e-06, 'optimizer': 'adam'}
     >>> space.unit({"lr": 1e-4, "layers": 1, "optimizer": "adam"}).tolist()
-    [0.5, 0.125, 0.75]
+    [0.125, 0.5, 0.75]
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxhp.space.conditions import check_conditions, exists, may_exist
 from jaxhp.space.parameters import KINDS, Parameter
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error, decoded, encoded, same_value, value_of
 
+Predicate = Callable[[Config], Any]
 _GRID = 2.0**24
+_TRIED = 1024  # configs on which `where` is tried
 
 
 class Space:
-    """Hold named hyperparameters. A keyword whose value is a plain number, string or boolean is fixed.
+    """Hold named hyperparameters. A keyword whose value is a plain one, and no parameter, is fixed.
+
+    Parameters are known by name: the order of the keywords changes nothing. A parameter with `when=` exists only in
+    some configs: `when={"optimizer": "adam"}` where the static Choice `optimizer` is "adam",
+    `when={"optimizer": ["adam", "adamw"]}` where it is one of these, `when={"layers": range(2, 5)}` where the
+    IntUniform `layers` is 2 to 4. What exists under a parameter that does not exist does not exist either. Where a
+    parameter hangs on an IntUniform, all networks of a group are still one program: where it does not exist, the task
+    is given the middle of its range.
 
     Attributes:
-      parameters: the searched ones, by name; the order is the order of the unit cube's axes.
-      fixed: the fixed ones.
+      parameters: the searched ones, by name, in the order of the unit cube's axes, which is that of their names.
+      fixed: the fixed ones, by name.
+      where: functions of a config; all must return true for it to be tried.
 
     Raises:
-      Error: a keyword's value is neither a parameter nor such a plain one.
-      Error: there is nothing to search, or a `when` names no unconditional static parameter or none of its values.
+      Error: a keyword's value is neither a parameter nor a plain one (see `jaxhp.trials.Config`).
+      Error: a `when` names nothing that it can depend on or none of its values; `where` is no function.
+      Error: there is no parameter and no fixed value, or no config that `where` lets pass was found.
     """
 
-    def __init__(self, /, **parameters: Any):
+    def __init__(self, /, where: Predicate | Sequence[Predicate] = (), **parameters: Any):
+        self.where = tuple([where] if callable(where) else where)
+        for predicate in self.where:
+            if not callable(predicate):
+                raise Error(f"Space where: expected functions of a config, got {predicate!r}")
         self.parameters: dict[str, Parameter] = {}
         self.fixed: Config = {}
-        for name, parameter in parameters.items():
+        for name, parameter in sorted(parameters.items()):
             if isinstance(parameter, Parameter):
                 self.parameters[name] = parameter
-            elif isinstance(parameter, (str, bool, int, float)):
-                self.fixed[name] = parameter
-            else:
-                raise Error(f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}")
-        if not self.parameters:
-            raise Error("Space: expected at least one parameter to search, got none")
-        for name, parameter in self.parameters.items():
-            self._check_when(name, parameter)
+                continue
+            try:
+                self.fixed[name] = value_of(f"Space {name}", parameter)
+            except Error:
+                raise Error(f"Space {name}: expected {', '.join(KINDS)} or a fixed value, got {parameter!r}") from None
+            if isinstance(parameter, tuple) and any(isinstance(part, float) for part in parameter):
+                what = f"{', '.join(KINDS)} or a fixed value"
+                raise Error(
+                    f"Space {name}: expected {what}, got {parameter!r}; if it is one value, Choice([{parameter!r}])"
+                )
+        if not parameters:
+            raise Error("Space: expected at least one parameter, got none")
+        check_conditions(self.parameters, self.fixed)
+        if self.where and not any(self.allows(config) for config in self._sample(_TRIED)):
+            raise Error(f"Space where: expected functions that let configs pass, got none of {_TRIED} that did")
 
-    def _check_when(self, name: str, parameter: Parameter) -> None:
-        for other, value in (parameter.when or {}).items():
-            owner = self.parameters.get(other)
-            if owner is None or not owner.static:
-                raise Error(f"Space {name}: expected when= to name a static Choice, got {other!r}")
-            if owner.when is not None:
-                raise Error(f"Space {name}: expected {other!r} in when= to be unconditional itself")
-            owner.unit(value)
+    def _sample(self, count: int) -> list[Config]:
+        """Draw configs, the same ones at any time, whether `where` lets them pass or not."""
+        return self.configs(np.random.Generator(np.random.Philox(0)).random((count, self.dim)))
+
+    def points(self, most: int) -> np.ndarray | None:
+        """List all its points f32[K, D], if no parameter is continuous and their values make at most so many."""
+        axes = [p.cells(most) for p in self.parameters.values()] or [np.asarray([0.5])]
+        if any(cells is None for cells in axes) or math.prod(len(cells) for cells in axes if cells is not None) > most:
+            return None
+        found = (self.unit(self.config(point)) for point in itertools.product(*axes))  # type: ignore[arg-type]
+        return np.stack(list({point.tobytes(): point for point in found}.values()))
+
+    def allows(self, config: Config) -> bool:
+        """Tell whether a config may be tried: whether all of `where` return true for it."""
+        return all(bool(predicate(dict(config))) for predicate in self.where)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,12 +102,8 @@ class Space:
 
     @property
     def dim(self) -> int:
-        """Count the axes of the unit cube, D."""
-        return len(self.parameters)
-
-    def _exists(self, name: str, config: Mapping[str, Any]) -> bool:
-        when = self.parameters[name].when or {}
-        return all(config[other] == value for other, value in when.items())
+        """Count the axes of the unit cube, D: one a parameter, or one that means nothing where there is none."""
+        return max(len(self.parameters), 1)
 
     def config(self, unit: Sequence[float] | np.ndarray) -> Config:
         """Make the config at a point of the unit cube.
@@ -99,8 +126,9 @@ class Space:
         if not np.all((point >= 0) & (point <= 1)):
             raise Error(f"unit: expected values in [0, 1], got {point.tolist()}")
         snapped = np.rint(point * _GRID) / _GRID
-        values = {name: p.value(u) for (name, p), u in zip(self.parameters.items(), snapped.tolist(), strict=True)}
-        return self.fixed | {name: value for name, value in values.items() if self._exists(name, values)}
+        values = {name: p.value(u) for (name, p), u in zip(self.parameters.items(), snapped.tolist(), strict=False)}
+        known = self.fixed | values
+        return self.fixed | {name: value for name, value in values.items() if exists(name, self.parameters, known)}
 
     def configs(self, unit: np.ndarray) -> list[Config]:
         """Make the config of every row of f32[P, D]; raises as `config`."""
@@ -117,20 +145,32 @@ class Space:
 
         Raises:
           Error: a name is missing or unknown, or a value is not one of its parameter.
-          Error: a value has a type that its parameter does not have.
         """
-        missing = [n for n, p in self.parameters.items() if n not in config and not p.when]
-        unknown = [n for n in config if n not in self.parameters and n not in self.fixed]
-        if missing or unknown:
-            raise Error(f"config: expected the parameters {', '.join(self.names)}, got {', '.join(config)}")
-        for name, value in self.fixed.items():
-            if config.get(name, value) != value:
-                raise Error(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")
-        point = [
-            p.unit(config[name]) if name in config and self._exists(name, config) else 0.5
-            for name, p in self.parameters.items()
-        ]
+        known = self._checked(config)
+        point = [p.unit(known[name]) if name in known else 0.5 for name, p in self.parameters.items()] or [0.5]
         return (np.rint(np.asarray(point) * _GRID) / _GRID).astype(np.float32)
+
+    def given(self, config: Mapping[str, Any]) -> Config:
+        """Return a config as it is trained and recorded: with fixed values, and every value exactly as it was given.
+
+        Raises:
+          Error: as `unit`.
+        """
+        known = self._checked(config)
+        return self.fixed | {name: p.given(known[name]) for name, p in self.parameters.items() if name in known}
+
+    def _checked(self, config: Mapping[str, Any]) -> Config:
+        """Return the part of a config that exists; raises as `unit`."""
+        for name, value in self.fixed.items():
+            if not same_value(config.get(name, value), value):
+                raise Error(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")
+        known = self.fixed | dict(config)
+        needed = [n for n in self.parameters if exists(n, self.parameters, known)]
+        missing = [n for n in needed if n not in config]
+        unknown = [n for n in config if n not in needed and n not in self.fixed]
+        if missing or unknown:
+            raise Error(f"config: expected the parameters {', '.join(needed)}, got {', '.join(config)}")
+        return {name: value for name, value in known.items() if name in self.fixed or name in needed}
 
     def static(self, config: Mapping[str, Any]) -> Config:
         """Take the part of a config that is compiled in: fixed values and static choices."""
@@ -138,20 +178,26 @@ class Space:
         return self.fixed | chosen
 
     def groups(self) -> list[Config]:
-        """Make one config of every static group, with other parameters at the middle of their range."""
+        """Make one config of every static group, with other parameters at the middle of their range.
+
+        Whether `where` lets a group's configs pass is not looked at.
+        """
         axes = []
         for p in self.parameters.values():
             cells = p.cells() if p.static else None
-            # by way of the value, as `unit` of a config: of equal values, such as 1 and 1.0, the first stands for both
-            axes.append([0.5] if cells is None else [p.unit(p.value(u)) for u in cells.tolist()])
-        configs = [self.config(point) for point in itertools.product(*axes)]
-        return list({json.dumps(self.static(config)): config for config in configs}.values())
+            axes.append([0.5] if cells is None else cells.tolist())
+        configs = [self.config(point) for point in itertools.product(*axes or [[0.5]])]
+        return list({json.dumps(_json(self.static(config))): config for config in configs}.values())
 
     def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P]."""
+        """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P].
+
+        Where a parameter hangs on an IntUniform and does not exist, it is the middle of its range.
+        """
         rows = list(configs)
-        names = [n for n, p in self.parameters.items() if not p.static and rows and n in rows[0]]
-        return {n: np.asarray([row[n] for row in rows], self.parameters[n].dtype) for n in names}
+        static = self.static(rows[0]) if rows else {}
+        having = {n: p for n, p in self.parameters.items() if not p.static and may_exist(n, self.parameters, static)}
+        return {n: np.asarray([row.get(n, p.value(0.5)) for row in rows], p.dtype) for n, p in having.items() if rows}
 
     def widened(self, edges: Mapping[str, int]) -> Space:
         """Make the space with ranges half as wide again, on a log scale where they are, on the sides given.
@@ -172,11 +218,19 @@ class Space:
             if name not in self.parameters or side not in (-1, 1):
                 raise Error(f"edges: expected a parameter's name to -1 or 1, got {name!r}: {side!r}")
         wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
-        return Space(**wider, **self.fixed)
+        return Space(self.where, **wider, **self.fixed)
 
     def to_json(self) -> dict[str, Any]:
-        """Make a JSON object from which `from_json` makes an equal space."""
-        return {"parameters": {n: p.to_json() for n, p in self.parameters.items()}, "fixed": self.fixed}
+        """Make a JSON object from which `from_json` makes an equal space, but for `where`.
+
+        Functions are no JSON: of `where` it has the answers for 1,024 configs, by which two spaces can be told apart.
+        """
+        record: dict[str, Any] = {"parameters": {n: p.to_json() for n, p in self.parameters.items()}}
+        record["fixed"] = _json(self.fixed)
+        if self.where:
+            answers = "".join("01"[self.allows(config)] for config in self._sample(_TRIED))
+            record["where"] = f"{int(answers, 2):0{_TRIED // 4}x}"
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Space:
@@ -187,17 +241,25 @@ class Space:
         """
         try:
             parameters = {name: Parameter.from_json(entry) for name, entry in record["parameters"].items()}
-            return cls(**parameters, **record["fixed"])
+            return cls(**parameters, **{name: decoded(value) for name, value in record["fixed"].items()})
         except (KeyError, TypeError, AttributeError) as error:
             raise Error(f"space: expected the JSON of a Space, got {json.dumps(record)[:200]}") from error
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Space) and self.to_json() == other.to_json()
+        return isinstance(other, Space) and self._text() == other._text()
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.to_json()))
+        return hash(self._text())
+
+    def _text(self) -> str:
+        return json.dumps(self.to_json(), sort_keys=True)
 
     def __repr__(self) -> str:
         shown = [f"{name}={parameter}" for name, parameter in self.parameters.items()]
         shown += [f"{name}={value!r}" for name, value in self.fixed.items()]
+        shown += [f"where={list(self.where)!r}"] if self.where else []
         return f"Space({', '.join(shown)})"
+
+
+def _json(config: Config) -> dict[str, Any]:
+    return {name: encoded(value) for name, value in config.items()}

@@ -1,5 +1,1 @@
-"""The run directory: the ledger, the manifest and the files beside it."""
-
-from jaxhp.store.ledger import Ledger, Round, Saved
-
-__all__ = ["Ledger", "Round", "Saved"]
+"""Keeps what must outlive a process: the ledger, checkpoints and the chosen network."""

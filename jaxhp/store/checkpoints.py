@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 
 from jaxhp.data.fingerprints import fingerprint
-from jaxhp.store import Ledger, Saved
 from jaxhp.store.files import sync
-from jaxhp.trials import Error
+from jaxhp.store.ledger import Ledger, Saved
+from jaxhp.values import Error
 
 _NAME = re.compile(r"\d{5}-\d{6}")
 _KEEP = 2  # the newest, and one to fall back on

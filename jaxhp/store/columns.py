@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.trials import ABSENT, STATUSES, Error, Trials
+from jaxhp.values import decoded, encoded
 
 Columns = dict[str, Any]
 _DTYPES = ("<i4", "<i8", "<f4", "<f8", "|u1")
@@ -106,7 +107,7 @@ _MISSING: list[Any] = []  # a parameter that does not exist in a config; JSON, a
 
 def _stored(column: np.ndarray) -> Any:
     if column.dtype == object:
-        return [_MISSING if value is ABSENT else value for value in column.tolist()]
+        return [_MISSING if value is ABSENT else encoded(value) for value in column.tolist()]
     return column
 
 
@@ -114,7 +115,8 @@ def _column(stored: Any) -> np.ndarray:
     if isinstance(stored, np.ndarray):
         return stored
     column = np.empty(len(stored), object)
-    column[:] = [ABSENT if value == _MISSING else value for value in stored]
+    for row, value in enumerate(stored):  # one by one, or NumPy would take a tuple for several
+        column[row] = ABSENT if value == _MISSING else decoded(value)
     return column
 
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 NAME = "ledger.sqlite"
 P = ParamSpec("P")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 def sync(path: Path) -> None:

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import sync
+from jaxhp.store import columns
 from jaxhp.trials import STATUSES, Error, Status, Trials, joined, last_places, standing
 
 SCHEMA = 1
@@ -181,7 +181,7 @@ class Ledger(Database):
         if not parts:
             return Trials.of(())
         whole = self.decode("the trials", joined, parts)
-        return whole[last_places(whole.trial_id)]
+        return whole[last_places(whole.trial_id, whole.epochs)]
 
     @consistent
     def best(self, mode: str, top: int, *, curves: bool = False) -> Trials:
@@ -349,7 +349,7 @@ def _places(
         return np.concatenate([r.get(name, np.full(n, missing)) for r, n in zip(measured, sizes, strict=True)])
 
     ids, score = whole("trial_id", 0), whole("score", np.nan)
-    last = last_places(ids)
+    last = last_places(ids, whole("epochs", 0))
     diverged = STATUSES.index(Status.DIVERGED)
     score = np.where(whole("status", 0) == diverged, np.nan, score)
     chosen = last[standing(score[last], whole("epochs", 0)[last], ids[last], mode)][:top]

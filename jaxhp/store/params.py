@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as encode
 
 from jaxhp.store.files import write_bytes
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 def save(path: Path, params: Any, **facts: Any) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray
 
 from jaxhp.strategies.history import History
 from jaxhp.strategies.sampler import Sampler, positive
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 
 @dataclass(frozen=True, init=False)

@@ -18,7 +18,7 @@ from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import spread
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 SHAPES = ("cem", "box")
 

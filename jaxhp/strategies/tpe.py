@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler, positive
 from jaxhp.strategies.sobol import spread
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 OTHERS = 512  # rows, drawn at random, that the density of the others is estimated from
 

@@ -11,8 +11,8 @@ from recorded import made
 
 import jaxhp as hp
 from jaxhp.report.page import write_report
-from jaxhp.store import Ledger, Round
 from jaxhp.store.files import write_json
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials
 
 EVIL = "<script>alert(1)</script>"

@@ -19,7 +19,7 @@ from small_search import digest, search, shared, task
 import jaxhp as hp
 from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 
 SCRIPT = """
 import sys

@@ -7,7 +7,7 @@ from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
 from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import neighbourhoods
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 
 FINALS = hp.Finals(4, 8)
 

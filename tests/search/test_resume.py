@@ -23,8 +23,8 @@ from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
 from jaxhp.search.manifest import claim, differences
 from jaxhp.search.signals import Signals, Stopped
-from jaxhp.store import Ledger, files, params
 from jaxhp.store.checkpoints import Checkpoints
+from jaxhp.store.ledger import Ledger, files, params
 from jaxhp.strategies import Random
 from jaxhp.tasks import fingerprint
 

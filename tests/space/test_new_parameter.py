@@ -19,6 +19,7 @@ from jaxhp.report.scales import axis, parameter_axis
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import importance
 from jaxhp.space import Parameter, Space, register
+from jaxhp.space.parameters import check_inside, check_range
 from jaxhp.trials import Status, Trial
 
 POINTS = [0.0, 0.01, 0.25, 0.5, 0.81, 1.0]
@@ -35,13 +36,13 @@ class Beta(Parameter):
     when: Mapping[str, Any] | None = None
 
     def __post_init__(self):
-        self._check_range(self.low, self.high)
+        check_range("Beta", self.low, self.high)
 
     def value(self, u: float) -> float:
         return self.low + u ** (1 / self.a) * (self.high - self.low)
 
     def unit(self, value: Any) -> float:
-        return ((self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)) ** self.a
+        return ((check_inside(self, value, self.low, self.high) - self.low) / (self.high - self.low)) ** self.a
 
     def bounds(self) -> tuple[float, float]:
         return self.low, self.high
@@ -95,10 +96,10 @@ def trials(space: Space, unit: np.ndarray, scores: np.ndarray) -> list[Trial]:
 
 
 def test_points_become_quantiles_and_come_back():
-    values = [SPACE.config([u, 0.5])["rate"] for u in POINTS]
+    values = [SPACE.config([0.5, u])["rate"] for u in POINTS]
     snapped = np.rint(np.asarray(POINTS) * 2**24) / 2**24
     np.testing.assert_allclose(values, stats.beta.ppf(snapped, 2, 1, loc=1.0, scale=4.0), rtol=1e-12)
-    back = [SPACE.unit({"rate": value, "noise": 0.5})[0] for value in values]
+    back = [SPACE.unit({"rate": value, "noise": 0.5})[1] for value in values]
     np.testing.assert_array_equal(back, snapped.astype(np.float32))
     with pytest.raises(ValueError, match=r"Beta\(1, 5\): expected a value in \[1, 5\], got 6"):
         SPACE.unit({"rate": 6, "noise": 0.5})
@@ -110,7 +111,7 @@ def test_json_gives_back_an_equal_space():
     assert record["parameters"]["rate"] == {"kind": "Beta", "low": 1.0, "high": 5.0, "a": 3.0}
     assert Space.from_json(record) == space
     assert repr(Space.from_json(record)) == (
-        "Space(rate=Beta(1, 5, a=3), width=Power(3, static=True), noise=Beta(0, 1, when={'width': 4}))"
+        "Space(noise=Beta(0, 1, when={'width': 4}), rate=Beta(1, 5, a=3), width=Power(3, static=True))"
     )
     record["parameters"]["rate"]["kind"] = "Gamma"
     with pytest.raises(ValueError, match="expected the JSON of a Space"):
@@ -137,14 +138,14 @@ def test_importance_is_over_the_unit_interval():
     found = importance(SPACE, trials(SPACE, unit, scores), "max", "accuracy")
     # a sum of independent terms: each has its variance's part, of the beta distribution and of the uniform one
     variances = np.asarray([stats.beta.var(2, 1, scale=4.0), stats.uniform.var()])
-    for name, share in zip(SPACE.names, variances / variances.sum(), strict=True):
+    for name, share in zip(("rate", "noise"), variances / variances.sum(), strict=True):
         assert found.score[name].share == pytest.approx(share, abs=0.03)
     marginal = found.marginal("rate")
     np.testing.assert_allclose(marginal.values[0], stats.beta.ppf(np.linspace(0, 1, 25), 2, 1, loc=1.0, scale=4.0))
     middle = slice(4, None)  # below, a square root is too steep for polynomials
     np.testing.assert_allclose(marginal.mean[middle], np.asarray(marginal.values[0])[middle] - 0.5, atol=0.1)
 
-    diverging = np.where(unit[:, 0] > 0.8, np.nan, scores)
+    diverging = np.where(unit[:, 1] > 0.8, np.nan, scores)
     edges = importance(SPACE, trials(SPACE, unit, diverging), "max", "accuracy").edges
     assert set(edges) == {"rate"}
     assert edges["rate"].value == pytest.approx(edge, abs=0.03)

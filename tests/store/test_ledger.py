@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxhp.store import Ledger, Round, Saved, columns
 from jaxhp.store.files import read_json, write_json
+from jaxhp.store.ledger import Ledger, Round, Saved, columns
 from jaxhp.trials import Status, Trial, Trials, rank
 
 NAN = float("nan")
@@ -187,7 +187,7 @@ def test_a_reader_sees_one_moment_while_a_round_is_finished(filled):
 
 
 def test_a_dead_process_does_not_hold_the_lock(filled):
-    script = "import sys, os; from jaxhp.store import Ledger; Ledger(sys.argv[1], write=True); os._exit(0)"
+    script = "import sys, os; from jaxhp.store.ledger import Ledger; Ledger(sys.argv[1], write=True); os._exit(0)"
     subprocess.run([sys.executable, "-c", script, str(filled)], check=True)
     Ledger(filled, write=True).close()
 

@@ -1,0 +1,36 @@
+"""Where to search instead of a point that was tried before, or that the space's `where` forbids.
+
+A strategy knows the unit cube, and not which of its points are one config: the cells of integers and choices, and
+whatever a parameter that does not exist would have been. So it may ask for the same config again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxhp.engine.runtime import on_host
+from jaxhp.space import Space
+from jaxhp.trials import Config
+
+_LISTED = 4096  # a space of at most so many points is known point by point
+_DRAWN = 1024  # points to choose among in another
+
+
+def elsewhere(space: Space, allows: Callable[[Config], bool], key: jax.Array, population: int) -> np.ndarray:
+    """Return the points to choose among, f32[K, D], as they are trained, each of them another config that is allowed.
+
+    Args:
+      allows: whether a config may be tried.
+      key: of what is drawn, where the space has too many points for a list of all.
+      population: P, how many may be needed.
+    """
+    points = space.points(_LISTED)
+    if points is None:
+        with on_host():
+            drawn = np.asarray(jax.random.uniform(key, (max(4 * population, _DRAWN), space.dim)))
+        points = np.stack([space.unit(config) for config in space.configs(drawn)])
+    found = {point.tobytes(): point for point in points if allows(space.config(point))}
+    return np.stack(list(found.values())) if found else points[:0]

@@ -1,0 +1,68 @@
+"""What a parameter's value may be: checked, compared, and written as JSON; and the error for what may not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Error(ValueError):
+    """Raised for what a user asked for and cannot be had: one line that names it, what was expected and what came.
+
+    Any other exception out of jaxhp is a defect of jaxhp, or of a function that was given to it.
+    """
+
+
+Config = dict[str, Any]
+"""One point of a space in the user's units: parameter name to a string, number, boolean, None or tuple of these."""
+
+
+def value_of(name: str, value: Any) -> Any:
+    """Check that something can be a parameter's value.
+
+    Args:
+      name: what the messages call it.
+      value: a string, finite number, boolean, None or a tuple of these; NumPy's scalars are such.
+
+    Returns:
+      The value, of Python's types.
+
+    Raises:
+      Error: it is something else.
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, tuple):
+        return tuple(value_of(name, part) for part in plain)
+    if isinstance(plain, float) and not np.isfinite(plain):
+        raise Error(f"{name}: expected finite numbers, got {value!r}")
+    if plain is not None and not isinstance(plain, (str, bool, int, float)):
+        raise Error(f"{name}: expected strings, numbers, booleans, None or tuples of these, got {value!r}")
+    return plain
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Tell whether two values of a parameter are one: 8 is 8.0, but 1 is not True.
+
+    >>> same_value(8, 8.0), same_value(1, True), same_value((1, 2), (1, True))
+    (True, False, False)
+    """
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(same_value, a, b))
+    a, b = (value.item() if isinstance(value, np.generic) else value for value in (a, b))
+    plain = isinstance(a, (str, bool, int, float, tuple, type(None)))
+    return plain and isinstance(a, bool) == isinstance(b, bool) and type(a == b) is bool and a == b
+
+
+def encoded(value: Any) -> Any:
+    """Make JSON of a parameter's value; JSON has no tuples."""
+    return {"tuple": [encoded(part) for part in value]} if isinstance(value, tuple) else value
+
+
+def decoded(value: Any) -> Any:
+    """Make the value of which `encoded` made this.
+
+    >>> decoded(encoded((64, (None, "relu"))))
+    (64, (None, 'relu'))
+    """
+    return tuple(decoded(part) for part in value["tuple"]) if isinstance(value, dict) and "tuple" in value else value
