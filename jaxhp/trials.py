@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard, overload
 
 import numpy as np
 
@@ -23,8 +23,14 @@ class Error(ValueError):
     """
 
 
-Config = dict[str, Any]
-"""One point of a space in the user's units: parameter name to scalar."""
+Value: TypeAlias = str | bool | int | float | tuple["Value", ...] | None
+"""What a parameter may be in a config."""
+
+Config: TypeAlias = dict[str, Any]
+"""One point of a space in the user's units: parameter name to `Value`, or in a task's functions to a traced scalar."""
+
+Json: TypeAlias = dict[str, Any]
+"""An object of JSON: what `to_json` makes and a run directory keeps."""
 
 
 class Proposal(NamedTuple):
@@ -179,7 +185,7 @@ class Trials(Sequence[Trial]):
     def __getitem__(self, rows: int | np.integer) -> Trial: ...
     @overload
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> Trials: ...
-    def __getitem__(self, rows: Any) -> Trial | Trials:
+    def __getitem__(self, rows: int | np.integer | slice | np.ndarray | Sequence[int]) -> Trial | Trials:
         if not isinstance(rows, int | np.integer):
             rows = rows if isinstance(rows, slice | np.ndarray) else np.asarray(rows, int)
             chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -236,7 +242,7 @@ def columns(configs: Sequence[Config]) -> dict[str, np.ndarray]:
     return found
 
 
-def _config(values: Mapping[str, Any]) -> Config:
+def _config(values: Mapping[str, object]) -> Config:
     return {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in values.items()
@@ -338,7 +344,7 @@ def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:
     return integer and (least is None or bool(value >= least))
 
 
-def check_int(name: str, value: Any, least: int | None = None) -> int:
+def check_int(name: str, value: object, least: int | None = None) -> int:
     """Check that a value is an integer.
 
     Args:
