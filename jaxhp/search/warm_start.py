@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.space import Space
-from jaxhp.trials import Error, Status, Trial, signed
+from jaxhp.trials import Error, Status, Trial, Value, signed
 
 
 class Recalled(NamedTuple):
@@ -25,7 +25,7 @@ class Recalled(NamedTuple):
     left_out: int
 
 
-def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> np.ndarray:
+def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) -> np.ndarray:
     """f32[K, D], the points of configs that a search is to try first.
 
     Raises:
