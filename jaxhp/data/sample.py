@@ -6,7 +6,6 @@ MNIST is by Yann LeCun, Corinna Cortes and Christopher J. C. Burges; see MNIST_C
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ def mnist_sample(n: int = _TRAIN_EXAMPLES) -> Dataset:
     return Dataset(train, Sealed(lambda: _load("test")))
 
 
-def _load(part: str) -> dict[str, Any]:
+def _load(part: str) -> dict[str, np.ndarray]:
     file = resources.files("jaxhp.data") / "mnist_sample.npz"
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as bundle:
         return {"image": bundle[f"{part}_image"], "label": bundle[f"{part}_label"].astype(np.int32)}
