@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from jaxhp.trials import Error
+from jaxhp.trials import Error, Json, Value
 
 Kind = TypeVar("Kind", bound="type[Parameter]")
 KINDS: dict[str, type[Parameter]] = {}  # by name, in the order in which they are registered
@@ -40,7 +40,7 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise Error(f"{name}: expected a number, got {value!r}")
     if (isinstance(value, int) and value.bit_length() > 1000) or not math.isfinite(value):
@@ -57,7 +57,7 @@ class Parameter:
     """
 
     static: bool = False
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, Value] | None = None
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -69,11 +69,11 @@ class Parameter:
         """Tell how values are spaced along the unit interval; "category" where they have no order."""
         return "linear"
 
-    def value(self, u: float) -> Any:
+    def value(self, u: float) -> Value:
         """Map a position in [0, 1] to the value there, in the user's units."""
         raise NotImplementedError
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         """Map a value to the position in [0, 1] at which `value` gives it: the middle of its cell, if it has one.
 
         Raises:
@@ -85,7 +85,7 @@ class Parameter:
         """Give the ends of its range, low < high, in the user's units; None where values have no order."""
         raise NotImplementedError
 
-    def categories(self) -> tuple[Any, ...]:
+    def categories(self) -> tuple[Value, ...]:
         """List its values where they have no order, in the order of `cells`; none where they have one."""
         return ()
 
@@ -117,14 +117,14 @@ class Parameter:
         """
         raise Error(f"widened: expected a parameter with a range, got {self}")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Make a JSON object from which `from_json` makes an equal parameter."""
         entries = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         entries = {k: list(v) if isinstance(v, tuple) else v for k, v in entries.items() if v is not None}
         return {"kind": type(self).__name__} | entries
 
     @staticmethod
-    def from_json(record: Mapping[str, Any]) -> Parameter:
+    def from_json(record: Json) -> Parameter:
         """Make the parameter, of any registered kind, that `to_json` describes.
 
         Raises:
@@ -150,7 +150,7 @@ class Parameter:
         if abs(high) > 3e38 or abs(low) > 3e38:
             raise Error(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
 
-    def _check_inside(self, value: Any, low: float, high: float) -> float:
+    def _check_inside(self, value: Value, low: float, high: float) -> float:
         number = _number(str(self), value)
         slack = 1e-6 * (high - low)
         if not low - slack <= number <= high + slack:
@@ -165,7 +165,7 @@ class Uniform(Parameter):
 
     low: float
     high: float
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, Value] | None = None
 
     def __post_init__(self):
         self._check_range(self.low, self.high)
@@ -175,7 +175,7 @@ class Uniform(Parameter):
     def value(self, u: float) -> float:
         return min(max(self.low + u * (self.high - self.low), self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         return (self._check_inside(value, self.low, self.high) - self.low) / (self.high - self.low)
 
     def bounds(self) -> tuple[float, float]:
@@ -195,7 +195,7 @@ class LogUniform(Parameter):
 
     low: float
     high: float
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, Value] | None = None
 
     @property
     def scale(self) -> Literal["log"]:
@@ -211,7 +211,7 @@ class LogUniform(Parameter):
     def value(self, u: float) -> float:
         return min(max(self.low ** (1 - u) * self.high**u, self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         inside = self._check_inside(value, self.low, self.high)
         return math.log(inside / self.low) / math.log(self.high / self.low)
 
@@ -231,7 +231,7 @@ class IntUniform(Parameter):
     low: int
     high: int
     log: bool = False
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, Value] | None = None
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -262,7 +262,7 @@ class IntUniform(Parameter):
         real = low * math.exp(u * math.log(high / low)) if self.log else low + u * (high - low)
         return min(max(math.floor(real + 0.5), self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         inside = self._check_inside(value, self.low, self.high)
         if inside != int(inside):
             raise Error(f"{self}: expected an integer, got {value!r}")
@@ -294,9 +294,9 @@ class Choice(Parameter):
     With `static=False` the values must be numbers, and stay data of one compiled program.
     """
 
-    values: tuple[Any, ...]
+    values: tuple[Value, ...]
     static: bool = True
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, Value] | None = None
 
     def __post_init__(self):
         if isinstance(self.values, str) or not isinstance(self.values, Sequence):
@@ -320,10 +320,10 @@ class Choice(Parameter):
     def scale(self) -> Literal["category"]:
         return "category"
 
-    def value(self, u: float) -> Any:
+    def value(self, u: float) -> Value:
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         for index, known in enumerate(self.values):
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return (index + 0.5) / len(self.values)
@@ -332,7 +332,7 @@ class Choice(Parameter):
     def bounds(self) -> None:
         return None
 
-    def categories(self) -> tuple[Any, ...]:
+    def categories(self) -> tuple[Value, ...]:
         return self.values
 
     def cells(self, most: int | None = None) -> np.ndarray:

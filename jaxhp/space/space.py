@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.space.parameters import KINDS, Parameter
-from jaxhp.trials import Config, Error
+from jaxhp.trials import Config, Error, Json, Value
 
 _GRID = 2.0**24
 
@@ -40,7 +40,7 @@ class Space:
       Error: there is nothing to search, or a `when` names no unconditional static parameter or none of its values.
     """
 
-    def __init__(self, /, **parameters: Any):
+    def __init__(self, /, **parameters: Parameter | Value):
         self.parameters: dict[str, Parameter] = {}
         self.fixed: Config = {}
         for name, parameter in parameters.items():
@@ -74,7 +74,7 @@ class Space:
         """Count the axes of the unit cube, D."""
         return len(self.parameters)
 
-    def _exists(self, name: str, config: Mapping[str, Any]) -> bool:
+    def _exists(self, name: str, config: Mapping[str, Value]) -> bool:
         when = self.parameters[name].when or {}
         return all(config[other] == value for other, value in when.items())
 
@@ -106,7 +106,7 @@ class Space:
         """Make the config of every row of f32[P, D]; raises as `config`."""
         return [self.config(row) for row in np.asarray(unit)]
 
-    def unit(self, config: Mapping[str, Any]) -> np.ndarray:
+    def unit(self, config: Mapping[str, Value]) -> np.ndarray:
         """Find the point of a config in the unit cube.
 
         Args:
@@ -132,7 +132,7 @@ class Space:
         ]
         return (np.rint(np.asarray(point) * _GRID) / _GRID).astype(np.float32)
 
-    def static(self, config: Mapping[str, Any]) -> Config:
+    def static(self, config: Mapping[str, Value]) -> Config:
         """Take the part of a config that is compiled in: fixed values and static choices."""
         chosen = {n: config[n] for n, p in self.parameters.items() if p.static and n in config}
         return self.fixed | chosen
@@ -147,7 +147,7 @@ class Space:
         configs = [self.config(point) for point in itertools.product(*axes)]
         return list({json.dumps(self.static(config)): config for config in configs}.values())
 
-    def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    def traced(self, configs: Iterable[Mapping[str, Value]]) -> dict[str, np.ndarray]:
         """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P]."""
         rows = list(configs)
         names = [n for n, p in self.parameters.items() if not p.static and rows and n in rows[0]]
@@ -174,7 +174,7 @@ class Space:
         wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
         return Space(**wider, **self.fixed)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Make a JSON object from which `from_json` makes an equal space."""
         return {"parameters": {n: p.to_json() for n, p in self.parameters.items()}, "fixed": self.fixed}
 
