@@ -13,7 +13,7 @@ from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
 from jaxhp.store import Ledger, Round
 from jaxhp.store.files import read_json
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Json, Status, Trial
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
 
@@ -33,11 +33,11 @@ class RunRecord:
 
     name: str
     directory: Path
-    manifest: Mapping[str, Any]
+    manifest: Json
     result: Result
     space: Space
     rounds: list[Round]
-    events: list[dict[str, Any]]
+    events: list[Json]
     spent: dict[str, float]
     finished: bool
     importance: Importance | str
