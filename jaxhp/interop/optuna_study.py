@@ -88,7 +88,7 @@ _STATES = {Status.COMPLETE: "COMPLETE", Status.STOPPED: "PRUNED", Status.DIVERGE
 def _distribution(parameter: Parameter) -> BaseDistribution:
     bounds, log = parameter.bounds(), parameter.scale == "log"
     if bounds is None:
-        return distributions.CategoricalDistribution(parameter.categories())
+        return distributions.CategoricalDistribution(parameter.categories())  # type: ignore[arg-type]
     low, high = bounds
     if issubclass(parameter.dtype, np.integer):
         return distributions.IntDistribution(int(low), int(high), log=log)
