@@ -171,7 +171,7 @@ class Trials(Sequence[Trial]):
     def __getitem__(self, rows: int | np.integer) -> Trial: ...
     @overload
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> Trials: ...
-    def __getitem__(self, rows: Any) -> Trial | Trials:
+    def __getitem__(self, rows: int | np.integer | slice | np.ndarray | Sequence[int]) -> Trial | Trials:
         if not isinstance(rows, int | np.integer):
             rows = rows if isinstance(rows, slice | np.ndarray) else np.asarray(rows, int)
             chosen: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -228,7 +228,7 @@ def columns(configs: Sequence[Config]) -> dict[str, np.ndarray]:
     return found
 
 
-def _config(values: Mapping[str, Any]) -> Config:
+def _config(values: Mapping[str, object]) -> Config:
     return {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in values.items()
@@ -331,7 +331,7 @@ def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:
     return integer and (least is None or bool(value >= least))
 
 
-def check_int(name: str, value: Any, least: int | None = None) -> int:
+def check_int(name: str, value: object, least: int | None = None) -> int:
     """Check that a value is an integer.
 
     Args:

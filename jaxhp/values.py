@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,11 +14,17 @@ class Error(ValueError):
     """
 
 
-Config = dict[str, Any]
-"""One point of a space in the user's units: parameter name to a string, number, boolean, None or tuple of these."""
+Value: TypeAlias = str | bool | int | float | tuple["Value", ...] | None
+"""What a parameter may be in a config."""
+
+Config: TypeAlias = dict[str, Any]
+"""One point of a space in the user's units: parameter name to `Value`, or in a task's functions to a traced scalar."""
+
+Json: TypeAlias = dict[str, Any]
+"""An object of JSON: what `to_json` makes and a run directory keeps."""
 
 
-def value_of(name: str, value: Any) -> Any:
+def value_of(name: str, value: object) -> Value:
     """Check that something can be a parameter's value.
 
     Args:
@@ -41,7 +47,7 @@ def value_of(name: str, value: Any) -> Any:
     return plain
 
 
-def same_value(a: Any, b: Any) -> bool:
+def same_value(a: object, b: object) -> bool:
     """Tell whether two values of a parameter are one: 8 is 8.0, but 1 is not True.
 
     >>> same_value(8, 8.0), same_value(1, True), same_value((1, 2), (1, True))
@@ -54,7 +60,7 @@ def same_value(a: Any, b: Any) -> bool:
     return plain and isinstance(a, bool) == isinstance(b, bool) and type(a == b) is bool and a == b
 
 
-def encoded(value: Any) -> Any:
+def encoded(value: Value) -> object:
     """Make JSON of a parameter's value; JSON has no tuples."""
     return {"tuple": [encoded(part) for part in value]} if isinstance(value, tuple) else value
 

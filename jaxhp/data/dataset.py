@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
+from numpy.typing import ArrayLike
 
 from jaxhp.values import Error
 
-Tree = Any
+Tree: TypeAlias = PyTree[np.ndarray]
 """A pytree of NumPy arrays, first axis = examples."""
 
 
@@ -68,7 +70,7 @@ class Dataset:
 
 
 class _Shown:
-    def __init__(self, leaf: Any):
+    def __init__(self, leaf: ArrayLike):
         array = np.asarray(leaf)
         self.text = f"{array.dtype.name}[{','.join(map(str, array.shape))}]"
 
@@ -129,7 +131,7 @@ def examples(tree: Tree) -> int:
     return len(jax.tree.leaves(tree)[0])
 
 
-def _numeric(leaf: Any, path: Any, name: str) -> np.ndarray:
+def _numeric(leaf: object, path: jax.tree_util.KeyPath, name: str) -> np.ndarray:
     where = name + jax.tree_util.keystr(path)
     if not hasattr(leaf, "__array__"):
         raise Error(f"{where}: expected an array, got {type(leaf).__name__}")

@@ -6,21 +6,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 
-from jaxhp.data.dataset import examples
-from jaxhp.trials import Error, ceil_div
+from jaxhp.data.dataset import Tree, examples
+from jaxhp.trials import ceil_div
+from jaxhp.values import Error
 
 
-def joined(first: Any, second: Any) -> Any:
+def joined(first: Tree, second: Tree) -> Tree:
     """Return two pytrees of arrays, one after the other along the examples."""
     return jax.tree.map(lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]), first, second)
 
 
-def numbers(data: Any, folds: int, seed: int) -> np.ndarray:
+def numbers(data: Tree, folds: int, seed: int) -> np.ndarray:
     """Return i32[n], the fold (0 to folds - 1) that each example of `data` is validated in.
 
     Folds differ by at most one example, and by at most one example of each class where `data` has one array of
@@ -55,7 +54,7 @@ def check_folds(n: int, folds: int, batch_size: int) -> None:
         )
 
 
-def _labels(data: Any) -> np.ndarray | None:
+def _labels(data: Tree) -> np.ndarray | None:
     named = [
         (jax.tree_util.keystr(path).lower(), np.asarray(leaf))
         for path, leaf in jax.tree.flatten_with_path(data)[0]

@@ -6,12 +6,12 @@ MNIST is by Yann LeCun, Corinna Cortes and Christopher J. C. Burges; see MNIST_C
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
 
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
-from jaxhp.trials import Error, check_int
+from jaxhp.trials import check_int
+from jaxhp.values import Error
 
 _TRAIN_EXAMPLES = 5000
 
@@ -39,7 +39,7 @@ def mnist_sample(n: int = _TRAIN_EXAMPLES) -> Dataset:
     return Dataset(train, Sealed(lambda: _load("test")))
 
 
-def _load(part: str) -> dict[str, Any]:
+def _load(part: str) -> dict[str, np.ndarray]:
     file = resources.files("jaxhp.data") / "mnist_sample.npz"
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as bundle:
         return {"image": bundle[f"{part}_image"], "label": bundle[f"{part}_label"].astype(np.int32)}

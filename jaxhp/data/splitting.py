@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
-from jaxhp.trials import Error, check_int, is_int
+from jaxhp.trials import check_int, is_int
+from jaxhp.values import Error
 
 
 def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tuple[Tree, Tree]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -61,6 +60,6 @@ class Stream:
         return checked(made, f"Stream epoch {number}")
 
 
-def _shapes(tree: Tree) -> dict[str, Any]:
+def _shapes(tree: Tree) -> dict[str, str]:
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype.name}[{','.join(map(str, leaf.shape))}]" for path, leaf in leaves}

@@ -72,7 +72,9 @@ def without_tensorflow(stock: type[MNIST]) -> type[MNIST]:
                 packed: Any = SimpleNamespace(download_and_extract=dl_manager.download)
                 return super()._split_generators(packed)
 
-            def _generate_examples(self, num_examples: int, data_path: Any, label_path: Any) -> Generator[Any]:
+            def _generate_examples(
+                self, num_examples: int, data_path: str | Path, label_path: str | Path
+            ) -> Generator[Any]:
                 images, labels = read_idx(Path(data_path), 3), read_idx(Path(label_path), 1)
                 if not len(images) == len(labels) == num_examples:
                     raise Error(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxhp.data.dataset import Dataset, Sealed
 from jaxhp.values import Error
@@ -91,7 +92,7 @@ def _read(builder: Any, split: str, keys: Sequence[str]) -> dict[str, np.ndarray
             f"{builder.name}: prepared in {builder.data_dir} as {builder.info.file_format.value}, which needs "
             "TensorFlow to be read; pass another data_dir to have it prepared as array_record"
         ) from error
-    columns: dict[str, list[Any]] = {key: [] for key in keys}
+    columns: dict[str, list[ArrayLike]] = {key: [] for key in keys}
     for start in range(0, len(source), _CHUNK):
         for example in source.__getitems__(range(start, min(start + _CHUNK, len(source)))):
             for key in keys:
@@ -99,7 +100,7 @@ def _read(builder: Any, split: str, keys: Sequence[str]) -> dict[str, np.ndarray
     return {key: _stack(values, key) for key, values in columns.items()}
 
 
-def _stack(values: list[Any], key: str) -> np.ndarray:
+def _stack(values: list[ArrayLike], key: str) -> np.ndarray:
     shapes = sorted({np.shape(value) for value in values})
     if len(shapes) != 1:
         raise Error(f"{key}: expected examples of one shape, got {len(shapes)} shapes, as {shapes[:2]}")

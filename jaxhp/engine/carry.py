@@ -11,14 +11,24 @@ right as they are.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
+from jaxtyping import Array, PyTree
+
+from jaxhp.values import Config
 
 
-def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, opt_state: Any) -> tuple[Any, Any]:
+def first_layers(
+    loss: Callable[..., PyTree],
+    variables: PyTree[jax.ShapeDtypeStruct],
+    batch: PyTree[jax.ShapeDtypeStruct],
+    key: jax.ShapeDtypeStruct,
+    config: Config,
+    opt_state: PyTree[jax.ShapeDtypeStruct],
+) -> tuple[PyTree[bool], PyTree[bool]]:
     """Find the leaves of weights that multiply the batch.
 
     Returns:
@@ -40,7 +50,7 @@ def first_layers(loss: Any, variables: Any, batch: Any, key: Any, config: Any, o
     return jax.tree.unflatten(structure, [leaf in first for leaf in range(len(weights))]), follow
 
 
-def _meetings(jaxpr: Jaxpr, names: dict[Any, int], shared: set[Any]) -> set[int]:
+def _meetings(jaxpr: Jaxpr, names: dict[Var, int], shared: set[Var]) -> set[int]:
     """Leaves (by number) whose first axis is contracted with something that depends on the minibatch alone."""
     found: set[int] = set()
     for eqn in jaxpr.eqns:
@@ -61,14 +71,14 @@ def _meetings(jaxpr: Jaxpr, names: dict[Any, int], shared: set[Any]) -> set[int]
     return found
 
 
-def carry(tree: Any, first: Any) -> Any:
+def carry(tree: PyTree[Array], first: PyTree[bool]) -> PyTree[Array]:
     """Leaves [T, ...] as they are carried: [T, I, O] as [T * O, I] where `first` says."""
     return jax.tree.map(
         lambda leaf, moved: jnp.swapaxes(leaf, 1, 2).reshape(-1, leaf.shape[1]) if moved else leaf, tree, first
     )
 
 
-def mapped(tree: Any, first: Any, tile: int) -> Any:
+def mapped(tree: PyTree[Array], first: PyTree[bool], tile: int) -> PyTree[Array]:
     """Leaves as `vmap` gets them, with the members on the axes that `axes` says: [T * O, I] as [I, T, O].
 
     So the product with the minibatch becomes [B, I] @ [I, T * O] of a transposed matrix, which the kernels read as it
@@ -77,12 +87,12 @@ def mapped(tree: Any, first: Any, tile: int) -> Any:
     return jax.tree.map(lambda leaf, moved: leaf.T.reshape(leaf.shape[1], tile, -1) if moved else leaf, tree, first)
 
 
-def axes(first: Any) -> Any:
+def axes(first: PyTree[bool]) -> PyTree[int]:
     """The axis of every leaf of `mapped` that counts the members."""
     return jax.tree.map(int, first)
 
 
-def stacked(tree: Any, first: Any, tile: int) -> Any:
+def stacked(tree: PyTree[Array], first: PyTree[bool], tile: int) -> PyTree[Array]:
     """The inverse of `carry`, for T = `tile`."""
     return jax.tree.map(
         lambda leaf, moved: jnp.swapaxes(leaf.reshape(tile, -1, leaf.shape[1]), 1, 2) if moved else leaf, tree, first

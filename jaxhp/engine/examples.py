@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int32, PyTree
 
 from jaxhp.data.dataset import examples
 from jaxhp.data.folds import joined
 from jaxhp.data.stream import Stream
+from jaxhp.engine.runtime import Device
 
 
 class Examples(NamedTuple):
     """Every device has a copy."""
 
-    train: Any  # leaves [examples, ...]
-    valid: Any  # None with folds: then the rows of both parts are rows of `train`
-    train_rows: Any  # i32[F, n], padded to the largest fold
-    valid_rows: Any  # i32[F, n]
-    train_count: Any  # i32[F]
-    valid_count: Any  # i32[F]
+    train: PyTree  # leaves [examples, ...]
+    valid: PyTree  # None with folds: then the rows of both parts are rows of `train`
+    train_rows: Int32[Array | np.ndarray, "F n"]  # padded to the largest fold
+    valid_rows: Int32[Array | np.ndarray, "F n"]
+    train_count: Int32[Array | np.ndarray, "F"]
+    valid_count: Int32[Array | np.ndarray, "F"]
 
 
-def examples_of(train: Any, valid: Any, folds: np.ndarray | None = None) -> Examples:
+def examples_of(train: PyTree, valid: PyTree, folds: np.ndarray | None = None) -> Examples:
     """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
     n_train, n_valid = examples(train), examples(valid)
 
@@ -60,15 +62,17 @@ class Feed:
       copies: (examples, root) on each device; of a stream, without training examples.
     """
 
-    def __init__(self, examples: Examples, root: jax.Array, stream: Stream | None, devices: Sequence[Any], epochs: int):
+    def __init__(
+        self, examples: Examples, root: jax.Array, stream: Stream | None, devices: Sequence[Device], epochs: int
+    ):
         self.abstract = jax.eval_shape(lambda *parts: parts, examples, root)
         self._stream, self._devices, self._epochs = stream, devices, epochs
         held = examples if stream is None else examples._replace(train=None)
         self.copies = [jax.device_put((held, root), device) for device in devices]
         self._thread = ThreadPoolExecutor(1, "jaxhp-feed")
-        self._ahead: tuple[int, Future[list[Any]]] | None = None
+        self._ahead: tuple[int, Future[list[PyTree[Array]]]] | None = None
 
-    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
+    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int, list[tuple[Examples, jax.Array]]]]:
         """Yield the epochs from `start` to `stop` in parts that train on the same examples: (start, stop, copies).
 
         Raises:
@@ -85,7 +89,7 @@ class Feed:
                 [(held._replace(train=t), root) for (held, root), t in zip(self.copies, brought, strict=True)],
             )
 
-    def _at(self, epoch: int) -> list[Any]:
+    def _at(self, epoch: int) -> list[PyTree[Array]]:
         """The epoch's training examples on each device; from now on, the next epoch's are being made."""
         if self._ahead is None or self._ahead[0] != epoch:
             self._ahead = epoch, self._thread.submit(self._bring, epoch)
@@ -95,7 +99,7 @@ class Feed:
             self._ahead = epoch + 1, self._thread.submit(self._bring, epoch + 1)
         return brought
 
-    def _bring(self, epoch: int) -> list[Any]:
+    def _bring(self, epoch: int) -> list[PyTree[Array]]:
         assert self._stream is not None
         try:
             examples = self._stream.examples(epoch)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.engine.events import Progressed
-from jaxhp.engine.layout import arrange
+from jaxhp.engine.layout import Layout, arrange
 from jaxhp.engine.members import Held, Member, Shelf, leaves_at
 from jaxhp.engine.population import Population
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error
 
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
 
@@ -46,7 +46,7 @@ class _Wave:
     key: str
     chosen: np.ndarray  # i64, all rows of the group
     rows: np.ndarray  # i64, those of this wave
-    layout: Any
+    layout: Layout
     shelf: Shelf | None
     state: State
     epoch: int = 0
@@ -125,7 +125,7 @@ class Local:
         known = set().union(*(held.place for held in self._held.values()))
         return np.asarray([(int(trial), epoch) in known for trial in trials], bool)
 
-    def variables(self, trial: int, epoch: int) -> Any:
+    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
         """See `Executor.variables`."""
         return next(h for h in self._held.values() if (trial, epoch) in h.place).variables((trial, epoch))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import IO
 
 import jax
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.population import Population
@@ -36,7 +37,7 @@ class Shelf:
             return
         per_member = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[3:], s.dtype), population.abstract_state())
         wanted = rows * replicates * population.member_bytes
-        self._files: list[Any] = []
+        self._files: list[IO[bytes]] = []
         in_memory = wanted < 0.3 * host_memory_limit()
 
         def place(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -169,7 +170,7 @@ class Held:
         seen.place, seen.layout, seen.shelf = self.place, self.layout, self.shelf
         return seen
 
-    def variables(self, name: Member) -> Any:
+    def variables(self, name: Member) -> PyTree[np.ndarray]:
         """Return what `task.init` made for a member, as it is trained now; of its first replicate."""
         structure = jax.tree.structure(self.population.shapes.member.variables)
         if self.shelf is not None:
@@ -182,6 +183,6 @@ class Held:
         return jax.tree.unflatten(structure, leaves)
 
 
-def leaves_at(state: Any, slots: np.ndarray) -> list[np.ndarray]:
+def leaves_at(state: PyTree[Array], slots: np.ndarray) -> list[np.ndarray]:
     """Return the members at flat slots i32[n, R], as [n, R, ...] for each leaf of a state."""
     return [members_at(leaf, slots) for leaf in jax.tree.leaves(state)]

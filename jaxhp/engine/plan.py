@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import jax
 
 from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
 from jaxhp.engine.spec import Spec
 from jaxhp.tasks.flops import epoch_flops
 from jaxhp.trials import Rung
+from jaxhp.values import Config, Json
 
 _PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
@@ -30,7 +32,7 @@ class GroupPlan:
       epoch_flops: floating-point operations of one member in one epoch, see `flops.epoch_flops`.
     """
 
-    static: dict[str, Any]
+    static: Config
     tile: int
     rows: int
     waves: int
@@ -69,7 +71,7 @@ class Plan:
         """Counts the bytes that the process needs at most: on accelerators, of their memory alone."""
         return max(group.peak_bytes for group in self.groups) + (_PROCESS_BYTES if self.device == "cpu" else 0)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Returns the plan as dicts, lists and numbers."""
         return asdict(self)
 
@@ -109,7 +111,7 @@ def plan_group(
     rungs: tuple[Rung, ...],
     replicates: int,
     epochs: int,
-    devices: list[Any],
+    devices: Sequence[Device],
     memory: int | None,
 ) -> GroupPlan:
     """Chooses tile and waves for one static group, whose finals are trained in the tiles of the search.

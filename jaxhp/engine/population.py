@@ -9,21 +9,22 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
+from jaxtyping import Array, PyTree
 
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.runtime import compiler_options, join, keep_compiled, split
+from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, split
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
@@ -35,10 +36,10 @@ from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes
 class Programs(NamedTuple):
     """What is compiled."""
 
-    trains: list[Any]  # `step` of each device
-    rank: Any
-    gather: Any
-    outcomes: Any
+    trains: list[jax.stages.Compiled]  # `step` of each device
+    rank: Callable[..., Ranked]
+    gather: Callable[..., jax.Array]
+    outcomes: Callable[..., jax.Array]
     seconds: float  # that compiling the step took
     traced: Counter[str]  # how often each function was traced so far
 
@@ -91,7 +92,13 @@ class Population:
         return jax.tree.unflatten(structure, [gather(leaves.pop(0), index) for _ in range(len(leaves))])
 
     def step(
-        self, state: State, configs: Mapping[str, Any], trials: np.ndarray, layout: Layout, start: Any, stop: Any
+        self,
+        state: State,
+        configs: Mapping[str, np.ndarray],
+        trials: np.ndarray,
+        layout: Layout,
+        start: int | np.ndarray,
+        stop: int | np.ndarray,
     ) -> tuple[State, Ranked]:
         """Trains the members of a layout, evaluates them after every epoch and ranks their trials.
 
@@ -109,7 +116,7 @@ class Population:
         filled = np.bincount(np.arange(layout.tiles) % self.shape[1], minlength=self.shape[1]).astype(np.int32)
         parts = split(state, self.tiling.devices)
         del state
-        first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()
+        first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()  # type: ignore[union-attr]
         for begin, end, copies in self.feed.spans(int(first), int(last)):
             epochs = {name: np.clip(getattr(places, name), begin, end) for name in ("start", "stop")}
             jax.block_until_ready(parts)  # so that a stream is not brought here faster than it is used
@@ -121,7 +128,9 @@ class Population:
         slots[: layout.slots.shape[0], : layout.slots.shape[1]] = layout.slots
         return state, self.programs.rank(*jax.device_put(state[1:], self.tiling.devices[0]), places.stop, slots)
 
-    def outcomes(self, state: State, configs: Mapping[str, Any], layout: Layout, data: Any = None) -> np.ndarray:
+    def outcomes(
+        self, state: State, configs: Mapping[str, np.ndarray], layout: Layout, data: PyTree = None
+    ) -> np.ndarray:
         """Evaluates the task's metric of every member on every example, as the members are now.
 
         Args:
@@ -149,7 +158,14 @@ class Population:
             found[:, column, rows[fold, : counts[fold]]] = np.where(diverged[:, [column]], np.nan, values)
         return found
 
-    def _by_member(self, state: State, configs: Any, layout: Layout, copies: list[Any], rows: np.ndarray) -> np.ndarray:
+    def _by_member(
+        self,
+        state: State,
+        configs: Mapping[str, np.ndarray],
+        layout: Layout,
+        copies: list[PyTree[Array]],
+        rows: jax.Array | np.ndarray,
+    ) -> np.ndarray:
         """Evaluates the members of filled tiles on the rows of their folds.
 
         Args:
@@ -236,7 +252,7 @@ def compile(
     seed: int = 0,
     paired: bool = True,
     folds: np.ndarray | None = None,
-    devices: Sequence[Any] | None = None,
+    devices: Sequence[Device] | None = None,
 ) -> Population:
     """Compiles the step of one static group.
 
@@ -301,7 +317,9 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
     return TileRules(task, static, first, paired, tile, metric, at_once)
 
 
-def _lowered(spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: Counter[str]) -> list[Any]:
+def _lowered(
+    spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: Counter[str]
+) -> list[jax.stages.Lowered]:
     """Lowers the step of each device.
 
     They are one program, traced once, that knows nothing of other devices: a program partitioned over several is
@@ -323,11 +341,13 @@ def _lowered(spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: C
     places = _places(spec, tiling, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
     jitted = jax.jit(step, donate_argnums=0)
 
-    def on(device: Any) -> Any:
-        def here(s: Any, shape: Any = None) -> jax.ShapeDtypeStruct:
+    def on(device: Device) -> jax.stages.Lowered:
+        def here(
+            s: np.ndarray | np.generic | jax.ShapeDtypeStruct, shape: tuple[int, ...] | None = None
+        ) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(shape or s.shape, s.dtype, sharding=SingleDeviceSharding(device))
 
-        def mine(s: Any) -> jax.ShapeDtypeStruct:
+        def mine(s: np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return here(s, (s.shape[0], 1, *s.shape[2:]))
 
         state, facts = jax.tree.map(mine, _abstract_state(spec, tiling)), jax.tree.map(mine, places)
@@ -340,10 +360,18 @@ def _abstract_state(spec: Spec, tiling: Tiling) -> State:
     """Returns shapes of a state, [N, D, T, ...]."""
     curve = jax.ShapeDtypeStruct((tiling.capacity.epochs, 2, len(spec.shapes.metrics)), jnp.float32)
     spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    return tiling.abstract(State(spec.shapes.member, curve, spread, diverged_at))
+    return tiling.abstract(State(spec.shapes.member, curve, spread, diverged_at))  # type: ignore[arg-type]
 
 
-def _places(spec: Spec, tiling: Tiling, configs: Mapping[str, Any], trials: Any, layout: Layout, start, stop) -> Places:
+def _places(
+    spec: Spec,
+    tiling: Tiling,
+    configs: Mapping[str, np.ndarray],
+    trials: np.ndarray,
+    layout: Layout,
+    start: int | np.ndarray,
+    stop: int | np.ndarray,
+) -> Places:
     """Brings what tiles are trained for into the shape of the step.
 
     Args:

@@ -6,27 +6,28 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
+
+from jaxhp.engine.runtime import Device
 
 SHARE = 0.5  # of that rate, what populations reach: .5 (tiny networks) to .75, see experiments/benchmarks/peak.py
 
 
-def expected_seconds(flops: float, devices: Sequence[Any]) -> float:
+def expected_seconds(flops: float, devices: Sequence[Device]) -> float:
     """How long so many floating-point operations of a population take on these devices: right within a factor of two
     for the networks of the benchmarks."""
     return flops / (SHARE * product_rate(tuple(devices)))
 
 
 @functools.cache
-def product_rate(devices: tuple[Any, ...]) -> float:
+def product_rate(devices: tuple[Device, ...]) -> float:
     """FLOP/s of plain f32 matrix products on all devices at once, in JAX's default precision; takes a blink."""
     measure = products(devices, 512 if devices[0].platform == "cpu" else 4096, count=20)
     return max(measure() for _ in range(3))
 
 
-def products(devices: Sequence[Any], n: int, count: int) -> Callable[[], float]:
+def products(devices: Sequence[Device], n: int, count: int) -> Callable[[], float]:
     """A measurement, compiled: the FLOP/s of `count` products f32[n, n] @ f32[n, n] on every device at once."""
     chain = jax.jit(lambda a, b: jax.lax.fori_loop(0, count, lambda _, c: c @ b, a))
     matrix = jax.random.normal(jax.random.key(0), (n, n)) / n**0.5  # so that products neither grow nor vanish

@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
+from jaxtyping import Array, PyTree
 
 from jaxhp.values import Error
 
@@ -36,7 +37,17 @@ _GPU = {
 _warned_late = False
 
 
-def compiler_options(device: Any) -> dict[str, Any]:
+class Device(Protocol):
+    """What is asked of a device: `jax.Device`, which jaxlib does not describe to type checkers."""
+
+    @property
+    def platform(self) -> str: ...
+    @property
+    def device_kind(self) -> str: ...
+    def memory_stats(self) -> dict[str, int] | None: ...
+
+
+def compiler_options(device: Device) -> dict[str, bool | int]:
     """Options for `jax.jit(..., compiler_options=)`; without those that the user chose in `XLA_FLAGS`.
 
     An operation that has no deterministic form does not compile with them; such a flag set to false admits it, for
@@ -46,7 +57,7 @@ def compiler_options(device: Any) -> dict[str, Any]:
     return {name: value for name, value in _GPU.items() if device.platform == "gpu" and name not in chosen}
 
 
-def on_host() -> AbstractContextManager[Any]:
+def on_host() -> AbstractContextManager[object]:
     """A context in which JAX computes on the CPU, so that a strategy proposes the same wherever networks train.
 
     Where the user left JAX no CPU (`JAX_PLATFORMS=cuda`), it changes nothing.
@@ -102,7 +113,7 @@ def _warn_late(have: int, wanted: int) -> None:
     )
 
 
-def split(tree: Any, devices: Sequence[Any]) -> list[Any]:
+def split(tree: PyTree[Array], devices: Sequence[Device]) -> list[PyTree[Array]]:
     """Of arrays [N, D, ...] that lie on D devices, each device's part [N, 1, ...], without copying.
 
     Donating a part donates its share of the whole.
@@ -112,7 +123,7 @@ def split(tree: Any, devices: Sequence[Any]) -> list[Any]:
     return [jax.tree.unflatten(structure, [parts[device] for parts in held]) for device in devices]
 
 
-def join(parts: Sequence[Any], sharding: Any) -> Any:
+def join(parts: Sequence[PyTree[Array]], sharding: jax.sharding.Sharding) -> PyTree[Array]:
     """The inverse of `split`."""
 
     def whole(*leaves: jax.Array) -> jax.Array:
@@ -136,7 +147,7 @@ def members_at(leaf: jax.Array, slots: np.ndarray) -> np.ndarray:
     return found
 
 
-def keep_compiled(device: Any) -> Path | None:
+def keep_compiled(device: Device) -> Path | None:
     """From now on, programs that take over a second to compile are looked up and kept in `folder_for(device)`.
 
     Where the user set `JAX_COMPILATION_CACHE_DIR` (or the option of that name), or turned this off by
@@ -159,7 +170,7 @@ def keep_compiled(device: Any) -> Path | None:
     return folder
 
 
-def folder_for(device: Any) -> Path:
+def folder_for(device: Device) -> Path:
     """`jaxhp/<machine>` in `$XDG_CACHE_HOME`, by default `~/.cache`; `<machine>` is 16 hexadecimal digits."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     facts = [version("jaxlib"), device.platform, device.device_kind, platform.node(), platform.machine(), *_cpu()]

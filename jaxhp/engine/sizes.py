@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
+from jaxhp.engine.runtime import Device
 from jaxhp.tasks.task import Shapes, Task
 
 _CPU_TILE_BYTES = 12 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
@@ -18,7 +20,7 @@ _ACCELERATOR_TILE_BYTES = 2**28
 _ACCELERATOR_EVALUATED_BYTES = 2 * 2**30  # what the activations of a tile may take while it is evaluated
 
 
-def tree_bytes(tree: Any) -> int:
+def tree_bytes(tree: PyTree) -> int:
     """Counts the bytes of a pytree of arrays or shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
@@ -28,7 +30,7 @@ def member_bytes(shapes: Shapes, epochs: int) -> int:
     return tree_bytes(shapes.member) + (epochs * 2 * len(shapes.metrics) + 2) * 4
 
 
-def default_tile(shapes: Shapes, device: Any) -> int:
+def default_tile(shapes: Shapes, device: Device) -> int:
     """Chooses the members of a tile, T: a function of the task, the optimizer and the kind of device alone.
 
     On a CPU, the largest power of two up to 16 whose weights, optimizer state and activations, with the gradients of
@@ -47,7 +49,7 @@ def default_tile(shapes: Shapes, device: Any) -> int:
     return 2 ** int(np.log2(np.clip(fit, 1, most)))
 
 
-def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
+def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Device) -> int:
     """Chooses how many examples a tile is evaluated on at once.
 
     From a minibatch to 1024, as many as fit a CPU core's cache, or a small part of an accelerator's memory.
@@ -62,7 +64,7 @@ def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Any) -> int:
     return int(np.clip(fit, min(task.batch_size, 1024), 1024))
 
 
-def memory_limit(devices: list[Any]) -> int:
+def memory_limit(devices: Sequence[Device]) -> int:
     """Measures the bytes that a search may fill: most of what the devices (of CPU devices: the host) have free."""
     if devices[0].platform == "cpu":
         return host_memory_limit()

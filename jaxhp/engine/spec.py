@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from jaxhp.tasks.task import Shapes, Task
+from jaxhp.values import Config, Value
 
 
 class Spec(NamedTuple):
@@ -17,10 +20,10 @@ class Spec(NamedTuple):
 
     task: Task
     shapes: Shapes  # what `check` found
-    static: dict[str, Any]  # the part of a config that is compiled in
+    static: Config  # the part of a config that is compiled in
     traced: dict[str, np.dtype]  # names and dtypes of the part that is data
-    holdout: Any = None  # validation examples that the search does not use, a pytree like `task.valid`; None: none
-    absent: Mapping[str, Any] = {}  # what a traced value is where it does not exist in a config of the group
+    holdout: PyTree = None  # validation examples that the search does not use, a pytree like `task.valid`; None: none
+    absent: Mapping[str, Value] = {}  # what a traced value is where it does not exist in a config of the group
 
     @property
     def key(self) -> str:
@@ -28,20 +31,20 @@ class Spec(NamedTuple):
         return key_of_group(self.static)
 
     @property
-    def abstract(self) -> dict[str, Any]:
+    def abstract(self) -> Config:
         """Returns a config of the group: static values, and a `jax.ShapeDtypeStruct` for every traced one."""
         return abstract_config(self.static, self.traced)
 
-    def columns(self, configs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    def columns(self, configs: Sequence[Config]) -> dict[str, np.ndarray]:
         """Returns the traced part of P configs of the group as data, name to f32[P] or i32[P]."""
 
-        def column(name: str) -> list[Any]:
+        def column(name: str) -> list[Value]:
             return [config[name] if name in config else self.absent[name] for config in configs]
 
         return {name: np.asarray(column(name), dtype) for name, dtype in self.traced.items()}
 
 
-def key_of_group(static: Mapping[str, Any]) -> str:
+def key_of_group(static: Mapping[str, Value]) -> str:
     """Makes the identity of a group from the static part of its configs.
 
     >>> key_of_group({"depth": 2, "act": "relu"}) == key_of_group({"act": "relu", "depth": 2})
@@ -53,6 +56,6 @@ def key_of_group(static: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(known)).encode()).hexdigest()[:16]
 
 
-def abstract_config(static: Mapping[str, Any], traced: Mapping[str, Any]) -> dict[str, Any]:
+def abstract_config(static: Mapping[str, Value], traced: Mapping[str, DTypeLike]) -> Config:
     """Makes a config whose traced values, given by name and dtype, are scalars' `jax.ShapeDtypeStruct`."""
     return {**static, **{name: jax.ShapeDtypeStruct((), np.dtype(dtype)) for name, dtype in traced.items()}}

@@ -6,9 +6,9 @@ The numbers are part of what a seed means: none may change, and a new stream tak
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 
 
 class Keys(IntEnum):
@@ -21,7 +21,7 @@ class Keys(IntEnum):
     ELSEWHERE = 4  # points in place of those that were tried before
 
 
-def key_of(root: jax.Array, stream: Keys, identity: Any) -> jax.Array:
+def key_of(root: jax.Array, stream: Keys, identity: ArrayLike) -> jax.Array:
     """Makes the key of a stream for one replicate, or whatever else has an id that never changes.
 
     Args:

@@ -12,49 +12,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.tasks.task import Member, Task, create, update
+from jaxhp.values import Config
 
 
 class State(NamedTuple):
     """Every member of a population. Leaves are [N, D, T, ...], of a single tile [T, ...]."""
 
     member: Member
-    curve: Any  # f32[N, D, T, E, 2, M], train and valid metrics after each epoch
-    spread: Any  # f32[N, D, T], variance of the metric over validation examples, last epoch
-    diverged_at: Any  # i32[N, D, T], epoch from 1, 0 if it did not
+    curve: Float32[Array, "*tiles T E 2 M"]  # train and valid metrics after each epoch
+    spread: Float32[Array, "*tiles T"]  # variance of the metric over validation examples, last epoch
+    diverged_at: Int32[Array, "*tiles T"]  # epoch from 1, 0 if it did not
 
 
 class Places(NamedTuple):
     """A `Layout` and what it is trained for, as data of the step; of a single tile, without [N, D]."""
 
-    replicate: Any  # i32[N, D]
-    start: Any  # i32[N, D]
-    stop: Any  # i32[N, D]
-    trial: Any  # i32[N, D, T]
-    config: Any  # traced parameters, leaves [N, D, T]
+    replicate: Int32[Array | np.ndarray, "*tiles"]
+    start: Int32[Array | np.ndarray, "*tiles"]
+    stop: Int32[Array | np.ndarray, "*tiles"]
+    trial: Int32[Array | np.ndarray, "*tiles T"]
+    config: dict[str, Array | np.ndarray]  # traced parameters, leaves [N, D, T]
 
 
 class TileRules(NamedTuple):
     """What is compiled into the training of a tile."""
 
     task: Task
-    static: dict[str, Any]  # the part of a config that is compiled in
+    static: Config  # the part of a config that is compiled in
     first_layers: Member  # of bool, see `carry.first_layers`
     paired: bool  # whether the trials of a replicate share initial weights' key, minibatch order and noise
     tile: int  # T
     metric: int  # the column of a curve that is the score
     rows_at_once: int  # examples that a tile is evaluated on at once
 
-    def full(self, config: dict[str, Any]) -> dict[str, Any]:
+    def full(self, config: dict[str, Array | np.ndarray]) -> Config:
         """Returns a whole config: the static part, and this traced one."""
         return self.static | config
 
@@ -68,7 +71,7 @@ class TileRules(NamedTuple):
         """Returns the mapped axis of keys and minibatches, None where all members of a tile share them."""
         return None if self.paired else 0
 
-    def each(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def each(self, function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
         """Returns a function of one key as one of the tile's keys: of one that is shared, or of key[T]."""
         return function if self.paired else jax.vmap(function)
 
@@ -76,10 +79,10 @@ class TileRules(NamedTuple):
 class _Given(NamedTuple):
     """What the epochs of one tile have in common."""
 
-    config: Any  # traced parameters, leaves [T]
+    config: dict[str, Array | np.ndarray]  # traced parameters, leaves [T]
     examples: Examples
-    fold: jax.Array  # i32[]
-    n_train: jax.Array  # i32[], training examples of the fold
+    fold: jax.Array | np.ndarray  # i32[]
+    n_train: jax.Array | np.ndarray  # i32[], training examples of the fold
     order: jax.Array  # key[] or key[T], of the minibatches
     noise: jax.Array  # key[] or key[T], of the loss
 
@@ -134,7 +137,12 @@ def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples,
 
 
 def tile_outcomes(
-    rules: TileRules, member: Member, config: dict[str, jax.Array], i: jax.Array, data: Any, rows: jax.Array
+    rules: TileRules,
+    member: Member,
+    config: dict[str, Array | np.ndarray],
+    i: jax.Array,
+    data: PyTree[Array],
+    rows: jax.Array,
 ) -> jax.Array:
     """Evaluates one tile of a device on some examples.
 
@@ -150,7 +158,7 @@ def tile_outcomes(
       f32[T, B], the task's metric.
     """
 
-    def one(member: Member, batch: Any, config: Any) -> jax.Array:
+    def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
         metrics = rules.task.evaluate(member.variables, batch, rules.full(config))
         return metrics[rules.task.metric].astype(jnp.float32)
 
@@ -230,7 +238,9 @@ def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Memb
     return lax.fori_loop(0, steps, one, member)
 
 
-def _shuffle(key: jax.Array, train_rows: jax.Array, fold: jax.Array, count: jax.Array) -> jax.Array:
+def _shuffle(
+    key: jax.Array, train_rows: jax.Array | np.ndarray, fold: jax.Array | np.ndarray, count: jax.Array | np.ndarray
+) -> jax.Array:
     """Permutes a fold's examples by a stable sort of random numbers, with padding at the end.
 
     Args:
@@ -247,7 +257,7 @@ def _shuffle(key: jax.Array, train_rows: jax.Array, fold: jax.Array, count: jax.
     return train_rows[fold][shuffled]
 
 
-def _evaluate(rules: TileRules, given: _Given, member: Member, batch: Any) -> Mapping[str, jax.Array]:
+def _evaluate(rules: TileRules, given: _Given, member: Member, batch: PyTree[Array]) -> Mapping[str, jax.Array]:
     """Evaluates the members, as `carry` has them, on one minibatch: name to [T, B]."""
     each = jax.vmap(
         lambda member, batch, config: rules.task.evaluate(member.variables, batch, rules.full(config)),
@@ -257,7 +267,11 @@ def _evaluate(rules: TileRules, given: _Given, member: Member, batch: Any) -> Ma
 
 
 def _measure(
-    evaluate: Callable[[Any], Mapping[str, jax.Array]], data: Any, rows: jax.Array, count: jax.Array, at_once: int
+    evaluate: Callable[[PyTree[Array]], Mapping[str, jax.Array]],
+    data: PyTree[Array],
+    rows: jax.Array,
+    count: jax.Array,
+    at_once: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Computes mean and variance over examples of every metric.
 

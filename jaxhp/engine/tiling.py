@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
+from jaxhp.engine.runtime import Device
 from jaxhp.values import Error
 
 
@@ -26,7 +29,7 @@ class Tiling(NamedTuple):
     """A capacity on some devices."""
 
     capacity: Capacity
-    devices: Sequence[Any]
+    devices: Sequence[Device]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -47,13 +50,13 @@ class Tiling(NamedTuple):
     def _mesh(self) -> Mesh:
         return Mesh(np.asarray(self.devices), ("device",), axis_types=(AxisType.Auto,))
 
-    def abstract(self, one: Any) -> Any:
+    def abstract(self, one: PyTree[jax.ShapeDtypeStruct]) -> PyTree[jax.ShapeDtypeStruct]:
         """Returns shapes [N, D, T, ...] of all members, given a pytree of those [...] of one."""
         n, d = self.shape
         t, sharding = self.capacity.tile, self.sharded
         return jax.tree.map(lambda s: jax.ShapeDtypeStruct((n, d, t, *s.shape), s.dtype, sharding=sharding), one)
 
-    def tiled(self, values: Any, dtype: Any = np.int32) -> np.ndarray:
+    def tiled(self, values: np.ndarray, dtype: DTypeLike = np.int32) -> np.ndarray:
         """Lays facts of the first k tiles, [k, ...] in their order, out as [N, D, ...]; of the others they are 0.
 
         Raises:

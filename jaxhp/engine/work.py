@@ -8,12 +8,13 @@ of a job, R replicates, E epochs, M metrics, n examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.engine.events import Event
-from jaxhp.trials import Config
+from jaxhp.values import Config
 
 Emit = Callable[[Event], None]
 
@@ -122,7 +123,7 @@ class Executor(Protocol):
         """Return bool[n], whether each member (trial, epoch) is held."""
         ...
 
-    def variables(self, trial: int, epoch: int) -> Any:
+    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
         """Return what the task's `init` made, as it is trained now, of a member's first replicate."""
         ...
 
@@ -176,7 +177,7 @@ def to_record(snapshot: Snapshot) -> dict[str, dict[str, np.ndarray]]:
     return record
 
 
-def from_record(record: Mapping[str, Mapping[str, Any]]) -> Snapshot:
+def from_record(record: Mapping[str, Mapping[str, np.ndarray]]) -> Snapshot:
     """Return the snapshot that `to_record` took apart.
 
     Raises:

@@ -20,7 +20,8 @@ from optuna.distributions import BaseDistribution
 
 from jaxhp.report.result import Result
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Error, Status, Trial
+from jaxhp.trials import Status, Trial
+from jaxhp.values import Error
 
 
 def write(result: Result, place: str) -> int:
@@ -88,7 +89,7 @@ _STATES = {Status.COMPLETE: "COMPLETE", Status.STOPPED: "PRUNED", Status.DIVERGE
 def _distribution(parameter: Parameter) -> BaseDistribution:
     bounds, log = parameter.bounds(), parameter.scale == "log"
     if bounds is None:
-        return distributions.CategoricalDistribution(parameter.categories())
+        return distributions.CategoricalDistribution(parameter.categories())  # type: ignore[arg-type]
     low, high = bounds
     if issubclass(parameter.dtype, np.integer):
         return distributions.IntDistribution(int(low), int(high), log=log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 from pyarrow import parquet
@@ -13,6 +12,7 @@ from pyarrow import parquet
 from jaxhp.interop.table import table
 from jaxhp.report.result import Result
 from jaxhp.store.files import write_bytes
+from jaxhp.values import Value
 
 
 def write(result: Result, place: str) -> int:
@@ -25,7 +25,7 @@ def write(result: Result, place: str) -> int:
     return len(result.trials)
 
 
-def _array(values: list[Any]) -> pyarrow.Array:
+def _array(values: list[Value]) -> pyarrow.Array:
     """A column of the one type that its values have; as JSON where they have several, as those of a mixed choice."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:

@@ -8,12 +8,12 @@ diverged or is in training), `status`, `round`, `epochs`, `diverged_at`, `parent
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from jaxhp.report.result import Result, table_rows
 from jaxhp.selection.verdict import Finalist
+from jaxhp.values import Value
 
-Columns = dict[str, list[Any]]  # name to one value a trial, None where there is none
+Columns = dict[str, list[Value]]  # name to one value a trial, None where there is none
 
 
 def table(result: Result) -> Columns:
@@ -31,5 +31,5 @@ def table(result: Result) -> Columns:
     return columns
 
 
-def _known(value: Any) -> Any:
+def _known(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value

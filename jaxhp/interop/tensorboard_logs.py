@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_pb2
 
 from jaxhp.report.result import Result
 from jaxhp.space import Space
-from jaxhp.trials import Config, Error, Status, Trial
+from jaxhp.trials import Status, Trial
+from jaxhp.values import Config, Error
 
 SCORE = "score"  # the tag of the number that trials are ranked by
 _PLUGIN = "hparams"
@@ -47,7 +47,7 @@ def write(result: Result, place: str) -> int:
     return len(result.trials)
 
 
-def _write(folder: Path, events: list[tuple[int, Any]], now: float) -> None:
+def _write(folder: Path, events: list[tuple[int, summary_pb2.Summary]], now: float) -> None:
     """Steps and summaries as one event file."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = EventsWriter(str(folder / "events"))
@@ -58,8 +58,8 @@ def _write(folder: Path, events: list[tuple[int, Any]], now: float) -> None:
         writer.close()
 
 
-def _events(trial: Trial) -> list[tuple[int, Any]]:
-    def scalar(tag: str, value: float) -> Any:
+def _events(trial: Trial) -> list[tuple[int, summary_pb2.Summary]]:
+    def scalar(tag: str, value: float) -> summary_pb2.Summary:
         return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value))])
 
     found = [(0, _session_start(trial.config))]
@@ -73,7 +73,7 @@ def _events(trial: Trial) -> list[tuple[int, Any]]:
     return found
 
 
-def _experiment(space: Space, metric: str) -> Any:
+def _experiment(space: Space, metric: str) -> summary_pb2.Summary:
     """What the columns of the HParams tab are, and their ranges."""
     infos = []
     for name, parameter in space.parameters.items():
@@ -93,7 +93,7 @@ def _experiment(space: Space, metric: str) -> Any:
     return _plugin_summary("experiment", plugin_hparams_pb2.HParamsPluginData(experiment=experiment))
 
 
-def _session_start(config: Config) -> Any:
+def _session_start(config: Config) -> summary_pb2.Summary:
     start = plugin_hparams_pb2.SessionStartInfo()
     for name, value in config.items():
         if isinstance(value, bool):
@@ -105,18 +105,18 @@ def _session_start(config: Config) -> Any:
     return _plugin_summary("session_start_info", plugin_hparams_pb2.HParamsPluginData(session_start_info=start))
 
 
-def _session_end(well: bool) -> Any:
+def _session_end(well: bool) -> summary_pb2.Summary:
     end = plugin_hparams_pb2.SessionEndInfo(status=api_pb2.Status.Value("STATUS_SUCCESS" if well else "STATUS_FAILURE"))
     return _plugin_summary("session_end_info", plugin_hparams_pb2.HParamsPluginData(session_end_info=end))
 
 
-def _plugin_summary(kind: str, content: Any) -> Any:
+def _plugin_summary(kind: str, content: plugin_hparams_pb2.HParamsPluginData) -> summary_pb2.Summary:
     data = summary_pb2.SummaryMetadata.PluginData(plugin_name=_PLUGIN, content=content.SerializeToString())
     value = summary_pb2.Summary.Value(tag=f"_hparams_/{kind}", metadata=summary_pb2.SummaryMetadata(plugin_data=data))
     return summary_pb2.Summary(value=[value])
 
 
-def _type(value: Any) -> str:
+def _type(value: object) -> str:
     if isinstance(value, bool):
         return "DATA_TYPE_BOOL"
     return "DATA_TYPE_STRING" if isinstance(value, str) else "DATA_TYPE_FLOAT64"

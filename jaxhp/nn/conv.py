@@ -14,7 +14,7 @@ fills them. On an H200 64 networks like LeNet trained 34 times as fast as with `
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 
 
 def conv_general_dilated(
@@ -31,12 +32,12 @@ def conv_general_dilated(
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
     rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: Any = None,
+    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    out_sharding: Any = None,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None = None,
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`, as matrix products.
 
@@ -98,6 +99,9 @@ def conv_general_dilated(
     return y.transpose([place[axis] for axis in range(rank + 2)])
 
 
+_Pair = Callable[[jax.Array, jax.Array], jax.Array]
+
+
 class _Axis(NamedTuple):
     """One spatial axis of a convolution."""
 
@@ -130,8 +134,8 @@ class _Shape(NamedTuple):
     """What of a convolution does not depend on numbers."""
 
     axes: tuple[_Axis, ...]
-    dtype: Any
-    precision: Any
+    dtype: np.dtype
+    precision: lax.PrecisionLike
 
     @property
     def out(self) -> tuple[int, ...]:
@@ -178,7 +182,7 @@ def _backward(shape: _Shape, residuals: tuple[jax.Array, jax.Array], g: jax.Arra
 _product.defvjp(_forward, _backward)
 
 
-def _stacked(function: Any, features: tuple[int, int] | None = None) -> Any:
+def _stacked(function: _Pair, features: tuple[int, int] | None = None) -> _Pair:
     """Under `vmap`, members are groups: `function(a, b)`, whose arrays have the groups in front, gets T times as many.
 
     Args:
@@ -253,7 +257,7 @@ def _patches(shape: _Shape, x: jax.Array, n: jax.Array) -> jax.Array:
     return patches.reshape(len(x), len(starts) * x.shape[1], -1)
 
 
-def _dot(shape: _Shape, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, dtype: Any) -> jax.Array:
+def _dot(shape: _Shape, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, dtype: DTypeLike) -> jax.Array:
     """The product of each group's pair over one axis of each."""
     numbers = (((a_axis,), (b_axis,)), ((0,), (0,)))
     return lax.dot_general(a, b, numbers, precision=shape.precision, preferred_element_type=dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
 from jaxhp.report.reading import RunRecord
 from jaxhp.trials import Status
+from jaxhp.values import Json
 
 _ROWS = 300  # of the table of trials
 _EVENTS = 200  # the last ones
@@ -71,7 +71,7 @@ def trials(run: RunRecord) -> Markup:
     rows = []
     for place, trial in enumerate(shown, 1):
         again = result.finals.get(trial.trial_id)
-        row: list[Any] = [place, trial.trial_id, Score(trial.score), Score(trial.stderr)]
+        row: list[object] = [place, trial.trial_id, Score(trial.score), Score(trial.stderr)]
         row += [None if again is None else Score(np.mean(again))] if finals else []
         row += [trial.config.get(name) for name in names]
         pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
@@ -97,7 +97,7 @@ def events(run: RunRecord) -> Markup | None:
     return section("Events", lead, table(("time", "what", "details"), rows, "Events", wide=(1, 2)))
 
 
-def _what(event: Mapping[str, Any]) -> str:
+def _what(event: Json) -> str:
     """An event's details in words."""
     detail = {name: given for name, given in event.items() if name not in ("time", "kind")}
     by_trial, number = detail.get("epoch_by_trial"), detail.get("round")

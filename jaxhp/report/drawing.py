@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def _rules(x: Axis, y: Axis, strip: int) -> Iterator[Markup]:
         yield element("text", short(label, 12), x=right, y=FLOOR + strip + 16, class_="tick", text_anchor=anchor)
 
 
-def scale(x: Axis, left: float, top: float, floor: float) -> tuple[Any, list[Markup]]:
+def scale(x: Axis, left: float, top: float, floor: float) -> tuple[Callable[[float], float], list[Markup]]:
     """Of a picture with names on its left: where values lie, as a function, and the vertical rules."""
 
     def place(value: float) -> float:

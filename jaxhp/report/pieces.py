@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.table import show_value
@@ -25,7 +24,7 @@ def pairs(entries: Iterable[tuple[str, str]], class_: str | None = None) -> Mark
 
 def table(
     names: Sequence[str],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Sequence[object]],
     told: str,
     *,
     kinds: Sequence[str | None] | None = None,
@@ -53,7 +52,7 @@ def table(
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=told)
 
 
-def _cell(cell: Any, sortable: bool, wide: bool) -> Markup:
+def _cell(cell: object, sortable: bool, wide: bool) -> Markup:
     class_ = _wide(wide)
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return element("td", data_value="" if sortable else None, class_=class_)
@@ -100,17 +99,17 @@ def score(number: float | None) -> str:
     return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e5 else f"{number:.3e}"
 
 
-def value(given: Any) -> str:
+def value(given: object) -> str:
     """A hyperparameter's value, or anything else."""
     return "–" if isinstance(given, float) and not math.isfinite(given) else show_value(given)
 
 
-def listed(given: Any) -> str:
+def listed(given: object) -> str:
     """A value, or the values of a list."""
     return ", ".join(map(str, given)) if isinstance(given, list) else value(given)
 
 
-def when(seconds: Any) -> str:
+def when(seconds: float) -> str:
     """A moment, given in seconds since 1970."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -14,6 +14,7 @@ from jaxhp.space import Parameter, Space
 from jaxhp.store.files import read_json
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial
+from jaxhp.values import Json
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
 
@@ -33,11 +34,11 @@ class RunRecord:
 
     name: str
     directory: Path
-    manifest: Mapping[str, Any]
+    manifest: Json
     result: Result
     space: Space
     rounds: list[Round]
-    events: list[dict[str, Any]]
+    events: list[Json]
     spent: dict[str, float]
     finished: bool
     importance: Importance | str

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +23,11 @@ from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Config, Error, Trial, Trials, rank
+from jaxhp.trials import MODES, Trial, Trials, rank
+from jaxhp.values import Config, Error, Json
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -33,11 +37,11 @@ Tester = Callable[[int, Config, Path | None, int, int], Tested]
 class Chosen(Trial):
     """The chosen trial, with its network."""
 
-    network: Any = field(default=None, repr=False, compare=False)
+    network: PyTree[np.ndarray] = field(default=None, repr=False, compare=False)
     file: Path | None = field(default=None, repr=False, compare=False)
 
     @property
-    def params(self) -> Any:
+    def params(self) -> PyTree[np.ndarray]:
         """What the task's `init` made, trained for `epochs`: of the trial's first replicate in the search.
 
         In the process that ran the search the pytree itself; read from a run directory, nested dicts and lists.
@@ -89,7 +93,7 @@ class Result:
         ledger: Ledger,
         metric: str,
         mode: str,
-        params: Any = None,
+        params: PyTree[np.ndarray] = None,
         top: int | None = None,
         curves: bool = True,
         space: Space | None = None,
@@ -170,7 +174,7 @@ class Result:
     def read(
         cls,
         ledger: Ledger,
-        manifest: Mapping[str, Any],
+        manifest: Json,
         top: int | None = None,
         *,
         curves: bool = True,
@@ -272,13 +276,13 @@ def _verdict(text: str) -> Verdict:
     return choice
 
 
-def _tested(event: Mapping[str, Any]) -> Tested:
+def _tested(event: Json) -> Tested:
     found = Tested.from_event(event)
     _check_numbers(*found.scores, found.trial_id, found.mean, found.low, found.high, found.opening)
     return found
 
 
-def _check_numbers(*values: Any) -> None:
+def _check_numbers(*values: object) -> None:
     for value in values:
         if not isinstance(value, (int, float)):
             raise Error(f"expected numbers, got {value!r:.100}")

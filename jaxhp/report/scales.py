@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxhp.space import Parameter
 
@@ -23,7 +23,7 @@ class Axis:
     log: bool
     ticks: tuple[tuple[float, str], ...]  # value and label
 
-    def at(self, values: Any) -> np.ndarray:
+    def at(self, values: ArrayLike) -> np.ndarray:
         """Place values from 0 (low) to 1 (high); what is beyond an end is put there, NaN stays NaN."""
         numbers = np.asarray(values, np.float64)
         low, high = self.low, self.high

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from jaxhp.values import Json
 
 OPENED, TESTED = "test opened", "test"  # kinds of ledger events
 
@@ -27,7 +28,7 @@ class Tested(NamedTuple):
     opening: int
 
     @classmethod
-    def from_event(cls, event: Mapping[str, Any]) -> Tested:
+    def from_event(cls, event: Json) -> Tested:
         scores = tuple(float("nan") if score is None else score for score in event["scores"])
         mean, low, high = (float("nan") if event[n] is None else event[n] for n in ("mean", "low", "high"))
         return cls(event["trial_id"], mean, low, high, scores, event["opening"])

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxhp.report.result import Result
+    from jaxhp.search.groups import TaskOrFactory
+    from jaxhp.space import Space
+    from jaxhp.strategies.base import Strategy
 
 
-def search(task: Any, space: Any, strategy: Any, *, dir: str | Path | None = None, **options: Any) -> Result:
+def search(
+    task: TaskOrFactory, space: Space, strategy: Strategy, *, dir: str | Path | None = None, **options: Any
+) -> Result:
     """Run `Search(task, space, strategy, **options).run(dir)`, in short."""
     from jaxhp.search.search import Search
 

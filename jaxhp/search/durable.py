@@ -8,10 +8,10 @@ checkpoint and a step that ran out of memory: bring what is saved, and train the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.engine.events import Event, Progressed, Retrained, RoundFinished, RoundSkipped, Shrunk, StopAsked, Warned
 from jaxhp.engine.sizes import host_memory_limit
@@ -20,7 +20,7 @@ from jaxhp.search.lineage import Lineage, slots_of
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.ledger import Round
-from jaxhp.trials import Config
+from jaxhp.values import Config
 
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time
 
@@ -94,7 +94,7 @@ class Durable:
         """See `Executor.has`: those that are at hand, without training any again."""
         return self._inner.has(trials, epoch)
 
-    def variables(self, trial: int, epoch: int) -> Any:
+    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
         """See `Executor.variables`; of a member of a finished round, which is trained again if it is lost."""
         self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
         return self._inner.variables(trial, epoch)

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxhp.engine.runtime import on_host
 from jaxhp.space import Space
-from jaxhp.trials import Config
+from jaxhp.values import Config
 
 _LISTED = 4096  # a space of at most so many points is known point by point
 _DRAWN = 1024  # points to choose among in another

@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
-from jaxhp.values import Error
+from jaxhp.values import Error, Json
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Experiment:
 
     file: str
     name: str
-    changes: dict[str, Any]
+    changes: Json
     smoke: bool
 
     @classmethod
@@ -43,7 +43,7 @@ class Experiment:
         file, colon, name = place.rpartition(":")
         if not colon or not name.isidentifier():
             file, name = place, "search"
-        parsed: dict[str, Any] = {}
+        parsed: Json = {}
         for change in changes:
             key, equals, value = change.partition("=")
             if not equals or not key.isidentifier():
@@ -57,14 +57,14 @@ class Experiment:
         return cls(str(Path(file).absolute()), name, parsed, smoke)
 
     @classmethod
-    def from_json(cls, record: Any) -> Experiment:
+    def from_json(cls, record: object) -> Experiment:
         """The inverse of `to_json`; raises ValueError for anything else."""
         kinds: dict[str, type] = {"file": str, "name": str, "changes": dict, "smoke": bool}
         if not isinstance(record, Mapping) or {k: type(v) for k, v in record.items()} != kinds:
             raise Error(f"experiment: expected the record of an experiment file, got {json.dumps(record)[:200]}")
         return cls(**record)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return asdict(self)
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Experiment:
         return found.changed(**self.changes) if self.changes else found
 
 
-def _load(file: str) -> Any:
+def _load(file: str) -> ModuleType:
     """The module of a Python file; the name under which it stands tells files of the same stem apart."""
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file}: expected an experiment, a Python file; found none")
@@ -110,9 +110,9 @@ def _load(file: str) -> Any:
     return module
 
 
-def _smaller(search: Search) -> dict[str, Any]:
+def _smaller(search: Search) -> dict[str, object]:
     """Changes that make a search tiny."""
-    changes: dict[str, Any] = {"epochs": min(search.epochs, 2)}
+    changes: dict[str, object] = {"epochs": min(search.epochs, 2)}
     if search.finals is not None:
         changes["finals"] = replace(search.finals, top=2, replicates=4)
     for name, most in (("population", 8), ("rounds", 2), ("generations", 2)):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from jaxhp.data.folds import check_folds, joined, numbers
 from jaxhp.data.splitting import split
@@ -16,7 +17,8 @@ from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import Recorded, check
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error, Rung
+from jaxhp.trials import Rung
+from jaxhp.values import Config, Error, Json, Value
 
 TaskOrFactory = Task | Callable[[Config], Task]
 
@@ -70,9 +72,9 @@ def groups_of(
 
 def spec_of(
     task: Task,
-    static: Mapping[str, Any],
-    traced: Mapping[str, Any],
-    holdout: Any = None,
+    static: Mapping[str, Value],
+    traced: Mapping[str, DTypeLike],
+    holdout: PyTree = None,
     reads: set[str] | None = None,
 ) -> Spec:
     """Checks that the functions of a task fit together and take the configs of a group.
@@ -107,7 +109,7 @@ def _spec(
     made = task if isinstance(task, Task) else task(Recorded(static, reads))
     if not isinstance(made, Task):
         raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
-    kept: Any = None
+    kept: PyTree = None
     if holdout is not None:
         made, kept = _without(made, holdout, seed)
     if folds and made.stream is not None:
@@ -119,7 +121,7 @@ def _spec(
     return spec_of(made, static, traced, kept, reads)._replace(absent=absent)
 
 
-def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, Any]:
+def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, PyTree]:
     """Return the task without a part of its validation data, and that part."""
     try:
         valid, held_out = split(task.valid, holdout, seed)
@@ -155,7 +157,7 @@ def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: in
     )
 
 
-def tiles_of(manifest: Mapping[str, Any], groups: Groups) -> dict[str, int]:
+def tiles_of(manifest: Json, groups: Groups) -> dict[str, int]:
     """Return each group's tile by `Spec.key`, as far as a manifest has valid ones."""
     tiles = manifest.get("tile")
     tiles = [tiles] * len(groups.specs) if isinstance(tiles, int) else tiles

@@ -14,7 +14,8 @@ import numpy as np
 from jaxhp.engine.work import Job
 from jaxhp.space import Space
 from jaxhp.store.ledger import Round
-from jaxhp.trials import Config, Proposal, Trial, Trials
+from jaxhp.trials import Proposal, Trial, Trials
+from jaxhp.values import Config
 
 
 class Lineage:

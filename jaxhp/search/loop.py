@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
 from jaxhp.engine.runtime import on_host
@@ -26,7 +27,8 @@ from jaxhp.search.warm_start import Included
 from jaxhp.space import Space
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
-from jaxhp.trials import STATUSES, Config, Rung, Status, Trials, joined, signed
+from jaxhp.trials import STATUSES, Proposal, Rung, Status, Trials, joined, signed
+from jaxhp.values import Config
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -76,7 +78,7 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
             state = course.strategy.tell(state, told, jnp.asarray(signed(asked.scores, course.mode)))
 
 
-def begin(course: Course) -> Any:
+def begin(course: Course) -> PyTree:
     """Return the strategy's state before the first round, told what an earlier search found."""
     strategy: Any = course.strategy  # not every one has `recall`
     with on_host():
@@ -85,7 +87,7 @@ def begin(course: Course) -> Any:
         return strategy.recall(state, *course.recalled) if len(course.recalled[1]) else state
 
 
-def ask(course: Course, state: Any, *, first: bool) -> tuple[Any, Any]:
+def ask(course: Course, state: PyTree, *, first: bool) -> tuple[Proposal, PyTree]:
     """Return the next proposal and the state past it; the first has what a person asked for in it."""
     with on_host():
         proposal, state = course.strategy.ask(state)

@@ -6,15 +6,15 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import jax
 
+from jaxhp.engine.runtime import Device
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
-from jaxhp.values import Error
+from jaxhp.values import Error, Json
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
@@ -22,7 +22,7 @@ _SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changi
 _FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
 
 
-def environment(devices: list[Any]) -> dict[str, Any]:
+def environment(devices: Sequence[Device]) -> Json:
     """Versions, devices and flags that results may depend on."""
     return {
         "device_kind": devices[0].device_kind,
@@ -44,7 +44,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def recorded(ledger: Ledger) -> dict[str, Any] | None:
+def recorded(ledger: Ledger) -> Json | None:
     """The manifest of the search that a ledger belongs to, None for a new one."""
     if ledger.directory is None:
         return None
@@ -56,7 +56,7 @@ def recorded(ledger: Ledger) -> dict[str, Any] | None:
     return read_json(path)
 
 
-def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bool) -> list[str]:
+def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[str]:
     """Makes the directory this search's, or checks that it is.
 
     Returns:
@@ -100,13 +100,13 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     return notes
 
 
-def _identity(manifest: Mapping[str, Any], traced_alike: bool) -> dict[str, Any]:
+def _identity(manifest: Json, traced_alike: bool) -> Json:
     """What was searched. Another version of jax or optax may trace the same task to another program."""
     left_out = _ABOUT if traced_alike else (*_ABOUT, "task")
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 
-def differences(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+def differences(before: object, now: object, name: str = "") -> list[tuple[str, object, object]]:
     """(name, before, now) of every entry of two JSON values that differs."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
         return [] if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True) else [(name, before, now)]
@@ -116,10 +116,10 @@ def differences(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, A
     return found
 
 
-def _sentence(entries: list[tuple[str, Any, Any]]) -> str:
+def _sentence(entries: list[tuple[str, object, object]]) -> str:
     return "; ".join(f"its {name} is {_short(before)}, now it is {_short(now)}" for name, before, now in entries)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 100 else text[:97] + "..."

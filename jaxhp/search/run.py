@@ -6,12 +6,13 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.engine.events import (
     Event,
@@ -26,6 +27,7 @@ from jaxhp.engine.events import (
     told,
 )
 from jaxhp.engine.plan import Plan
+from jaxhp.engine.runtime import Device
 from jaxhp.engine.work import Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
@@ -39,7 +41,8 @@ from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
-from jaxhp.trials import Error, Status, Trials, best_of
+from jaxhp.trials import Status, Trials, best_of
+from jaxhp.values import Error, Json
 
 
 class Wiring(NamedTuple):
@@ -48,9 +51,9 @@ class Wiring(NamedTuple):
     course: Course
     finals: Setting | None
     executor: Executor
-    devices: Sequence[Any]
+    devices: Sequence[Device]
     plan: Plan
-    manifest: Mapping[str, Any]
+    manifest: Json
     metric: str
     tester: Tester  # opens the sealed test data
     notes: Sequence[str] = ()  # for a person, before it starts
@@ -58,12 +61,12 @@ class Wiring(NamedTuple):
 
 def run_search(
     dir: str | Path | None,
-    wire: Callable[[Mapping[str, Any]], Wiring],
+    wire: Callable[[Json], Wiring],
     *,
     quiet: bool,
     accept_environment: bool,
     checkpoint_s: float,
-    experiment: Mapping[str, Any] | None,
+    experiment: Json | None,
     watch: Sequence[Observer],
 ) -> Result:
     """Run a search, or what is left of it; see `Search.run`.
@@ -119,7 +122,7 @@ def run_search(
         return result
 
 
-def check_finished(dir: str | Path, manifest: Mapping[str, Any], rounds: int, *, finals: bool) -> None:
+def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool) -> None:
     """Check that a directory holds a finished run of a search.
 
     Args:
@@ -150,7 +153,7 @@ def _train(
     account: _Account,
     networks: _Networks,
     emit: Observer,
-) -> Any:
+) -> PyTree[np.ndarray]:
     """Run rounds and finals; return the chosen network, which is written to the run directory."""
     executor.stop_if_asked()
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
@@ -176,7 +179,7 @@ class _Networks:
         self._executor, self._lineage, self._mode = executor, lineage, of.course.mode
         self._top = of.finals.finals.top if of.finals else 1
         self._best: Trials = Trials.of(())
-        self._kept: dict[int, Any] = {}
+        self._kept: dict[int, PyTree[np.ndarray]] = {}
 
     def observe(self, event: Event) -> None:
         """Keep the best networks of a round that is finished; what is not at hand can be trained again."""
@@ -191,7 +194,7 @@ class _Networks:
         at_hand = new[self._executor.has(new, epochs)].tolist()
         self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand}
 
-    def of(self, trial: int) -> Any:
+    def of(self, trial: int) -> PyTree[np.ndarray]:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
         if trial in self._kept:
             return self._kept[trial]
@@ -228,7 +231,7 @@ def _record(ledger: Ledger, event: Event) -> None:
         ledger.event("out of memory", **event._asdict())
 
 
-def _summary(of: Wiring, account: _Account, result: Result) -> dict[str, Any]:
+def _summary(of: Wiring, account: _Account, result: Result) -> Json:
     """Return what the search cost, in this run, which finished it, and in the runs before."""
     cost = account.cost()
     return cost | {
@@ -245,7 +248,7 @@ def _summary(of: Wiring, account: _Account, result: Result) -> dict[str, Any]:
     }
 
 
-def _how_to_resume(directory: Path | None, experiment: Mapping[str, Any] | None) -> str:
+def _how_to_resume(directory: Path | None, experiment: Json | None) -> str:
     if experiment:
         return f"stopped; everything so far is recorded. Go on with: jaxhp resume {shlex.quote(str(directory))}"
     script = sys.argv[0] if sys.argv and Path(sys.argv[0]).is_file() else ""
@@ -253,7 +256,7 @@ def _how_to_resume(directory: Path | None, experiment: Mapping[str, Any] | None)
     return f"stopped; everything so far is recorded. Go on with: {again}"
 
 
-def _peak_bytes(devices: Sequence[Any]) -> int:
+def _peak_bytes(devices: Sequence[Device]) -> int:
     if devices[0].platform != "cpu":
         return int((devices[0].memory_stats() or {}).get("peak_bytes_in_use", 0)) * len(devices)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

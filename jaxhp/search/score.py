@@ -16,7 +16,7 @@ from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.work import Job
 from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error
 
 
 def score(

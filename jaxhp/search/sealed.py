@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxhp.data.folds import joined
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import Capacity, compile
+from jaxhp.engine.runtime import Device
 from jaxhp.engine.spec import Spec
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.check import check
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error
+
+T = TypeVar("T")
 
 
 class Retraining(NamedTuple):
@@ -28,7 +32,7 @@ class Retraining(NamedTuple):
     seed: int
     paired: bool
     used: int  # replicates that the search and its finals have used
-    devices: Sequence[Any]
+    devices: Sequence[Device]
 
 
 def open_test(
@@ -72,7 +76,7 @@ def open_test(
 
 def retrained(
     spec: Spec, how: Retraining, task: Task, configs: Sequence[Config], seeds: int
-) -> Callable[[Any], np.ndarray]:
+) -> Callable[[PyTree], np.ndarray]:
     """Train configs of one static group anew, with replicates that neither the search nor its finals have used.
 
     Args:
@@ -100,5 +104,5 @@ def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:
     return Tested(trial_id, found.mean, *found.interval(), scores, opening)
 
 
-def _or_none(value: Any) -> Any:
+def _or_none(value: T) -> T | None:
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from jaxhp.engine.local import Local
 from jaxhp.engine.plan import GroupPlan, Plan, plan_group
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.rate import expected_seconds
-from jaxhp.engine.runtime import setup
+from jaxhp.engine.runtime import Device, setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result, Tester
@@ -36,16 +36,17 @@ from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Error, Rung, Trial, check_int
-from jaxhp.values import encoded
+from jaxhp.trials import Rung, Trial, check_int
+from jaxhp.values import Error, Json, Value, encoded
 
+T = TypeVar("T")
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
 
 class Machine(NamedTuple):
     """What a search runs on: no number depends on it but through the tile and the kind of device."""
 
-    devices: Sequence[Any]
+    devices: Sequence[Device]
     memory: int | None  # bytes that may be filled; None: what is free
     tiles: Mapping[str, int] = {}  # by `Spec.key`, those that the directory was begun with
 
@@ -88,8 +89,8 @@ class Search:
     finals: Finals | None = field(default=_DEFAULT, kw_only=True)
     tile: int | None = field(default=None, kw_only=True)
     memory: int | None = field(default=None, kw_only=True)
-    devices: Sequence[Any] | None = field(default=None, kw_only=True)
-    include: Sequence[Mapping[str, Any]] = field(default=(), kw_only=True)
+    devices: Sequence[Device] | None = field(default=None, kw_only=True)
+    include: Sequence[Mapping[str, Value]] = field(default=(), kw_only=True)
     warm_start: Iterable[Trial] = field(default=(), kw_only=True)
     rungs: tuple[Rung, ...] = field(init=False, repr=False)
     groups: Groups = field(init=False, repr=False)
@@ -131,7 +132,7 @@ class Search:
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
-    def _know(self, name: str, value: Any) -> None:
+    def _know(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     @property
@@ -177,7 +178,7 @@ class Search:
         strategy: Any = replace(self.strategy, **settings) if settings else self.strategy  # type: ignore[type-var]
         return type(self)(self.task, self.space, strategy, **options)
 
-    def plan(self, *, devices: Sequence[Any] | None = None, memory: int | None = None) -> Plan:
+    def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None) -> Plan:
         """Return what the search will need. Trains nothing.
 
         Args:
@@ -226,7 +227,7 @@ class Search:
             devices=list(machine.devices),
         )
 
-    def manifest(self, machine: Machine | None = None) -> dict[str, Any]:
+    def manifest(self, machine: Machine | None = None) -> Json:
         """Return what identifies this search, and what it runs on."""
         machine = machine or self.machine()
         specs = list(self.groups.specs.values())
@@ -262,8 +263,8 @@ class Search:
         quiet: bool = False,
         accept_environment: bool = False,
         checkpoint_s: float = 60.0,
-        experiment: Mapping[str, Any] | None = None,
-        devices: Sequence[Any] | None = None,
+        experiment: Json | None = None,
+        devices: Sequence[Device] | None = None,
         memory: int | None = None,
         watch: Sequence[Observer] = (),
     ) -> Result:
@@ -317,7 +318,7 @@ class Search:
         """Return what opens the sealed test data."""
         return partial(open_test, self.groups.spec, self.retraining(machine))
 
-    def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any]) -> Wiring:
+    def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
         machine = self.machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
         course = Course(
@@ -348,7 +349,7 @@ class Search:
             notes=[earlier] if left_out else [],
         )
 
-    def machine(self, devices: Sequence[Any] | None = None, memory: int | None = None) -> Machine:
+    def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
         """Return what the search runs on where nothing else is said."""
         return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
 
@@ -368,6 +369,6 @@ class Search:
         )
 
 
-def _one_or_all(values: list[Any]) -> Any:
+def _one_or_all(values: list[T]) -> T | list[T]:
     """Return the value that all groups have, or the list of each group's."""
     return values[0] if all(value == values[0] for value in values) else values

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.space import Space
-from jaxhp.trials import Config, Error, Status, Trial, signed
+from jaxhp.trials import Status, Trial, signed
+from jaxhp.values import Config, Error, Value
 
 
 class Recalled(NamedTuple):
@@ -42,7 +43,7 @@ class Included(NamedTuple):
         return {point.tobytes(): config for point, config in zip(self.unit, self.configs, strict=True)}
 
 
-def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> Included:
+def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) -> Included:
     """Return the configs that a search is to try first.
 
     Raises:

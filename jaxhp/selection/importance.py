@@ -15,12 +15,13 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Error, Status, Trial, Trials, order
+from jaxhp.trials import Status, Trial, Trials, order
+from jaxhp.values import Error, Value
 
 _DEGREES = [(d, p) for d in (1, 2, 3, 4, 6, 8, 12) for p in range(min(d, 4) + 1)]  # of one, and each side of a pair
 _DRAWS = 100  # of the bootstrap over trials
@@ -55,7 +56,7 @@ class Marginal(NamedTuple):
       stderr: likewise, over trials (bootstrap).
     """
 
-    values: tuple[list[Any], ...]
+    values: tuple[list[Value], ...]
     mean: np.ndarray
     stderr: np.ndarray
 
@@ -281,7 +282,7 @@ def _edge(u: np.ndarray, diverged: np.ndarray, parameter: Parameter) -> Edge | N
         return None
     rows = np.random.default_rng(0).integers(0, len(u), (200, len(u)))
     low, high = np.quantile([threshold(u[r], diverged[r])[0] for r in rows], [0.025, 0.975])
-    return Edge(*(float(parameter.value(float(point))) for point in (at, low, high)))
+    return Edge(*(float(parameter.value(float(point))) for point in (at, low, high)))  # type: ignore[arg-type]
 
 
 def _share(draws: np.ndarray) -> Share:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jaxhp.trials import Error, ceil_div, is_int
+from jaxhp.trials import ceil_div, is_int
+from jaxhp.values import Error, Json
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
 
@@ -104,7 +104,7 @@ class Verdict(NamedTuple):
     estimate: Estimate | None
     finalists: tuple[Finalist, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {
             "trial_id": self.trial_id,
             "estimate": self.estimate and self.estimate._asdict(),
@@ -112,7 +112,7 @@ class Verdict(NamedTuple):
         }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Verdict:
+    def from_json(cls, record: Json) -> Verdict:
         estimate = record["estimate"] and Estimate(**record["estimate"])
         return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from jaxhp.space.parameters import Parameter, number, register
-from jaxhp.values import Error, same_value, value_of
+from jaxhp.values import Error, Value, same_value, value_of
 
 
 @register
@@ -23,10 +23,10 @@ class Choice(Parameter):
     report says where the best lie at an end of the list.
     """
 
-    values: tuple[Any, ...]
+    values: tuple[Value, ...]
     static: bool = True
     ordered: bool = False
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     def __post_init__(self):
         given = self.values.tolist() if isinstance(self.values, np.ndarray) else self.values
@@ -53,25 +53,25 @@ class Choice(Parameter):
     def scale(self) -> Literal["category"]:
         return "category"
 
-    def _index(self, value: Any) -> int:
+    def _index(self, value: Value) -> int:
         for index, known in enumerate(self.values):
             if same_value(known, value):
                 return index
         raise Error(f"{self}: expected one of {list(self.values)!r}, got {value!r}")
 
-    def value(self, u: float) -> Any:
+    def value(self, u: float) -> Value:
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         return (self._index(value) + 0.5) / len(self.values)
 
-    def given(self, value: Any) -> Any:
+    def given(self, value: Value) -> Value:
         return self.values[self._index(value)]
 
     def bounds(self) -> None:
         return None
 
-    def categories(self) -> tuple[Any, ...]:
+    def categories(self) -> tuple[Value, ...]:
         return self.values
 
     def ends(self) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxhp.values import Config, Error, same_value
+from jaxhp.values import Config, Error, Value, same_value
 
 
 class Conditional(Protocol):
@@ -20,13 +20,13 @@ class Conditional(Protocol):
     @property
     def static(self) -> bool: ...
     @property
-    def when(self) -> Mapping[str, Any] | None: ...
+    def when(self) -> Mapping[str, object] | None: ...
     @property
     def dtype(self) -> type[np.generic]: ...
-    def unit(self, value: Any) -> float: ...
+    def unit(self, value: Value) -> float: ...
 
 
-def allows(wanted: Any, value: Any) -> bool:
+def allows(wanted: Any, value: Value) -> bool:
     """Tell whether an entry of `when` names a value.
 
     >>> allows(["adam", "adamw"], "adam"), allows(range(2, 5), 5), allows(True, 1)
@@ -39,7 +39,7 @@ def allows(wanted: Any, value: Any) -> bool:
     return same_value(wanted, value)
 
 
-def exists(name: str, parameters: Mapping[str, Conditional], values: Mapping[str, Any]) -> bool:
+def exists(name: str, parameters: Mapping[str, Conditional], values: Mapping[str, Value]) -> bool:
     """Tell whether a parameter exists in a config.
 
     Args:
@@ -54,7 +54,7 @@ def exists(name: str, parameters: Mapping[str, Conditional], values: Mapping[str
     )
 
 
-def may_exist(name: str, parameters: Mapping[str, Conditional], static: Mapping[str, Any]) -> bool:
+def may_exist(name: str, parameters: Mapping[str, Conditional], static: Mapping[str, Value]) -> bool:
     """Tell whether a parameter exists in any config that has this static part."""
     when = (parameters[name].when or {}) if name in parameters else {}
     return all(

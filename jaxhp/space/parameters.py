@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from jaxhp.values import Error, decoded, encoded
+from jaxhp.values import Error, Json, Value, decoded, encoded
 
 Kind = TypeVar("Kind", bound="type[Parameter]")
 _ROUNDING = 2.0**-23  # relative
@@ -41,7 +41,7 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: object) -> float:
     """Check that a value is a finite number, of Python's or NumPy's kinds.
 
     Args:
@@ -73,7 +73,7 @@ def check_range(kind: str, low: float, high: float) -> None:
         raise Error(f"{kind}: expected bounds within float32, got low={low:g}, high={high:g}")
 
 
-def check_inside(parameter: Parameter, value: Any, low: float, high: float) -> float:
+def check_inside(parameter: Parameter, value: Value, low: float, high: float) -> float:
     """Check that a value is a number in [low, high]; a bound that went through float32 is still the bound.
 
     Returns:
@@ -97,7 +97,7 @@ class Parameter:
     """
 
     static: bool = False
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -109,11 +109,11 @@ class Parameter:
         """Tell how values are spaced along the unit interval; "category" where they have no order."""
         return "linear"
 
-    def value(self, u: float) -> Any:
+    def value(self, u: float) -> Value:
         """Map a position in [0, 1] to the value there, in the user's units."""
         raise NotImplementedError
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         """Map a value to the position in [0, 1] at which `value` gives it: the middle of its cell, if it has one.
 
         Raises:
@@ -121,20 +121,21 @@ class Parameter:
         """
         raise NotImplementedError
 
-    def given(self, value: Any) -> Any:
+    def given(self, value: Value) -> Value:
         """Return a value of the parameter as it is trained and recorded: the same number, in the parameter's type.
 
         Raises:
           Error: this is not a value of the parameter.
         """
         self.unit(value)
-        return int(value) if issubclass(self.dtype, np.integer) else float(value)
+        known = number(str(self), value)
+        return int(known) if issubclass(self.dtype, np.integer) else known
 
     def bounds(self) -> tuple[float, float] | None:
         """Give the ends of its range, low <= high, in the user's units; None where values have none."""
         raise NotImplementedError
 
-    def categories(self) -> tuple[Any, ...]:
+    def categories(self) -> tuple[Value, ...]:
         """List its values, in the order of `cells`, where they are a list and no range; none where they are one."""
         return ()
 
@@ -166,20 +167,20 @@ class Parameter:
         """
         raise Error(f"widened: expected a parameter with a range, got {self}")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Make a JSON object from which `from_json` makes an equal parameter."""
         entries = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         entries = {k: _plain(v) for k, v in entries.items() if v is not None}
         return {"kind": type(self).__name__} | entries
 
     @staticmethod
-    def from_json(record: Mapping[str, Any]) -> Parameter:
+    def from_json(record: Mapping[str, Value]) -> Parameter:
         """Make the parameter, of any registered kind, that `to_json` describes.
 
         Raises:
           KeyError, TypeError, ValueError: it describes none.
         """
-        entry = {name: _made(value) for name, value in record.items()}
+        entry: Json = {name: _made(value) for name, value in record.items()}
         return KINDS[entry.pop("kind")](**entry)
 
     def __str__(self) -> str:
@@ -192,21 +193,21 @@ class Parameter:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _plain(field: Any) -> Any:
+def _plain(field: Any) -> object:
     """Return a field of a parameter as JSON: a tuple of values, a `when`, or one value."""
     if isinstance(field, Mapping):
         return {owner: _plain_entry(wanted) for owner, wanted in field.items()}
     return [encoded(value) for value in field] if isinstance(field, tuple) else encoded(field)
 
 
-def _plain_entry(wanted: Any) -> Any:
+def _plain_entry(wanted: Any) -> object:
     """Return an entry of a `when` as JSON: a range, several values, or one."""
     if isinstance(wanted, range):
         return {"range": [wanted.start, wanted.stop, wanted.step]}
     return [encoded(value) for value in wanted] if isinstance(wanted, list) else encoded(wanted)
 
 
-def _made(field: Any) -> Any:
+def _made(field: Any) -> object:
     """Return the field of which `_plain` made this."""
     if isinstance(field, Mapping) and "range" in field and isinstance(field["range"], list):
         return range(*field["range"])

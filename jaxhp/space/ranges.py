@@ -6,13 +6,13 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from jaxhp.space.parameters import Parameter, check_inside, check_range, number, register
 from jaxhp.trials import check_int
-from jaxhp.values import Error
+from jaxhp.values import Error, Value
 
 _TAIL = 2.0**-25  # the probability beyond an end of a Normal that has no bound there
 
@@ -33,7 +33,7 @@ class Uniform(Parameter):
     low: float
     high: float
     step: float | None = None
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     def __post_init__(self):
         for name in ("low", "high"):
@@ -64,7 +64,7 @@ class Uniform(Parameter):
             return self._stepped(min(int(u * self._count), self._count - 1))
         return min(max(self.low + u * (self.high - self.low), self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         inside = check_inside(self, value, self.low, self.high)
         if self.step is None:
             return _share(inside - self.low, self.high - self.low)
@@ -100,7 +100,7 @@ class LogUniform(Parameter):
 
     low: float
     high: float
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     @property
     def scale(self) -> Literal["log"]:
@@ -118,7 +118,7 @@ class LogUniform(Parameter):
     def value(self, u: float) -> float:
         return min(max(self.low ** (1 - u) * self.high**u, self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         inside = check_inside(self, value, self.low, self.high)
         return _share(math.log(inside / self.low), math.log(self.high / self.low))
 
@@ -145,7 +145,7 @@ class IntUniform(Parameter):
     high: int
     log: bool = False
     step: int = 1
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     @property
     def dtype(self) -> type[np.generic]:
@@ -185,7 +185,7 @@ class IntUniform(Parameter):
         real = low * math.exp(u * math.log(high / low)) if self.log else low + u * (high - low)
         return min(max(math.floor(real + 0.5) * self.step + self.low % self.step, self.low), self.high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         inside = check_inside(self, value, self.low, self.high)
         if inside != int(inside) or not self.low <= inside <= self.high or (int(inside) - self.low) % self.step:
             steps = f", {self.step} apart," if self.step > 1 else ""
@@ -224,7 +224,7 @@ class Normal(Parameter):
     sd: float
     low: float | None = None
     high: float | None = None
-    when: Mapping[str, Any] | None = None
+    when: Mapping[str, object] | None = None
 
     def __post_init__(self):
         for name in ("mean", "sd", "low", "high"):
@@ -256,7 +256,7 @@ class Normal(Parameter):
         low, high = self.bounds()
         return min(max(self._distribution.inv_cdf(first + u * (last - first)), low), high)
 
-    def unit(self, value: Any) -> float:
+    def unit(self, value: Value) -> float:
         low = -3e38 if self.low is None else self.low
         high = 3e38 if self.high is None else self.high
         first, last = self._shares

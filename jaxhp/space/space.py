@@ -25,9 +25,9 @@ import numpy as np
 
 from jaxhp.space.conditions import check_conditions, exists, may_exist
 from jaxhp.space.parameters import KINDS, Parameter
-from jaxhp.values import Config, Error, decoded, encoded, same_value, value_of
+from jaxhp.values import Config, Error, Json, Value, decoded, encoded, same_value, value_of
 
-Predicate = Callable[[Config], Any]
+Predicate = Callable[[Config], object]
 _GRID = 2.0**24
 _TRIED = 1024  # configs on which `where` is tried
 
@@ -53,7 +53,7 @@ class Space:
       Error: there is no parameter and no fixed value, or no config that `where` lets pass was found.
     """
 
-    def __init__(self, /, where: Predicate | Sequence[Predicate] = (), **parameters: Any):
+    def __init__(self, /, where: Predicate | Sequence[Predicate] = (), **parameters: Parameter | Value):
         self.where = tuple([where] if callable(where) else where)
         for predicate in self.where:
             if not callable(predicate):
@@ -134,7 +134,7 @@ class Space:
         """Make the config of every row of f32[P, D]; raises as `config`."""
         return [self.config(row) for row in np.asarray(unit)]
 
-    def unit(self, config: Mapping[str, Any]) -> np.ndarray:
+    def unit(self, config: Mapping[str, Value]) -> np.ndarray:
         """Find the point of a config in the unit cube.
 
         Args:
@@ -150,7 +150,7 @@ class Space:
         point = [p.unit(known[name]) if name in known else 0.5 for name, p in self.parameters.items()] or [0.5]
         return (np.rint(np.asarray(point) * _GRID) / _GRID).astype(np.float32)
 
-    def given(self, config: Mapping[str, Any]) -> Config:
+    def given(self, config: Mapping[str, Value]) -> Config:
         """Return a config as it is trained and recorded: with fixed values, and every value exactly as it was given.
 
         Raises:
@@ -159,7 +159,7 @@ class Space:
         known = self._checked(config)
         return self.fixed | {name: p.given(known[name]) for name, p in self.parameters.items() if name in known}
 
-    def _checked(self, config: Mapping[str, Any]) -> Config:
+    def _checked(self, config: Mapping[str, Value]) -> Config:
         """Return the part of a config that exists; raises as `unit`."""
         for name, value in self.fixed.items():
             if not same_value(config.get(name, value), value):
@@ -172,7 +172,7 @@ class Space:
             raise Error(f"config: expected the parameters {', '.join(needed)}, got {', '.join(config)}")
         return {name: value for name, value in known.items() if name in self.fixed or name in needed}
 
-    def static(self, config: Mapping[str, Any]) -> Config:
+    def static(self, config: Mapping[str, Value]) -> Config:
         """Take the part of a config that is compiled in: fixed values and static choices."""
         chosen = {n: config[n] for n, p in self.parameters.items() if p.static and n in config}
         return self.fixed | chosen
@@ -189,7 +189,7 @@ class Space:
         configs = [self.config(point) for point in itertools.product(*axes or [[0.5]])]
         return list({json.dumps(_json(self.static(config))): config for config in configs}.values())
 
-    def traced(self, configs: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    def traced(self, configs: Iterable[Mapping[str, Value]]) -> dict[str, np.ndarray]:
         """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P].
 
         Where a parameter hangs on an IntUniform and does not exist, it is the middle of its range.
@@ -220,12 +220,12 @@ class Space:
         wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
         return Space(self.where, **wider, **self.fixed)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Make a JSON object from which `from_json` makes an equal space, but for `where`.
 
         Functions are no JSON: of `where` it has the answers for 1,024 configs, by which two spaces can be told apart.
         """
-        record: dict[str, Any] = {"parameters": {n: p.to_json() for n, p in self.parameters.items()}}
+        record: Json = {"parameters": {n: p.to_json() for n, p in self.parameters.items()}}
         record["fixed"] = _json(self.fixed)
         if self.where:
             answers = "".join("01"[self.allows(config)] for config in self._sample(_TRIED))
@@ -261,5 +261,5 @@ class Space:
         return f"Space({', '.join(shown)})"
 
 
-def _json(config: Config) -> dict[str, Any]:
+def _json(config: Config) -> Json:
     return {name: encoded(value) for name, value in config.items()}

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.trials import ABSENT, STATUSES, Error, Trials
-from jaxhp.values import decoded, encoded
+from jaxhp.trials import ABSENT, STATUSES, Trials
+from jaxhp.values import Error, Value, decoded, encoded
 
-Columns = dict[str, Any]
+Column = np.ndarray | list[Any]  # of numbers, or of JSON values
+Columns = dict[str, Any]  # of `Column`; which are numbers, `check` tells
 _DTYPES = ("<i4", "<i8", "<f4", "<f8", "|u1")
 _KINDS = {  # of the columns that are numbers: NumPy's kind, and axes
     "trial_id": ("i", 1),
@@ -63,7 +64,7 @@ def measured(trials: Trials) -> Columns:
     return found | {"curve." + name: np.asarray(trials.curve[name], "<f4") for name in sorted(trials.curve)}
 
 
-def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) -> Trials:
+def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
     """Return the trials of a round, or of some of its slots; RUNNING where nothing is measured yet.
 
     Raises:
@@ -93,7 +94,7 @@ def trials_of(columns: Mapping[str, Any], slots: Iterable[int] | None = None) ->
     return found if slots is None else found[np.asarray(list(slots), int)]
 
 
-def check(name: str, column: Any) -> None:
+def check(name: str, column: Column) -> None:
     """Raises ValueError unless a column that holds numbers does; a parameter may be anything."""
     if name.startswith("config."):
         return
@@ -102,16 +103,16 @@ def check(name: str, column: Any) -> None:
         raise Error(f"expected {name} as numbers of kind {kind!r} with {axes} axes")
 
 
-_MISSING: list[Any] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value
+_MISSING: list[Value] = []  # a parameter that does not exist in a config; JSON, and never a parameter's value
 
 
-def _stored(column: np.ndarray) -> Any:
+def _stored(column: np.ndarray) -> Column:
     if column.dtype == object:
         return [_MISSING if value is ABSENT else encoded(value) for value in column.tolist()]
     return column
 
 
-def _column(stored: Any) -> np.ndarray:
+def _column(stored: Column) -> np.ndarray:
     if isinstance(stored, np.ndarray):
         return stored
     column = np.empty(len(stored), object)
@@ -120,7 +121,7 @@ def _column(stored: Any) -> np.ndarray:
     return column
 
 
-def pack(name: str, column: Any) -> Packed:
+def pack(name: str, column: Column) -> Packed:
     """A column as bytes with a checksum."""
     if isinstance(column, np.ndarray):
         column = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
@@ -130,7 +131,7 @@ def pack(name: str, column: Any) -> Packed:
     return Packed(name, dtype, shape, data, _crc(name, dtype, shape, data))
 
 
-def unpack(packed: Packed) -> Any:
+def unpack(packed: Packed) -> Column:
     """The column; raises ValueError or TypeError if it is damaged."""
     name, dtype, shape, data, crc = packed
     if _crc(name, dtype, shape, data) != crc:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxhp.trials import Status, Trials
 
@@ -39,7 +39,7 @@ def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def _canonical(values: Any) -> bytes:
+def _canonical(values: ArrayLike) -> bytes:
     array = np.array(values, "<f4")
     array[np.isnan(array)] = np.nan
     return array.tobytes()

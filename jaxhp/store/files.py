@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jaxhp.values import Error
+from jaxhp.values import Error, Json
 
 
 def sync(path: Path) -> None:
@@ -36,12 +34,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Json) -> None:
     """Replaces a JSON file as a whole."""
     write_bytes(path, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """The JSON object in a file of a run directory.
 
     Raises:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
 from jaxhp.store.files import sync
-from jaxhp.store import columns
-from jaxhp.trials import STATUSES, Error, Status, Trials, joined, last_places, standing
+from jaxhp.trials import STATUSES, Status, Trials, joined, last_places, standing
+from jaxhp.values import Error, Json
 
 SCHEMA = 1
 _TABLES = (
@@ -234,15 +235,15 @@ class Ledger(Database):
         """What `record_part` was given, or nothing."""
         return self._get(number)
 
-    def event(self, kind: str, **detail: Any) -> None:
+    def event(self, kind: str, **detail: object) -> None:
         """Notes something that happened: a divergence, a resume, a warning, test data opened."""
         row = (time.time(), kind, json.dumps(detail))
         self.write("INSERT INTO events (time, kind, detail, crc) VALUES (?, ?, ?, ?)", (*row, _crc(*row)))
 
-    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+    def events(self, kind: str | None = None) -> list[Json]:
         """What was noted, in order; of one kind, or all."""
 
-        def decode(when: float, kind: str, detail: str, crc: int) -> dict[str, Any]:
+        def decode(when: float, kind: str, detail: str, crc: int) -> Json:
             _checked(when, kind, detail, crc)
             return {"time": when, "kind": kind} | dict(json.loads(detail))
 
@@ -270,11 +271,11 @@ class Ledger(Database):
         """See `jaxhp.store.digest.digest`."""
         return digest(self.trials(), self.finals())
 
-    def _put(self, number: int, record: Mapping[str, Any]) -> None:
+    def _put(self, number: int, record: Mapping[str, columns.Column]) -> None:
         rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
         self.write("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?, ?, ?)", *rows)
 
-    def _get(self, number: int, *names: str) -> dict[str, Any]:
+    def _get(self, number: int, *names: str) -> columns.Columns:
         """Return the columns of a round whose names fit one of these patterns; without any, all."""
         fit = " OR ".join(["name GLOB ?"] * len(names)) or "1"
         query = f"SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND ({fit}) ORDER BY rowid"
@@ -283,7 +284,7 @@ class Ledger(Database):
             for row in self.rows(query, number, *names)
         }
 
-    def _facts(self, number: int, curves: bool) -> dict[str, Any]:
+    def _facts(self, number: int, curves: bool) -> columns.Columns:
         """Return the columns that describe trials, with their curves or without."""
         return self._get(number, "config.*", *columns.FACTS, *(["curve.*"] if curves else []))
 
@@ -310,7 +311,7 @@ class Ledger(Database):
         return {row[0]: row[2] is not None for row in rows}
 
 
-def _crc(*values: Any) -> int:
+def _crc(*values: object) -> int:
     return zlib.crc32(repr(values).encode())
 
 
@@ -321,7 +322,7 @@ def _checked(*row: Any) -> tuple:
     return row[:-1]
 
 
-def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]) -> Round:
+def _round(number: int, epochs: int, wall_s: float | None, found: columns.Columns) -> Round:
     unit, parent, ids, told = (found[name] for name in ("unit", "parent", "trial_id", "told"))
     if not isinstance(epochs, int) or not isinstance(wall_s, (int, float, type(None))):
         raise Error(f"expected epochs and seconds as numbers, got {epochs!r:.40} and {wall_s!r:.40}")
@@ -336,7 +337,7 @@ def _round(number: int, epochs: int, wall_s: float | None, found: dict[str, Any]
 
 
 def _places(
-    rounds: Sequence[int], measured: Sequence[Mapping[str, Any]], mode: str, top: int
+    rounds: Sequence[int], measured: Sequence[columns.Columns], mode: str, top: int
 ) -> tuple[list[int], list[int]]:
     """Round and slot of the first `top` trials, each as last measured."""
     if not rounds:

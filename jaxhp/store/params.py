@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as encode
 
 from jaxhp.store.files import write_bytes
-from jaxhp.values import Error
+from jaxhp.values import Error, Json
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
 
 
-def save(path: Path, params: Any, **facts: Any) -> None:
+def save(path: Path, params: PyTree, **facts: object) -> None:
     """Writes a pytree of arrays; `facts` are kept as JSON in the metadata.
 
     >>> import tempfile
@@ -42,7 +45,7 @@ def save(path: Path, params: Any, **facts: Any) -> None:
     write_bytes(path, encode(dict(zip(names, arrays, strict=True)), metadata))
 
 
-def load(path: Path) -> Any:
+def load(path: Path) -> PyTree[np.ndarray]:
     """The parameters in a file of `save`, as nested dicts and lists of arrays; objects became dicts.
 
     Raises:
@@ -52,12 +55,12 @@ def load(path: Path) -> Any:
     return _read(path)[0]
 
 
-def facts(path: Path) -> dict[str, Any]:
+def facts(path: Path) -> Json:
     """What `save` was told beside the parameters."""
     return _read(path)[1]
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path) -> tuple[PyTree[np.ndarray], Json]:
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent}: expected parameters, found no {path.name} in it")
     try:
@@ -70,18 +73,18 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
         raise Error(f"{path}: expected parameters, got: {error}") from error
 
 
-def _index(key: Any) -> int:
+def _index(key: object) -> int:
     return getattr(key, "idx", getattr(key, "key", 0))
 
 
-def _name(key: Any) -> str:
+def _name(key: object) -> str:
     return str(getattr(key, "key", getattr(key, "name", key)))
 
 
-def _nest(leaves: Sequence[tuple[list[int | str], Any]]) -> Any:
+def _nest(leaves: Sequence[tuple[list[int | str], np.ndarray]]) -> PyTree[np.ndarray]:
     if len(leaves) == 1 and not leaves[0][0]:
         return leaves[0][1]
-    branches: dict[int | str, list[Any]] = {}
+    branches: dict[int | str, list[tuple[list[int | str], np.ndarray]]] = {}
     for keys, leaf in leaves:
         branches.setdefault(keys[0], []).append((keys[1:], leaf))
     if all(isinstance(key, int) for key in branches):

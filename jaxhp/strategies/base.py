@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, PyTree
 
-from jaxhp.trials import Error, Proposal, Rung
+from jaxhp.trials import Proposal, Rung
+from jaxhp.values import Error
 
 
 class Strategy(Protocol):
@@ -30,7 +31,7 @@ class Strategy(Protocol):
         """
         ...
 
-    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> Any:
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> PyTree:
         """Make the state before the first ask.
 
         Args:
@@ -40,7 +41,7 @@ class Strategy(Protocol):
         """
         ...
 
-    def ask(self, state: Any) -> tuple[Proposal, Any]:
+    def ask(self, state: PyTree) -> tuple[Proposal, PyTree]:
         """Propose what to train next. Equal states give equal proposals.
 
         Returns:
@@ -48,7 +49,7 @@ class Strategy(Protocol):
         """
         ...
 
-    def tell(self, state: Any, proposal: Proposal, scores: Float32[Array, "scores"]) -> Any:
+    def tell(self, state: PyTree, proposal: Proposal, scores: Float32[Array, "scores"]) -> PyTree:
         """Learn the scores of a proposal.
 
         Args:

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
-from jaxhp.trials import Error, Proposal, Rung
+from jaxhp.trials import Proposal, Rung
+from jaxhp.values import Error
 
 
 @jax.tree_util.register_dataclass

@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
 
-from jaxhp.trials import Error, is_int
+from jaxhp.trials import is_int
+from jaxhp.values import Error
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
 COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few

@@ -16,7 +16,8 @@ from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
-from jaxhp.trials import Error, Proposal, Rung
+from jaxhp.trials import Proposal, Rung
+from jaxhp.values import Error
 
 
 @jax.tree_util.register_dataclass

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from jaxhp.strategies.history import History, append, empty, snap
-from jaxhp.trials import Error, Proposal, Rung, check_int
+from jaxhp.trials import Proposal, Rung, check_int
+from jaxhp.values import Error
 
 
-def positive(owner: object, name: str, value: Any, least: int = 1) -> int:
+def positive(owner: object, name: str, value: object, least: int = 1) -> int:
     """Check a setting that is an integer, in messages that name the strategy.
 
     Args:

@@ -9,16 +9,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from jaxhp.tasks.task import Member, Shapes, Task, Variables, _params, _with_params, batch_shapes
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error
 
 
 class Recorded(dict):
     """A config that remembers which of its names were read."""
 
-    def __init__(self, config: Mapping[str, Any], reads: set[str]):
+    def __init__(self, config: Config, reads: set[str]):
         super().__init__(config)
         self.reads = reads
 
@@ -49,7 +51,7 @@ class Recorded(dict):
         return super().values()
 
 
-def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) -> Shapes:
+def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     """Runs every function of the task on shapes alone, and says in one line what does not fit.
 
     Args:
@@ -60,7 +62,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
 
-    def shape(name: str, function: Callable[..., Any], *args: Any) -> Any:
+    def shape(name: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
         try:
             return jax.eval_shape(
                 lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args
@@ -95,7 +97,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise Error(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
 
-    def pullback(variables: Any, batch: Any, key: jax.Array, config: Config) -> Any:
+    def pullback(variables: PyTree, batch: PyTree, key: jax.Array, config: Config) -> Callable[..., tuple[PyTree]]:
         loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
         return jax.vjp(loss, _params(variables))[1]
 
@@ -114,7 +116,7 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     if task.metric not in metrics:
         raise Error(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
 
-    def optimize(params: Any, config: Config) -> Any:
+    def optimize(params: PyTree, config: Config) -> tuple[PyTree, PyTree, PyTree]:
         optimizer = task.optimizer(config)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
@@ -135,17 +137,17 @@ def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) 
     return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
 
 
-def _sizes(tree: Any) -> list[tuple[tuple[int, ...], Any]]:
+def _sizes(tree: PyTree) -> list[tuple[tuple[int, ...], np.dtype]]:
     return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
 
 
-def _describe(value: Any) -> str:
+def _describe(value: PyTree) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{list(value.shape)}"
     return type(value).__name__
 
 
-def _check_same(got: Any, expected: Any, what: str) -> None:
+def _check_same(got: PyTree, expected: PyTree, what: str) -> None:
     if jax.tree.structure(got) != jax.tree.structure(expected):
         raise Error(f"{what}: expected the structure {jax.tree.structure(expected)}, got {jax.tree.structure(got)}")
     flat, _ = jax.tree_util.tree_flatten_with_path(expected)

@@ -6,24 +6,27 @@ Examples are the last axis of activations and scores, so what runs over units or
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, PyTree
 
 from jaxhp.data import Dataset, split
 from jaxhp.nn import relu
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error
+from jaxhp.values import Config, Error
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
+
+Dropout = Callable[[jax.Array, int], jax.Array]
+"""To be applied to hidden activations: `(h, layer)`."""
 
 
 def classification(
     data: Dataset,
-    init: Callable[..., Any],
+    init: Callable[..., PyTree[Array]],
     logits: Callable[..., jax.Array],
     *,
     optimizer: str,
@@ -47,11 +50,11 @@ def classification(
     shape = data.train["image"].shape[1:]
     train_part, valid_part = split(data, valid, split_seed)
 
-    def inputs(batch: Any) -> jax.Array:
+    def inputs(batch: dict[str, Array]) -> jax.Array:
         image = batch["image"]
         return image.astype(jnp.float32) * (1 / 255) if image.dtype == jnp.uint8 else image.astype(jnp.float32)
 
-    def loss(params: Any, batch: Any, key: jax.Array, config: Config) -> jax.Array:
+    def loss(params: PyTree[Array], batch: dict[str, Array], key: jax.Array, config: Config) -> jax.Array:
         def dropout(h: jax.Array, layer: int) -> jax.Array:
             if "dropout" not in config:
                 return h
@@ -61,7 +64,7 @@ def classification(
         scores = logits(params, inputs(batch), dropout)
         return jnp.mean(cross_entropy(scores, batch["label"], config.get("label_smoothing")))
 
-    def evaluate(params: Any, batch: Any, config: Config) -> dict[str, jax.Array]:
+    def evaluate(params: PyTree[Array], batch: dict[str, Array], config: Config) -> dict[str, jax.Array]:
         scores = logits(params, inputs(batch), lambda h, layer: h)
         correct = jnp.argmax(scores, axis=0) == batch["label"]
         return {"accuracy": correct.astype(jnp.float32), "loss": cross_entropy(scores, batch["label"])}
@@ -79,7 +82,7 @@ def classification(
     )
 
 
-def dense(params: Any, h: jax.Array, dropout: Callable[..., jax.Array]) -> jax.Array:
+def dense(params: PyTree[Array], h: jax.Array, dropout: Dropout) -> jax.Array:
     """f32[classes, B] from features f32[I, B]: affine layers `{"w": f32[O, I], "b": f32[O]}` with ReLU between them."""
     *hidden, last = params
     for depth, layer in enumerate(hidden):
@@ -87,7 +90,7 @@ def dense(params: Any, h: jax.Array, dropout: Callable[..., jax.Array]) -> jax.A
     return last["w"] @ h + last["b"][:, None]
 
 
-def cross_entropy(scores: jax.Array, label: jax.Array, smoothing: Any = None) -> jax.Array:
+def cross_entropy(scores: jax.Array, label: jax.Array, smoothing: float | jax.Array | None = None) -> jax.Array:
     """f32[B] from scores f32[classes, B] and labels i32[B], in nats.
 
     Args:
@@ -111,7 +114,7 @@ def _optimizer(kind: str, config: Config) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(config["weight_decay"], mask=_weights), optax.sgd(rate, momentum))
 
 
-def _weights(params: Any) -> Any:
+def _weights(params: PyTree[Array]) -> PyTree[bool]:
     """Weight decay is for matrices and kernels, not for biases."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from jaxhp.data import Dataset
 from jaxhp.nn import conv_general_dilated, max_pool, relu
-from jaxhp.tasks.classification import classification, dense
+from jaxhp.tasks.classification import Dropout, classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error, is_int
+from jaxhp.trials import is_int
+from jaxhp.values import Config, Error
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
 
@@ -56,7 +57,7 @@ def cnn(
     if not is_int(kernel, 1):
         raise Error(f"cnn kernel: expected a positive integer, got {kernel!r}")
 
-    def init(key: jax.Array, config: Config, image: tuple[int, ...], classes: int) -> Any:
+    def init(key: jax.Array, config: Config, image: tuple[int, ...], classes: int) -> PyTree[Array]:
         fan_ins, shapes = _weights(image, channels, kernel, (*hidden, classes))
         keys, units = jax.random.split(key, len(shapes)), (*channels, *hidden, classes)
         return [
@@ -64,7 +65,7 @@ def cnn(
             for k, fan_in, shape, outputs in zip(keys, fan_ins, shapes, units, strict=True)
         ]
 
-    def logits(params: Any, x: jax.Array, dropout: Any) -> jax.Array:
+    def logits(params: PyTree[Array], x: jax.Array, dropout: Dropout) -> jax.Array:
         h = x.reshape(*x.shape[:3], -1).transpose(3, 1, 2, 0)  # [C, H, W, B]
         for layer in params[: len(channels)]:
             h = conv_general_dilated(h, layer["w"], (1, 1), "VALID", dimension_numbers=_ORDER)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal, Var
 
 from jaxhp.tasks.task import Shapes, Task, batch_shapes, create, update
+from jaxhp.values import Config
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
-def program(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> str:
+def program(task: Task, shapes: Shapes, config: Config) -> str:
     """SHA-256, 64 hexadecimal digits, of initialisation, one training step and evaluation of a task.
 
     Args:
@@ -59,14 +60,14 @@ def _program(traced: Any) -> Iterator[str]:
 
 def _lines(jaxpr: Jaxpr) -> Iterator[str]:
     """Every operation in order, its operands by the number of the operation that made them."""
-    numbers: dict[Any, int] = {}
+    numbers: dict[Var, int] = {}
 
-    def made(variables: Any) -> str:
+    def made(variables: Sequence[Var]) -> str:
         for variable in variables:
             numbers[variable] = len(numbers)
         return " ".join(_aval(variable) for variable in variables)
 
-    def operand(atom: Any) -> str:
+    def operand(atom: Var | Literal) -> str:
         return f"{_aval(atom)}={_value(atom.val)}" if isinstance(atom, Literal) else str(numbers[atom])
 
     yield f"in {made([*jaxpr.constvars, *jaxpr.invars])}"
@@ -92,11 +93,11 @@ def _parameter(name: str, value: Any) -> Iterator[str]:
         yield f"{name} {_value(value)}"
 
 
-def _aval(atom: Any) -> str:
+def _aval(atom: Var | Literal) -> str:
     return f"{getattr(atom.aval, 'dtype', '')}{list(getattr(atom.aval, 'shape', ()))}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             value = jax.random.key_data(value)

@@ -5,17 +5,19 @@ They are read off the traced functions, so that a figure does not depend on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
+from jaxtyping import PyTree
 
 from jaxhp.tasks.task import Shapes, Task, batch_shapes, update
 from jaxhp.trials import ceil_div
+from jaxhp.values import Config
 
 
-def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
+def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
     """Of one member in one epoch: its steps, and the evaluation of both parts.
 
     Args:
@@ -31,7 +33,7 @@ def epoch_flops(task: Task, shapes: Shapes, config: Mapping[str, Any]) -> float:
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 
-def product_flops(function: Callable[..., Any], *args: Any) -> float:
+def product_flops(function: Callable[..., PyTree], *args: PyTree) -> float:
     """Of a function of these shapes; the body of a loop whose length is data counts once.
 
     What no result needs, such as the gradient by the images, is not computed and does not count.

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from jaxhp.data import Dataset
-from jaxhp.tasks.classification import classification, dense
+from jaxhp.tasks.classification import Dropout, classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import Config, Error, is_int
+from jaxhp.trials import is_int
+from jaxhp.values import Config, Error
 
 
 def mlp(
@@ -51,7 +52,7 @@ def mlp(
     if not all(is_int(width, 1) for width in widths):
         raise Error(f"mlp hidden: expected positive integers, got {hidden!r}")
 
-    def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> Any:
+    def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> PyTree[Array]:
         sizes = (math.prod(inputs), *widths, classes)
         keys = jax.random.split(key, len(sizes) - 1)
         return [
@@ -59,7 +60,7 @@ def mlp(
             for k, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
         ]
 
-    def logits(params: Any, x: jax.Array, dropout: Any) -> jax.Array:
+    def logits(params: PyTree[Array], x: jax.Array, dropout: Dropout) -> jax.Array:
         return dense(params, x.reshape(len(x), -1).T, dropout)
 
     return classification(

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, PyTree
 
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.stream import Stream
-from jaxhp.trials import MODES, Config, Error, is_int
+from jaxhp.trials import MODES, is_int
+from jaxhp.values import Config, Error
 
 
 class Variables(NamedTuple):
@@ -26,8 +28,8 @@ class Variables(NamedTuple):
     `(scalar, new_state)`. Only `params` is differentiated and given to the optimizer.
     """
 
-    params: Any
-    state: Any
+    params: PyTree[Array]
+    state: PyTree[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +54,13 @@ class Task:
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
     """
 
-    init: Callable[..., Any]
-    loss: Callable[..., Any]
+    init: Callable[..., PyTree[Array]]
+    loss: Callable[..., jax.Array | tuple[jax.Array, PyTree[Array]]]
     evaluate: Callable[..., Mapping[str, jax.Array]]
     optimizer: Callable[..., optax.GradientTransformation]
-    train: Any
-    valid: Any
-    test: Any = None
+    train: PyTree
+    valid: PyTree
+    test: PyTree = None
     batch_size: int = 100
     metric: str = "accuracy"
     mode: str = "max"
@@ -102,8 +104,8 @@ class Task:
 class Member(NamedTuple):
     """One network under training."""
 
-    variables: Any
-    opt_state: Any
+    variables: PyTree[Array]
+    opt_state: PyTree[Array]
 
 
 def create(task: Task, key: jax.Array, config: Config) -> Member:
@@ -112,7 +114,9 @@ def create(task: Task, key: jax.Array, config: Config) -> Member:
     return Member(variables, task.optimizer(config).init(_params(variables)))
 
 
-def update(task: Task, member: Member, batch: Any, key: jax.Array, config: Config) -> tuple[Member, jax.Array]:
+def update(
+    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config
+) -> tuple[Member, jax.Array]:
     """One optimizer step; returns the new member and the loss before the step, a scalar."""
     stateful = isinstance(member.variables, Variables)
 
@@ -129,11 +133,11 @@ def update(task: Task, member: Member, batch: Any, key: jax.Array, config: Confi
     return Member(Variables(params, state) if stateful else params, opt_state), loss
 
 
-def _params(variables: Any) -> Any:
+def _params(variables: PyTree[Array]) -> PyTree[Array]:
     return variables.params if isinstance(variables, Variables) else variables
 
 
-def _with_params(variables: Any, params: Any) -> Any:
+def _with_params(variables: PyTree[Array], params: PyTree[Array]) -> PyTree[Array]:
     return Variables(params, variables.state) if isinstance(variables, Variables) else params
 
 
@@ -145,6 +149,6 @@ class Shapes(NamedTuple):
     activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights
 
 
-def batch_shapes(data: Any, size: int) -> Any:
+def batch_shapes(data: PyTree, size: int) -> PyTree[jax.ShapeDtypeStruct]:
     """Shapes of so many examples of `data` on a device, where float64 may be float32."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), data)
