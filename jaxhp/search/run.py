@@ -53,7 +53,7 @@ class Wiring(NamedTuple):
     manifest: Mapping[str, Any]
     metric: str
     tester: Tester  # opens the sealed test data
-    notes: Sequence[str] = ()  # for a person, before it starts
+    warnings: Sequence[str] = ()  # for a person, before it starts
 
 
 def run_search(
@@ -80,7 +80,7 @@ def run_search(
         before = recorded(ledger) or {}
         of = wire(before)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
-        notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
+        notes = claim(ledger, manifest, accept_environment=accept_environment)
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
         observers[:0] = [partial(_record, ledger), display.observe]
         lineage = Lineage(of.course.space)
@@ -105,6 +105,8 @@ def run_search(
                     emit(SearchBegan(_finished(ledger.trials())))
                     for text in notes:
                         emit(Noted(text))
+                    for text in of.warnings:  # once in the record, and on every screen
+                        emit(Warned(text) if ledger.round(0) is None else Noted(text))
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
@@ -112,7 +114,8 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        result = Result.of(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.tester)
+        known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs}
+        result = Result.of(ledger, of.metric, of.course.mode, params, **known)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")

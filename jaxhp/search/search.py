@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,12 @@ from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
-from jaxhp.search.warm_start import Recalled, included, recalled
+from jaxhp.search.warm_start import Earlier, Recalled, earlier, included, recalled
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Error, Rung, Trial, check_int
+from jaxhp.trials import Error, Rung, check_int
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -69,8 +69,11 @@ class Search:
       tile: members of a tile; None: chosen from the task and the kind of device.
       memory, devices: deprecated here; arguments of `run` and `plan`.
       include: configs to try in the first round, in place of that many that the strategy asked for.
-      warm_start: trials of earlier searches, such as `Result.load(dir).trials`, told to the strategy before its first
-        round. Those count that were trained to their full budget or diverged, and have a point in this space.
+      warm_start: trials of earlier searches, such as `Result.load(dir).trials`, a `Result` or a run directory, told
+        to the strategy before its first round. Those count that were ranked by the same metric and mode in a search
+        of the same `epochs`, were trained to their end or diverged, and have a point in this space; how many others
+        there are, and why, is said when the search begins. Trials made by hand name all that: `hp.Trial(0, {"lr":
+        0.1}, status=hp.Status.COMPLETE, score=0.9, metric="accuracy", mode="max", epochs=50)`.
 
     Raises:
       Error: anything about the arguments that does not fit, before anything is trained.
@@ -89,7 +92,7 @@ class Search:
     memory: int | None = field(default=None, kw_only=True)
     devices: Sequence[Any] | None = field(default=None, kw_only=True)
     include: Sequence[Mapping[str, Any]] = field(default=(), kw_only=True)
-    warm_start: Iterable[Trial] = field(default=(), kw_only=True)
+    warm_start: Earlier = field(default=(), kw_only=True)
     rungs: tuple[Rung, ...] = field(init=False, repr=False)
     groups: Groups = field(init=False, repr=False)
     included: np.ndarray = field(init=False, repr=False)  # f32[K, D], points of `include`
@@ -124,9 +127,9 @@ class Search:
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
             self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.folds or 1))
         self._know("include", tuple(self.include))
-        self._know("warm_start", tuple(self.warm_start))
+        self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        self._know("recalled", recalled(self.space, self.warm_start, self.mode))
+        self._know("recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
@@ -332,8 +335,6 @@ class Search:
             recalled=(self.recalled.unit, self.recalled.score),
         )
         finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
-        told, left_out = len(self.recalled.score), self.recalled.left_out
-        earlier = f"warm start: {told} of {told + left_out} earlier trials are finished and in the space"
         return Wiring(
             course=course,
             finals=finals,
@@ -343,7 +344,7 @@ class Search:
             manifest=self.manifest(machine),
             metric=self.metric,
             tester=self._tester(machine),
-            notes=[earlier] if left_out else [],
+            warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
         )
 
     def machine(self, devices: Sequence[Any] | None = None, memory: int | None = None) -> Machine:
