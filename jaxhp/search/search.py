@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.fingerprints import fingerprint
+from jaxhp.data.folds import Folds, checked_folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
@@ -26,7 +27,7 @@ from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
+from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, tiles_of
 from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
@@ -61,7 +62,10 @@ class Search:
       epochs: the full budget of a trial, in passes over the training data.
       seed: root of all random numbers.
       replicates: members of each trial, with different seeds.
-      folds: K-fold cross-validation over train and valid together, K members for each replicate; None: no folds.
+      folds: cross-validation over train and valid together, a member of each fold for each replicate: `hp.Folds(5,
+        stratify="label")`, whose docstring has what a fold is trained on; 5, dealt out at random, or evenly over the
+        classes of a task that knows its `label`; or i32[n_train + n_valid], the fold of each example (-1: always
+        trained on, never validated). None: no folds.
       paired: whether the trials of a replicate share initial weights, minibatch order and noise. Sharing minibatches
         makes training faster. It need not make comparisons more certain: what pairs these is above all that every
         trial meets the same validation examples, paired or not (measured in `experiments/honest_numbers.py`).
@@ -85,7 +89,7 @@ class Search:
     epochs: int = field(default=10, kw_only=True)
     seed: int = field(default=0, kw_only=True)
     replicates: int = field(default=1, kw_only=True)
-    folds: int | None = field(default=None, kw_only=True)
+    folds: int | Folds | Sequence[int] | np.ndarray | None = field(default=None, kw_only=True)
     paired: bool = field(default=True, kw_only=True)
     finals: Finals | None = field(default=_DEFAULT, kw_only=True)
     tile: int | None = field(default=None, kw_only=True)
@@ -107,7 +111,8 @@ class Search:
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
             check_int(name, getattr(self, name), least)
-        for name, least in (("folds", 2), ("tile", 1), ("memory", 1)):
+        self._know("folds", checked_folds(self.folds))
+        for name, least in (("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least)
         if self.finals is not None and not isinstance(self.finals, Finals):
@@ -125,7 +130,7 @@ class Search:
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
-            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.folds or 1))
+            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds))
         self._know("include", tuple(self.include))
         self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
@@ -139,7 +144,7 @@ class Search:
     @property
     def members(self) -> int:
         """Members of a trial: replicates times folds."""
-        return self.replicates * (self.folds or 1)
+        return self.replicates * self.groups.folds
 
     @property
     def metric(self) -> str:
@@ -153,8 +158,11 @@ class Search:
 
     @property
     def fold(self) -> np.ndarray | None:
-        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds."""
-        return fold_of(self.groups.first.task, self.folds, self.seed)
+        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds.
+
+        An example is -1 that no fold validates: of one's own numbers, or in the first block of an order.
+        """
+        return None if self.groups.folding is None else self.groups.folding.fold.copy()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -193,7 +201,7 @@ class Search:
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""
         groups = [self._plan_group(spec, machine) for spec in self.groups.specs.values()]
-        finals = (self.finals.top, self.finals.members(self.folds or 1)) if self.finals else None
+        finals = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else None
         total = epochs_trained(self.rungs) * self.members + (finals[0] * finals[1] * self.epochs if finals else 0)
         flops = total * max(group.epoch_flops for group in groups)
         return Plan(
@@ -216,7 +224,7 @@ class Search:
             tile=planned.tile,
             tiles=tiles_needed(rows, self.members, planned.tile),
             trials=rows,
-            replicates=max(self.members, self.finals.members(self.folds or 1) if self.finals else 1),
+            replicates=max(self.members, self.finals.members(self.groups.folds) if self.finals else 1),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
         return compile(
@@ -224,7 +232,7 @@ class Search:
             capacity,
             seed=self.seed,
             paired=self.paired,
-            folds=fold_of(spec.task, self.folds, self.seed),
+            folds=self.groups.foldings.get(spec.key),
             devices=list(machine.devices),
         )
 
@@ -242,7 +250,8 @@ class Search:
             "epochs": self.epochs,
             "seed": self.seed,
             "replicates": self.replicates,
-            "folds": self.folds,
+            "folds": self.groups.folds if self.groups.foldings else None,
+            "folding": _one_or_all([folds.identity for folds in self.groups.foldings.values()] or [None]),
             "paired": self.paired,
             "finals": repr(self.finals),
             "tile": tiles[0] if len(tiles) == 1 else tiles,
@@ -312,7 +321,7 @@ class Search:
 
     def retraining(self, machine: Machine) -> Retraining:
         """Return how a config is trained anew after the search."""
-        used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
+        used = self.members + (self.finals.members(self.groups.folds) if self.finals else 0)
         return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
 
     def _tester(self, machine: Machine) -> Tester:
@@ -334,7 +343,9 @@ class Search:
             included=self.included,
             recalled=(self.recalled.unit, self.recalled.score),
         )
-        finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
+        folding = self.groups.folding
+        fold = None if folding is None else folding.validated
+        finals = Setting(course, self.finals, self.metric, fold) if self.finals else None
         return Wiring(
             course=course,
             finals=finals,

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from jaxhp.data.dataset import Sealed, checked, examples
+from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
 from jaxhp.trials import MODES, Config, Error, is_int
 
@@ -50,6 +51,8 @@ class Task:
       mode: `"max"` if a larger metric is better, else `"min"`.
       train_examples: how many training examples the training curve is measured on each epoch; None: all.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
+      label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
+        examples evenly; None: at random.
     """
 
     init: Callable[..., Any]
@@ -64,6 +67,7 @@ class Task:
     mode: str = "max"
     train_examples: int | None = None
     stream: Stream | None = None
+    label: str | None = None
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -76,6 +80,8 @@ class Task:
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
+        if self.label is not None:
+            classes(self.train, self.label, "Task label")
         if self.mode not in MODES:
             raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
         if not is_int(self.batch_size, 1):
