@@ -179,9 +179,9 @@ class Trials(Sequence[Trial]):
             replicate_scores=scores,
             diverged_at=np.array([t.diverged_at for t in rows], np.int32),
             curve=curve,
-            metric=np.array([t.metric for t in rows], object),
-            mode=np.array([t.mode for t in rows], object),
-            budget=np.array([t.budget for t in rows], object),
+            metric=np.fromiter((t.metric for t in rows), object, len(rows)),
+            mode=np.fromiter((t.mode for t in rows), object, len(rows)),
+            budget=np.fromiter((t.budget for t in rows), object, len(rows)),
         )
 
     def __len__(self) -> int:
@@ -224,7 +224,8 @@ class Trials(Sequence[Trial]):
     def ranked_by(self, metric: str, mode: str, budget: int | None) -> Trials:
         """Return the same trials, which know what their scores are; see `Trial`."""
         facts = {"metric": metric, "mode": mode, "budget": budget}
-        return replace(self, **{name: np.full(len(self), fact, object) for name, fact in facts.items()})
+        size = len(self)
+        return replace(self, **{name: np.fromiter([fact] * size, object, size) for name, fact in facts.items()})
 
     def configs(self) -> list[Config]:
         """Return the config of every trial."""

@@ -44,7 +44,7 @@ def included(space: Space, configs: Sequence[Mapping[str, Any]], room: int) -> n
     """
     for config in configs:
         if not isinstance(config, Mapping):
-            raise Error(f"include: expected a list of configs, got {config!r} in it")
+            raise Error(f"include: expected a list of configs, got {_short(config)} in it")
     if len(configs) > room:
         raise Error(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
     try:
@@ -66,11 +66,11 @@ def earlier(given: Earlier) -> tuple[Trial, ...]:
     trials = given.trials if isinstance(given, Result) else given
     expected = "warm_start: expected trials, such as those of Result.load(dir).trials, a Result or a run directory"
     if not isinstance(trials, Iterable):
-        raise Error(f"{expected}, got {trials!r}")
+        raise Error(f"{expected}, got {_short(trials)}")
     trials = tuple(trials)
     for trial in trials:
         if not isinstance(trial, Trial):
-            raise Error(f"{expected}, got {trial!r} in it")
+            raise Error(f"{expected}, got {_short(trial)} in it")
     return trials
 
 
@@ -123,3 +123,8 @@ def _point(space: Space, trial: Trial) -> np.ndarray | None:
         return space.unit(trial.config)
     except Error:
         return None
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -185,6 +185,8 @@ def test_widened_ranges(parameter, side, expected):
         ({"include": ["lr"]}, "include: expected a list of configs, got 'lr' in it"),
         ({"warm_start": [0.3]}, "warm_start: expected trials, .* got 0.3 in it"),
         ({"warm_start": 3}, "warm_start: expected trials, .* got 3"),
+        ({"warm_start": [np.zeros((9, 9))]}, r"warm_start: expected trials, .* got array\(.*\.\.\. in it"),
+        ({"include": [Trial(0, {}, curve={"x": np.zeros(99)})]}, r"include: expected a list of configs, got Trial\("),
     ],
 )
 def test_bad_input_is_named(options, message):
