@@ -94,7 +94,7 @@ def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epoc
             left_out[why or "outside of its space"] += 1
         else:
             points.append(point)
-            scores.append(np.nan if trial.status is Status.DIVERGED else trial.score)
+            scores.append(np.nan if trial.status == Status.DIVERGED else trial.score)
     unit = np.asarray(points, np.float32).reshape(len(points), space.dim)
     found = Recalled(unit, signed(np.asarray(scores, np.float32), mode), left_out)
     if left_out and not points:
