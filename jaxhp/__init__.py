@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
     from jaxhp import data, nn, strategies, tasks
-    from jaxhp.data import split
+    from jaxhp.data import Folds, split
     from jaxhp.engine.runtime import setup
     from jaxhp.report.result import Result
     from jaxhp.search import search
@@ -46,6 +46,7 @@ __all__ = [
     "Choice",
     "Error",
     "Finals",
+    "Folds",
     "Grid",
     "Halving",
     "Hyperband",
@@ -82,7 +83,7 @@ __all__ = [
 ]
 _PACKAGES = ("data", "nn", "search", "strategies", "tasks")
 _HOMES = {
-    "data": ("split",),
+    "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
     "report.result": ("Result",),
     "search.score": ("score",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
 
 import numpy as np
@@ -66,6 +66,8 @@ class Trial:
       replicate_scores: f32[R], the score of each replicate.
       diverged_at: the epoch (from 1) in which the trial diverged, 0 if it did not.
       parent: the trial whose weights this one inherited (population based training), else None.
+      metric, mode: what `score` is, and whether "max" or "min" of it is better; None where nobody said.
+      budget: the epochs of a full training where it was recorded; None where nobody said.
     """
 
     trial_id: int
@@ -79,6 +81,9 @@ class Trial:
     replicate_scores: tuple[float, ...] = ()
     diverged_at: int = 0
     parent: int | None = None
+    metric: str | None = None
+    mode: str | None = None
+    budget: int | None = None
 
 
 MODES = ("max", "min")
@@ -115,6 +120,7 @@ class Trials(Sequence[Trial]):
       replicate_scores: f32[N, R].
       diverged_at: i32[N], the epoch (from 1), 0 for none.
       curve: `"train_<metric>"` and `"valid_<metric>"` to f32[N, E], NaN after a trial's last epoch.
+      metric, mode, budget: object[N], see `Trial`.
     """
 
     trial_id: np.ndarray
@@ -128,6 +134,9 @@ class Trials(Sequence[Trial]):
     replicate_scores: np.ndarray
     diverged_at: np.ndarray
     curve: Mapping[str, np.ndarray]
+    metric: np.ndarray
+    mode: np.ndarray
+    budget: np.ndarray
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> Trials:
@@ -162,6 +171,9 @@ class Trials(Sequence[Trial]):
             replicate_scores=scores,
             diverged_at=np.array([t.diverged_at for t in rows], np.int32),
             curve=curve,
+            metric=np.fromiter((t.metric for t in rows), object, len(rows)),
+            mode=np.fromiter((t.mode for t in rows), object, len(rows)),
+            budget=np.fromiter((t.budget for t in rows), object, len(rows)),
         )
 
     def __len__(self) -> int:
@@ -193,10 +205,19 @@ class Trials(Sequence[Trial]):
             replicate_scores=() if running else tuple(self.replicate_scores[rows].tolist()),
             diverged_at=int(self.diverged_at[rows]),
             parent=None if parent < 0 else parent,
+            metric=self.metric[rows],
+            mode=self.mode[rows],
+            budget=self.budget[rows],
         )
 
     def __iter__(self) -> Iterator[Trial]:
         return (self[row] for row in range(len(self)))
+
+    def ranked_by(self, metric: str, mode: str, budget: int | None) -> Trials:
+        """Return the same trials, which know what their scores are; see `Trial`."""
+        facts = {"metric": metric, "mode": mode, "budget": budget}
+        size = len(self)
+        return replace(self, **{name: np.fromiter([fact] * size, object, size) for name, fact in facts.items()})
 
     def configs(self) -> list[Config]:
         """Return the config of every trial."""
@@ -254,6 +275,7 @@ def joined(parts: Sequence[Trials]) -> Trials:
         curve[name] = _stacked([part.curve.get(name) for part in parts], sizes)
     scores = _stacked([part.replicate_scores for part in parts], sizes)
     flat = ("trial_id", "round", "parent", "status", "epochs", "score", "stderr", "diverged_at")
+    flat += ("metric", "mode", "budget")
     return Trials(config=config, curve=curve, replicate_scores=scores, **{name: whole(name) for name in flat})
 
 

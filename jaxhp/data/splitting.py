@@ -11,11 +11,20 @@ import jax
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
+from jaxhp.data.dealing import check_names, classes, column, counted, cuts, shuffled, taken
 from jaxhp.trials import check_int, is_int
 from jaxhp.values import Error
 
 
-def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tuple[Tree, Tree]:
+def split(
+    data: Tree | Dataset,
+    valid: float | int = 0.2,
+    seed: int = 0,
+    *,
+    stratify: str | None = None,
+    groups: str | None = None,
+    order: str | None = None,
+) -> tuple[Tree, Tree]:
     """Shuffles the examples, then splits them: every example lands in exactly one of the two parts.
 
     The order is that of 64 bits of PCG64 an example, whose stream NumPy keeps for ever: the same seed gives the same
@@ -25,13 +34,22 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
       data: a pytree of arrays, first axis = examples; or a Dataset, whose training part is split.
       valid: the validation share in (0, 1), rounded to whole examples; or the number of examples, an integer.
       seed: 0 or more.
+      stratify: the column of `data` with the classes, integers or booleans. Of each the validation part has its
+        share, to within one example.
+      groups: the column that says what belongs together (a patient, a site): a group is never in both parts. The
+        validation part is the groups that a shuffle has first, as many as come the nearest to `valid`; together with
+        `stratify`, of 100 shuffles that one whose groups have the most even shares of the classes.
+      order: the column of what comes when: the validation part is the last examples, and no training example comes
+        later than one of them or at the same time. The cut is where the column changes its value, the nearest to
+        `valid`; both parts are sorted, and the seed plays no role.
 
     Returns:
       (train, valid): two pytrees like `data`, of NumPy arrays.
 
     Raises:
-      Error: an argument is of the wrong kind or out of range, a part would be empty, or `data` cannot
-        serve as data.
+      Error: an argument is of the wrong kind or out of range, a part would be empty, `data` cannot serve as data, has
+        no such column, or one that cannot be split: too few classes' examples, groups or different values; or `order`
+        stands beside `stratify` or `groups`.
     """
     tree = checked(data.train if isinstance(data, Dataset) else data, "data")
     n = examples(tree)
@@ -39,9 +57,55 @@ def split(data: Tree | Dataset, valid: float | int = 0.2, seed: int = 0) -> tupl
     seed = check_int("seed", seed)
     if seed < 0:
         raise Error(f"seed: expected 0 or more, got {seed}")
-    order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
-    train, held_out = order[count:], order[:count]
+    check_names(stratify, groups, order)
+    if order is not None:
+        train, held_out = _later(column(tree, order, "order"), count, order)
+    else:
+        of_class = np.zeros(n, np.int64) if stratify is None else classes(tree, stratify, "stratify")
+        if groups is not None:
+            chosen = _groups(column(tree, groups, "groups"), of_class, count, seed, groups)
+        else:
+            chosen = _shares(of_class, count, seed)
+        first = shuffled(n, seed)
+        train, held_out = first[~chosen[first]], first[chosen[first]]
     return jax.tree.map(lambda array: array[train], tree), jax.tree.map(lambda array: array[held_out], tree)
+
+
+def _shares(of_class: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return bool[n], the first examples of each class in a shuffle, of each class its share of `count`."""
+    n, sizes = len(of_class), np.bincount(of_class)
+    if len(sizes) > 1 and (sizes.min() < 2 or not len(sizes) <= count <= n - len(sizes)):
+        raise Error(
+            f"stratify: expected at least 2 examples of each of {len(sizes)} classes, and as many examples in either "
+            f"part as there are classes, got {sizes.min()} of the smallest class, and parts of {n - count} and {count}"
+        )
+    exact = sizes * count / n
+    quota = np.floor(exact).astype(np.int64)
+    most = np.argsort(quota - exact, kind="stable")  # whose share was cut the most
+    quota[most[: count - quota.sum()]] += 1
+    order = shuffled(n, seed)
+    order = order[np.argsort(of_class[order], kind="stable")]
+    place = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within its class
+    chosen = np.zeros(n, bool)
+    chosen[order] = place < np.repeat(quota, sizes)
+    return chosen
+
+
+def _groups(group: np.ndarray, of_class: np.ndarray, count: int, seed: int, name: str) -> np.ndarray:
+    """Return bool[n], the examples of whole groups, about `count`."""
+    of_group, counts = counted(group, of_class)
+    if len(counts) < 2:
+        raise Error(f"groups: expected at least 2 groups in {name!r}, got {len(counts)}")
+    return taken(counts, count, seed)[of_group]
+
+
+def _later(when: np.ndarray, count: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows before a time and those from it on, sorted."""
+    order = np.argsort(when, kind="stable")
+    if when[order[0]] == when[order[-1]]:
+        raise Error(f"order: expected at least 2 different values in {name!r}, got 1")
+    (place,) = cuts(when[order], [len(when) - count])
+    return order[:place], order[place:]
 
 
 def _valid_count(valid: float | int, n: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int32, PyTree
 
 from jaxhp.data.dataset import examples
-from jaxhp.data.folds import joined
+from jaxhp.data.folds import Folding, joined
 from jaxhp.data.stream import Stream
 from jaxhp.engine.runtime import Device
 
@@ -27,11 +27,12 @@ class Examples(NamedTuple):
     valid_count: Int32[Array | np.ndarray, "F"]
 
 
-def examples_of(train: PyTree, valid: PyTree, folds: np.ndarray | None = None) -> Examples:
+def examples_of(train: PyTree, valid: PyTree, folds: Folding | None = None) -> Examples:
     """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
     n_train, n_valid = examples(train), examples(valid)
 
-    def stack(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def stack(rows: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        rows = list(rows)
         width = max(len(r) for r in rows)
         return (
             np.stack([np.pad(r, (0, width - len(r))) for r in rows]).astype(np.int32),
@@ -42,9 +43,7 @@ def examples_of(train: PyTree, valid: PyTree, folds: np.ndarray | None = None) -
         train_rows, valid_rows = [np.arange(n_train)], [np.arange(n_valid)]
     else:
         train, valid = joined(train, valid), None
-        numbers = range(int(folds.max()) + 1)
-        train_rows = [np.flatnonzero(folds != f) for f in numbers]
-        valid_rows = [np.flatnonzero(folds == f) for f in numbers]
+        train_rows, valid_rows = map(folds.train, range(folds.k)), map(folds.valid, range(folds.k))
     (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
     return Examples(train, valid, train_rows, valid_rows, train_count, valid_count)
 

@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, PyTree
 
+from jaxhp.data.folds import Folding
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
@@ -139,8 +140,8 @@ class Population:
           data: a pytree like `task.valid`; None: the validation data.
 
         Returns:
-          f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds of train and valid together; NaN
-          where an example is not in the replicate's fold, and for members that diverged.
+          f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds those of train and valid together
+          that any fold validates; NaN where an example is not in the replicate's fold, and for members that diverged.
         """
         rows, counts = self.examples.valid_rows, self.examples.valid_count
         if data is not None:
@@ -152,10 +153,12 @@ class Population:
         by_member = self._by_member(state, configs, layout, copies, rows)
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
+        seen = np.sort(np.concatenate([some[:count] for some, count in zip(rows, counts, strict=True)]))
         replicate = layout.replicate[layout.slots[0] // self.capacity.tile]  # of each column
         for column, fold in enumerate(replicate % len(rows)):
             values = by_member[layout.slots[:, column], : counts[fold]]
-            found[:, column, rows[fold, : counts[fold]]] = np.where(diverged[:, [column]], np.nan, values)
+            at = np.searchsorted(seen, rows[fold, : counts[fold]])
+            found[:, column, at] = np.where(diverged[:, [column]], np.nan, values)
         return found
 
     def _by_member(
@@ -251,7 +254,7 @@ def compile(
     *,
     seed: int = 0,
     paired: bool = True,
-    folds: np.ndarray | None = None,
+    folds: Folding | None = None,
     devices: Sequence[Device] | None = None,
 ) -> Population:
     """Compiles the step of one static group.
@@ -261,8 +264,8 @@ def compile(
       capacity: the shape of the step.
       seed: root of all random numbers.
       paired: whether the trials of a replicate share initial weights' key, minibatch order and noise.
-      folds: i32[n_train + n_valid], the fold that each example of train and valid together is validated in; a
-        member of replicate r trains on all folds but r % F. None: all train on `task.train`.
+      folds: of train and valid together; a member of replicate r is trained and validated as fold r % F has it.
+        None: all train on `task.train`.
       devices: defaults to all local devices.
 
     Returns:

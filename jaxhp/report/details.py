@@ -21,6 +21,7 @@ _SEARCH = (
     "seed",
     "replicates",
     "folds",
+    "folding",
     "paired",
     "finals",
     "tile",

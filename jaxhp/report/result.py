@@ -23,11 +23,11 @@ from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Trial, Trials, rank
-from jaxhp.values import Config, Error, Json
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
+from jaxhp.trials import MODES, Trial, Trials, is_int, rank
+from jaxhp.values import Config, Error, Json
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -98,10 +98,12 @@ class Result:
         curves: bool = True,
         space: Space | None = None,
         tester: Tester | None = None,
+        budget: int | None = None,
     ) -> Result:
         """Read a result from an open ledger.
 
         Args:
+          metric, mode, budget: of the search, see `Trial`.
           params: the chosen network, where it is at hand.
           top, curves, tester: as in `load`.
           space: whose configs they are.
@@ -116,6 +118,7 @@ class Result:
             trials = rank(ledger.trials(curves=curves), mode)
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
+        trials = trials.ranked_by(metric, mode, budget)
         if not len(trials):
             raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
@@ -181,13 +184,22 @@ class Result:
         tester: Tester | None = None,
     ) -> Result:
         """As `load`, from an open ledger and its manifest."""
-        metric, mode, space = (manifest.get(name) for name in ("metric", "mode", "space"))
+        metric, mode, space, epochs = (manifest.get(name) for name in ("metric", "mode", "space", "epochs"))
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
             raise Error(
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
-        return cls.of(ledger, metric, mode, top=top, curves=curves, space=Space.from_json(space), tester=tester)
+        return cls.of(
+            ledger,
+            metric,
+            mode,
+            top=top,
+            curves=curves,
+            space=Space.from_json(space),
+            tester=tester,
+            budget=epochs if is_int(epochs) else None,
+        )
 
     def test(self, seeds: int = 8) -> Tested:
         """Opens the sealed test data for the chosen config, and records in the ledger that it did.

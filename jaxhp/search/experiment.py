@@ -25,7 +25,8 @@ class Experiment:
       file: the absolute path of the file.
       name: of the `Search` in it.
       changes: arguments of the search or fields of its strategy, to other values.
-      smoke: whether to make it tiny: at most 8 trials a round, two rounds, two epochs, two finalists.
+      smoke: whether to make it tiny: at most 8 trials a round, two rounds, two epochs, two finalists; it learns from
+        no earlier trials, whose budget is another.
     """
 
     file: str
@@ -112,7 +113,7 @@ def _load(file: str) -> ModuleType:
 
 def _smaller(search: Search) -> dict[str, object]:
     """Changes that make a search tiny."""
-    changes: dict[str, object] = {"epochs": min(search.epochs, 2)}
+    changes: dict[str, object] = {"epochs": min(search.epochs, 2), "include": search.include[:8], "warm_start": ()}
     if search.finals is not None:
         changes["finals"] = replace(search.finals, top=2, replicates=4)
     for name, most in (("population", 8), ("rounds", 2), ("generations", 2)):

@@ -24,7 +24,7 @@ class Setting(NamedTuple):
     course: Course
     finals: Finals
     metric: str
-    fold: np.ndarray | None  # i32[n], the fold that each example is validated in
+    fold: np.ndarray | None  # i32[n], the fold of each example that is validated
 
 
 def run_finals(

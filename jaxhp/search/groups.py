@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from jaxhp.data.folds import check_folds, joined, numbers
+from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
@@ -30,10 +30,12 @@ class Groups:
     Attributes:
       space: whose configs they are.
       specs: by `Spec.key`, in the order of `Space.groups`.
+      foldings: of each group's data, by `Spec.key`; none without folds.
     """
 
     space: Space
     specs: Mapping[str, Spec]
+    foldings: Mapping[str, Folding]
 
     def spec(self, config: Config) -> Spec:
         """Return the group of a config."""
@@ -48,26 +50,41 @@ class Groups:
         """The first group; metric and mode are those of all."""
         return next(iter(self.specs.values()))
 
+    @property
+    def folding(self) -> Folding | None:
+        """The folds of the first group's data; their number is that of all. None without folds."""
+        return self.foldings.get(self.first.key)
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are, 1 without folds."""
+        return self.folding.k if self.folding is not None else 1
+
 
 def groups_of(
-    task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | None, seed: int
+    task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | Folds | np.ndarray | None, seed: int
 ) -> Groups:
     """Make and check the task of every static group.
+
+    Args:
+      folds: see `jaxhp.data.folds.checked_folds`.
 
     Raises:
       Error: the task does not fit the space, or a group's data the folds or the holdout.
     """
     specs: dict[str, Spec] = {}
+    foldings: dict[str, Folding] = {}
     for config in space.groups():
         static = space.static(config)
         try:
-            spec = _spec(task, space, config, static, holdout, folds, seed)
+            spec, dealt = _spec(task, space, config, static, holdout, folds, seed)
         except Exception as error:
             if static:
                 error.add_note(f"for the configs with {static}")
             raise
         specs[spec.key] = spec
-    return Groups(space, specs)
+        foldings |= {spec.key: dealt} if dealt is not None else {}
+    return Groups(space, specs, foldings)
 
 
 def spec_of(
@@ -102,23 +119,32 @@ def _spec(
     config: Config,
     static: Config,
     holdout: float | int | None,
-    folds: int | None,
+    folds: int | Folds | np.ndarray | None,
     seed: int,
-) -> Spec:
+) -> tuple[Spec, Folding | None]:
     reads: set[str] = set()
     made = task if isinstance(task, Task) else task(Recorded(static, reads))
     if not isinstance(made, Task):
         raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
     kept: PyTree = None
     if holdout is not None:
+        if isinstance(folds, np.ndarray) or (isinstance(folds, Folds) and (folds.groups or folds.order)):
+            raise Error(
+                f"Finals holdout: expected none beside folds by groups, by an order or of one's own numbers, which a "
+                f"random part of the validation data would cut across, got {holdout!r}"
+            )
         made, kept = _without(made, holdout, seed)
-    if folds and made.stream is not None:
-        raise Error("folds: expected a task whose training data is held as arrays, got one with a Stream")
-    if folds:
-        check_folds(made.n_train + made.n_valid, folds, made.batch_size)
+    dealt = _folding(made, folds, seed) if folds is not None else None
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
     absent = {name: p.value(0.5) for name, p in space.parameters.items() if name in traced and p.when}
-    return spec_of(made, static, traced, kept, reads)._replace(absent=absent)
+    return spec_of(made, static, traced, kept, reads)._replace(absent=absent), dealt
+
+
+def _folding(task: Task, folds: int | Folds | np.ndarray, seed: int) -> Folding:
+    """Return the folds of a task's data."""
+    if task.stream is not None:
+        raise Error("folds: expected a task whose training data is held as arrays, got one with a Stream")
+    return folding(task.train, task.valid, folds, seed=seed, label=task.label, batch_size=task.batch_size)
 
 
 def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, PyTree]:
@@ -166,8 +192,3 @@ def tiles_of(manifest: Json, groups: Groups) -> dict[str, int]:
     if not all(type(tile) is int and 1 <= tile <= 2**16 for tile in tiles):
         return {}
     return dict(zip(groups.specs, tiles, strict=True))
-
-
-def fold_of(task: Task, folds: int | None, seed: int) -> np.ndarray | None:
-    """Return i32[n_train + n_valid], the fold that each example is validated in; None without folds."""
-    return numbers(joined(task.train, task.valid), folds, seed) if folds else None

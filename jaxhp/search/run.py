@@ -56,7 +56,7 @@ class Wiring(NamedTuple):
     manifest: Json
     metric: str
     tester: Tester  # opens the sealed test data
-    notes: Sequence[str] = ()  # for a person, before it starts
+    warnings: Sequence[str] = ()  # for a person, before it starts
 
 
 def run_search(
@@ -83,7 +83,7 @@ def run_search(
         before = recorded(ledger) or {}
         of = wire(before)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
-        notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
+        notes = claim(ledger, manifest, accept_environment=accept_environment)
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
         observers[:0] = [partial(_record, ledger), display.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
@@ -108,6 +108,8 @@ def run_search(
                     emit(SearchBegan(_finished(ledger.trials())))
                     for text in notes:
                         emit(Noted(text))
+                    for text in of.warnings:  # once in the record, and on every screen
+                        emit(Warned(text) if ledger.round(0) is None else Noted(text))
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
@@ -115,7 +117,8 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        result = Result.of(ledger, of.metric, of.course.mode, params, space=of.course.space, tester=of.tester)
+        known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs}
+        result = Result.of(ledger, of.metric, of.course.mode, params, **known)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")
@@ -137,7 +140,8 @@ def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool
         before = recorded(ledger) or {}
         last = ledger.round(rounds - 1)
         unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
-    named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "paired", "finals", "metric")
+    named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "folding", "paired", "finals")
+    named += ("metric",)
     other = differences({n: before.get(n) for n in named}, {n: manifest[n] for n in named})
     if other:
         raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")

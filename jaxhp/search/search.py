@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxhp.data.fingerprints import fingerprint
+from jaxhp.data.folds import Folds, checked_folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
@@ -26,17 +27,17 @@ from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, fold_of, groups_of, tiles_of
+from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, tiles_of
 from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
-from jaxhp.search.warm_start import Included, Recalled, included, recalled
+from jaxhp.search.warm_start import Earlier, Included, Recalled, earlier, included, recalled
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Rung, Trial, check_int
+from jaxhp.trials import Rung, check_int
 from jaxhp.values import Error, Json, Value, encoded
 
 T = TypeVar("T")
@@ -63,7 +64,10 @@ class Search:
       epochs: the full budget of a trial, in passes over the training data.
       seed: root of all random numbers.
       replicates: members of each trial, with different seeds.
-      folds: K-fold cross-validation over train and valid together, K members for each replicate; None: no folds.
+      folds: cross-validation over train and valid together, a member of each fold for each replicate: `hp.Folds(5,
+        stratify="label")`, whose docstring has what a fold is trained on; 5, dealt out at random, or evenly over the
+        classes of a task that knows its `label`; or i32[n_train + n_valid], the fold of each example (-1: always
+        trained on, never validated). None: no folds.
       paired: whether the trials of a replicate share initial weights, minibatch order and noise. Sharing minibatches
         makes training faster. It need not make comparisons more certain: what pairs these is above all that every
         trial meets the same validation examples, paired or not (measured in `experiments/honest_numbers.py`).
@@ -71,8 +75,11 @@ class Search:
       tile: members of a tile; None: chosen from the task and the kind of device.
       memory, devices: deprecated here; arguments of `run` and `plan`.
       include: configs to try in the first round, in place of that many that the strategy asked for.
-      warm_start: trials of earlier searches, such as `Result.load(dir).trials`, told to the strategy before its first
-        round. Those count that were trained to their full budget or diverged, and have a point in this space.
+      warm_start: trials of earlier searches, such as `Result.load(dir).trials`, a `Result` or a run directory, told
+        to the strategy before its first round. Those count that were ranked by the same metric and mode in a search
+        of the same `epochs`, were trained to their end or diverged, and have a point in this space; how many others
+        there are, and why, is said when the search begins. Trials made by hand name all that: `hp.Trial(0, {"lr":
+        0.1}, status=hp.Status.COMPLETE, score=0.9, metric="accuracy", mode="max", epochs=50)`.
 
     Raises:
       Error: anything about the arguments that does not fit, before anything is trained.
@@ -84,14 +91,14 @@ class Search:
     epochs: int = field(default=10, kw_only=True)
     seed: int = field(default=0, kw_only=True)
     replicates: int = field(default=1, kw_only=True)
-    folds: int | None = field(default=None, kw_only=True)
+    folds: int | Folds | Sequence[int] | np.ndarray | None = field(default=None, kw_only=True)
     paired: bool = field(default=True, kw_only=True)
     finals: Finals | None = field(default=_DEFAULT, kw_only=True)
     tile: int | None = field(default=None, kw_only=True)
     memory: int | None = field(default=None, kw_only=True)
     devices: Sequence[Device] | None = field(default=None, kw_only=True)
     include: Sequence[Mapping[str, Value]] = field(default=(), kw_only=True)
-    warm_start: Iterable[Trial] = field(default=(), kw_only=True)
+    warm_start: Earlier = field(default=(), kw_only=True)
     rungs: tuple[Rung, ...] = field(init=False, repr=False)
     groups: Groups = field(init=False, repr=False)
     included: Included = field(init=False, repr=False)
@@ -106,7 +113,8 @@ class Search:
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
             check_int(name, getattr(self, name), least)
-        for name, least in (("folds", 2), ("tile", 1), ("memory", 1)):
+        self._know("folds", checked_folds(self.folds))
+        for name, least in (("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least)
         if self.finals is not None and not isinstance(self.finals, Finals):
@@ -124,11 +132,11 @@ class Search:
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
-            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.folds or 1))
+            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds))
         self._know("include", tuple(self.include))
-        self._know("warm_start", tuple(self.warm_start))
+        self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        self._know("recalled", recalled(self.space, self.warm_start, self.mode))
+        self._know("recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
@@ -138,7 +146,7 @@ class Search:
     @property
     def members(self) -> int:
         """Members of a trial: replicates times folds."""
-        return self.replicates * (self.folds or 1)
+        return self.replicates * self.groups.folds
 
     @property
     def metric(self) -> str:
@@ -152,8 +160,11 @@ class Search:
 
     @property
     def fold(self) -> np.ndarray | None:
-        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds."""
-        return fold_of(self.groups.first.task, self.folds, self.seed)
+        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds.
+
+        An example is -1 that no fold validates: of one's own numbers, or in the first block of an order.
+        """
+        return None if self.groups.folding is None else self.groups.folding.fold.copy()
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -192,7 +203,7 @@ class Search:
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""
         groups = [self._plan_group(spec, machine) for spec in self.groups.specs.values()]
-        finals = (self.finals.top, self.finals.members(self.folds or 1)) if self.finals else None
+        finals = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else None
         total = epochs_trained(self.rungs) * self.members + (finals[0] * finals[1] * self.epochs if finals else 0)
         flops = total * max(group.epoch_flops for group in groups)
         return Plan(
@@ -215,7 +226,7 @@ class Search:
             tile=planned.tile,
             tiles=tiles_needed(rows, self.members, planned.tile),
             trials=rows,
-            replicates=max(self.members, self.finals.members(self.folds or 1) if self.finals else 1),
+            replicates=max(self.members, self.finals.members(self.groups.folds) if self.finals else 1),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
         return compile(
@@ -223,7 +234,7 @@ class Search:
             capacity,
             seed=self.seed,
             paired=self.paired,
-            folds=fold_of(spec.task, self.folds, self.seed),
+            folds=self.groups.foldings.get(spec.key),
             devices=list(machine.devices),
         )
 
@@ -241,7 +252,10 @@ class Search:
             "epochs": self.epochs,
             "seed": self.seed,
             "replicates": self.replicates,
-            "folds": self.folds,
+            "folds": self.groups.folds if self.groups.foldings else None,
+            "folding": _one_or_all([f.identity for f in self.groups.foldings.values()])
+            if self.groups.foldings
+            else None,
             "paired": self.paired,
             "finals": repr(self.finals),
             "tile": tiles[0] if len(tiles) == 1 else tiles,
@@ -311,7 +325,7 @@ class Search:
 
     def retraining(self, machine: Machine) -> Retraining:
         """Return how a config is trained anew after the search."""
-        used = self.members + (self.finals.members(self.folds or 1) if self.finals else 0)
+        used = self.members + (self.finals.members(self.groups.folds) if self.finals else 0)
         return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
 
     def _tester(self, machine: Machine) -> Tester:
@@ -334,9 +348,9 @@ class Search:
             included=self.included,
             recalled=(self.recalled.unit, self.recalled.score),
         )
-        finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
-        told, left_out = len(self.recalled.score), self.recalled.left_out
-        earlier = f"warm start: {told} of {told + left_out} earlier trials are finished and in the space"
+        folding = self.groups.folding
+        fold = None if folding is None else folding.validated
+        finals = Setting(course, self.finals, self.metric, fold) if self.finals else None
         return Wiring(
             course=course,
             finals=finals,
@@ -346,7 +360,7 @@ class Search:
             manifest=self.manifest(machine),
             metric=self.metric,
             tester=self._tester(machine),
-            notes=[earlier] if left_out else [],
+            warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
         )
 
     def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.report.result import Result
 from jaxhp.space import Space
 from jaxhp.trials import Status, Trial, signed
 from jaxhp.values import Config, Error, Value
+
+Earlier = Iterable[Trial] | Result | str | Path
+"""Trials of earlier searches: a list or `Trials`, a result, or the run directory of one."""
 
 
 class Recalled(NamedTuple):
@@ -18,12 +24,17 @@ class Recalled(NamedTuple):
     Attributes:
       unit: f32[N, D], their points in the space.
       score: f32[N], higher is better, NaN is diverged.
-      left_out: how many others have no point in this space, or were given up before their full budget.
+      left_out: how many others there are, by why they do not fit.
     """
 
     unit: np.ndarray
     score: np.ndarray
-    left_out: int
+    left_out: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Say how many are told, and why the others are not."""
+        told, why = len(self.score), "; ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        return f"{told} of {told + sum(self.left_out.values())} earlier trials fit this search; left out are {why}"
 
 
 class Included(NamedTuple):
@@ -51,7 +62,7 @@ def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) ->
     """
     for config in configs:
         if not isinstance(config, Mapping):
-            raise Error(f"include: expected a list of configs, got {config!r} in it")
+            raise Error(f"include: expected a list of configs, got {_short(config)} in it")
     if len(configs) > room:
         raise Error(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
     try:
@@ -69,26 +80,77 @@ def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) ->
     return found
 
 
-def recalled(space: Space, trials: Iterable[Trial], mode: str) -> Recalled:
-    """What trials of an earlier search, whose space may have been another, say about this one."""
-    points, scores, left_out = [], [], 0
+def earlier(given: Earlier) -> tuple[Trial, ...]:
+    """Return the trials that a search is given.
+
+    Raises:
+      FileNotFoundError: it is no run directory.
+      Error: it is none of the forms that `Earlier` names.
+    """
+    if isinstance(given, str | Path):
+        given = Result.load(given)
+    trials = given.trials if isinstance(given, Result) else given
+    expected = "warm_start: expected trials, such as those of Result.load(dir).trials, a Result or a run directory"
+    if not isinstance(trials, Iterable):
+        raise Error(f"{expected}, got {_short(trials)}")
+    trials = tuple(trials)
     for trial in trials:
         if not isinstance(trial, Trial):
-            raise Error(f"warm_start: expected trials, such as those of Result.load(dir).trials, got {trial!r}")
-        point = _point(space, trial)
+            raise Error(f"{expected}, got {_short(trial)} in it")
+    return trials
+
+
+def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epochs: int) -> Recalled:
+    """Return what trials of an earlier search, whose space may have been another, say about this one.
+
+    Args:
+      metric, mode: what this search ranks by. A trial that was ranked by another metric, or the other way round, or
+        that does not say, says nothing here.
+      epochs: of a full training in this search. A score after more or fewer epochs is another quantity.
+
+    Raises:
+      Error: there are trials, and none of them fits.
+    """
+    left_out: Counter[str] = Counter()
+    points, scores = [], []
+    for trial in trials:
+        why = _misfit(trial, metric, mode, epochs)
+        point = None if why else _point(space, trial)
         if point is None:
-            left_out += 1
+            left_out[why or "outside of its space"] += 1
         else:
             points.append(point)
-            scores.append(np.nan if trial.status is Status.DIVERGED else trial.score)
+            scores.append(np.nan if trial.status == Status.DIVERGED else trial.score)
     unit = np.asarray(points, np.float32).reshape(len(points), space.dim)
-    return Recalled(unit, signed(np.asarray(scores, np.float32), mode), left_out)
+    found = Recalled(unit, signed(np.asarray(scores, np.float32), mode), left_out)
+    if left_out and not points:
+        raise Error(f"warm_start: expected trials that fit this search, got {found}")
+    return found
+
+
+def _misfit(trial: Trial, metric: str, mode: str, epochs: int) -> str | None:
+    """Say why a trial's score is not one of this search, None where it is."""
+    if trial.metric is None or trial.mode is None:
+        return "without a metric and a mode"
+    if trial.metric != metric:
+        return f"ranked by {trial.metric}, not {metric}"
+    if trial.mode != mode:
+        return f"whose {metric} is ranked by its {trial.mode}, not its {mode}"
+    budget = trial.epochs if trial.budget is None else trial.budget
+    if budget != epochs:
+        return f"of a training of {budget} epochs, not {epochs}"
+    if trial.status not in (Status.COMPLETE, Status.DIVERGED):
+        return "not trained to their end"
+    return None
 
 
 def _point(space: Space, trial: Trial) -> np.ndarray | None:
-    if trial.status not in (Status.COMPLETE, Status.DIVERGED):
-        return None
     try:
         return space.unit(trial.config)
     except Error:
         return None
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."

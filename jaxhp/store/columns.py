@@ -77,7 +77,7 @@ def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
         raise Error(f"expected columns of {count} slots, got {[len(column) for column in columns.values()]}")
     if "status" in columns and np.max(columns["status"], initial=0) >= len(STATUSES):
         raise Error("expected the numbers of known statuses")
-    nothing = np.full(count, np.nan, "<f4")
+    nothing, unsaid = np.full(count, np.nan, "<f4"), np.full(count, None, object)
     found = Trials(
         trial_id=columns["trial_id"],
         config={name[7:]: _column(column) for name, column in columns.items() if name.startswith("config.")},
@@ -90,6 +90,9 @@ def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
         replicate_scores=columns.get("replicates", nothing[:, None][:, :0]),
         diverged_at=columns.get("diverged_at", np.zeros(count, "<i4")),
         curve={name[6:]: column for name, column in columns.items() if name.startswith("curve.")},
+        metric=unsaid,
+        mode=unsaid,
+        budget=unsaid,
     )
     return found if slots is None else found[np.asarray(list(slots), int)]
 

@@ -79,6 +79,7 @@ def classification(
         test=data.test,
         batch_size=batch_size,
         train_examples=train_examples,
+        label="label",
     )
 
 

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxhp.data.dataset import Sealed, checked, examples
+from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
 from jaxhp.trials import MODES, is_int
 from jaxhp.values import Config, Error
@@ -52,6 +53,8 @@ class Task:
       mode: `"max"` if a larger metric is better, else `"min"`.
       train_examples: how many training examples the training curve is measured on each epoch; None: all.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
+      label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
+        examples evenly; None: at random.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -66,6 +69,7 @@ class Task:
     mode: str = "max"
     train_examples: int | None = None
     stream: Stream | None = None
+    label: str | None = None
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -78,6 +82,8 @@ class Task:
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
+        if self.label is not None:
+            classes(self.train, self.label, "Task label")
         if self.mode not in MODES:
             raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
         if not is_int(self.batch_size, 1):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from jaxhp.data import Dataset, arrays, mnist_sample, split
 
@@ -18,6 +19,7 @@ def test_the_books_split():
     assert valid["label"].dtype == np.int32
 
 
+@settings(deadline=None)
 @given(n=st.integers(2, 60), share=st.floats(0.01, 0.99), seed=st.integers(0, 2**64), data=st.data())
 def test_every_example_lands_once_and_leaves_stay_together(n, share, seed, data):
     count = data.draw(st.sampled_from([share, data.draw(st.integers(1, n - 1))]))
@@ -32,6 +34,75 @@ def test_every_example_lands_once_and_leaves_stay_together(n, share, seed, data)
     assert sorted([*train["id"], *valid["id"]]) == list(range(n))
     for part in (train, valid):
         np.testing.assert_array_equal(part["twin"][0][:, 0], part["id"] * 10)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 3))
+def test_of_each_class_either_part_has_its_share(label, share, seed):
+    label, count = np.asarray(label), round(len(label) * share)
+    sizes = np.bincount(label)[np.unique(label)]
+    tree = {"id": np.arange(len(label)), "y": label}
+    try:
+        theirs = train_test_split(label, test_size=count, stratify=label)[1]
+    except ValueError:  # what scikit-learn refuses is refused, but one class, which is no class
+        if len(sizes) > 1:
+            with pytest.raises(ValueError, match=r"^(stratify: expected at least 2 examples of each|valid: .*empty)"):
+                split(tree, share, seed, stratify="y")
+        return
+    train, valid = split(tree, share, seed, stratify="y")
+    assert sorted([*train["id"], *valid["id"]]) == list(range(len(label)))
+    assert len(valid["id"]) == len(theirs) == count
+    for c, size in zip(np.unique(label), sizes, strict=True):
+        assert abs((valid["y"] == c).sum() - size * count / len(label)) < 1
+        assert abs((valid["y"] == c).sum() - (theirs == c).sum()) <= 1
+
+
+def test_without_classes_to_tell_apart_a_stratified_split_is_the_plain_one():
+    tree = {"id": np.arange(30), "y": np.zeros(30, int)}
+    for one, other in zip(split(tree, 0.3, 2), split(tree, 0.3, 2, stratify="y"), strict=True):
+        np.testing.assert_array_equal(one["id"], other["id"])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 9), st.booleans())
+def test_no_group_is_in_both_parts(groups, share, seed, stratify):
+    groups, count = np.asarray(groups), round(len(groups) * share)
+    if len(set(groups.tolist())) < 2 or not 0 < count < len(groups):
+        return
+    tree = {"id": np.arange(len(groups)), "patient": groups, "sick": groups % 2 == 0}
+    train, valid = split(tree, share, seed, groups="patient", stratify="sick" if stratify else None)
+    assert not set(train["patient"]) & set(valid["patient"])
+    assert sorted([*train["id"], *valid["id"]]) == list(range(len(groups)))
+    largest = np.bincount(groups).max()
+    assert abs(len(valid["id"]) - count) <= largest  # and the nearest that this shuffle of groups has
+
+
+def test_groups_are_taken_at_random_large_ones_too():
+    groups = np.repeat(np.arange(10), [1, 1, 1, 1, 1, 1, 1, 1, 1, 6])
+    held_out = [9 in split({"g": groups}, 0.4, seed, groups="g")[1]["g"] for seed in range(200)]
+    # 6 are wanted: with j small groups before it, j + 6 is nearer than j while j is 0, 1 or 2, in 3 of 10 shuffles
+    assert np.mean(held_out) == pytest.approx(0.3, abs=0.1)
+
+
+def test_stratified_groups_have_even_shares_of_the_classes():
+    label = np.repeat([0, 0, 0, 1], 40)
+    tree = {"y": label, "g": np.arange(160) // 4}
+    shares = [split(tree, 0.25, seed, groups="g", stratify="y")[1]["y"].mean() for seed in range(20)]
+    assert max(abs(np.asarray(shares) - 0.25)) < 0.051  # 2 or 3 of 10 groups
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=60), st.floats(0.05, 0.95))
+def test_the_future_is_held_out(when, share):
+    when, count = np.asarray(when), round(len(when) * share)
+    if len(set(when.tolist())) < 2 or not 0 < count < len(when):
+        return
+    train, valid = split({"t": when, "id": np.arange(len(when))}, share, order="t")
+    assert train["t"].max() < valid["t"].min()
+    assert sorted([*train["id"], *valid["id"]]) == list(range(len(when)))
+    at = np.cumsum(np.bincount(when + 5))  # the places where the sorted values change
+    places = at[(at > 0) & (at < len(when))]
+    assert abs(len(train["t"]) - (len(when) - count)) == min(abs(places - (len(when) - count)))
 
 
 def test_it_shuffles_by_seed():
@@ -81,3 +152,22 @@ def test_other_bad_input():
         split({"x": np.arange(3), "y": np.arange(4)})
     with pytest.raises(ValueError, match=r"^data\['x'\]: expected finite values, got nan at index \(1,\)"):
         split(Dataset({"x": np.array([0, np.nan])}), valid=1)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"stratify": "z"}, r"stratify: expected a column of the training data \(f, x, y\), got 'z'"),
+        ({"stratify": "f"}, "stratify: expected a column of classes, integers or booleans, got 'f', float64"),
+        ({"stratify": "x"}, "stratify: expected at least 2 examples of each of 10 classes, .* got 1 of the smallest"),
+        ({"groups": "f"}, "groups: expected at least 2 groups in 'f', got 1"),
+        ({"groups": 3}, "groups: expected the name of a column of the data, got 3"),
+        ({"order": "f"}, "order: expected at least 2 different values in 'f', got 1"),
+        ({"order": "x", "stratify": "y"}, "order: expected neither stratify nor groups beside an order, got stratify"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(named, message):
+    tree = {"x": np.arange(10), "y": np.arange(10) % 2, "f": np.zeros(10)}
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        split(tree, **named)
+    assert "\n" not in str(caught.value)

@@ -1,22 +1,26 @@
 """What one search hands to the next: configs to include, trials to learn from, ranges to widen."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_search import search, shared
+from small_search import search, shared, task
 
 import jaxhp as hp
+from jaxhp.search.experiment import _smaller
 from jaxhp.search.warm_start import recalled
 from jaxhp.selection.edges import best_at_edges
+from jaxhp.store import Ledger
 from jaxhp.strategies import Narrowing, Random
 from jaxhp.trials import Status, Trial
 
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 10.0))
 
 
-def trial(number, score, status=Status.COMPLETE, **config):
-    return Trial(number, config, status=status, score=score)
+def trial(number, score, status=Status.COMPLETE, told=("error", "min", 9), **config):
+    metric, mode, epochs = told
+    return Trial(number, config, status=status, score=score, metric=metric, mode=mode, epochs=epochs)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +61,70 @@ def test_what_is_recalled_is_signed_and_whole():
         trial(3, 0.2, lr=50.0),
         trial(4, 0.2, width=3),
     ]
-    unit, score, left_out = recalled(SPACE, trials, "min")
+    unit, score, left_out = recalled(SPACE, trials, "error", "min", 9)
     assert unit.tolist() == [[0.5], [1.0]]
     np.testing.assert_array_equal(score, np.array([-0.3, np.nan], np.float32))
-    assert left_out == 3
+    assert left_out == {"not trained to their end": 1, "outside of its space": 2}
+
+
+def test_only_trials_with_the_same_metric_mode_and_budget_count():
+    fits = trial(0, 0.8, told=("accuracy", "max", 50), lr=0.1)
+    others = [
+        trial(1, 0.3, told=("error", "min", 50), lr=0.1),  # the smaller the better, of another metric
+        trial(2, 0.3, told=("accuracy", "min", 50), lr=0.1),
+        trial(3, 0.9, told=("accuracy", "max", 2), lr=0.1),  # of a smoke run
+        trial(4, 0.9, told=("accuracy", "max", 2), lr=0.2),
+        trial(5, np.nan, Status.DIVERGED, told=("accuracy", "max", 2), lr=0.2),
+        replace(trial(6, np.nan, Status.DIVERGED, told=("accuracy", "max", 1), lr=10.0), budget=50),  # at a rung
+        Trial(7, {"lr": 0.1}, status=Status.COMPLETE, score=0.9),  # by hand, and does not say of what
+        trial(8, 0.9, Status.RUNNING, told=("accuracy", "max", 50), lr=0.1),
+    ]
+    found = recalled(SPACE, [fits, *others], "accuracy", "max", 50)
+    np.testing.assert_array_equal(found.score, np.array([0.8, np.nan], np.float32))
+    assert found.unit.tolist() == [[0.5], [1.0]]
+    assert found.left_out == {
+        "ranked by error, not accuracy": 1,
+        "whose accuracy is ranked by its min, not its max": 1,
+        "of a training of 2 epochs, not 50": 3,
+        "without a metric and a mode": 1,
+        "not trained to their end": 1,
+    }
+    with pytest.raises(hp.Error, match="warm_start: expected trials that fit this search, got 0 of 7 earlier trials"):
+        recalled(SPACE, [t for t in others if t.trial_id != 6], "accuracy", "max", 50)
+
+
+def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
+    result = shared("halving").run(tmp_path, quiet=True)
+    for trials in (result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
+        assert {(t.metric, t.mode, t.budget) for t in trials} == {("error", "min", 9)}
+    fit = sum(t.status is not Status.STOPPED for t in result.trials)
+    for given in (result, tmp_path, str(tmp_path), list(result.trials)):
+        warm = search("random", warm_start=given)
+        assert len(warm.recalled.score) == fit
+        assert warm.recalled.left_out == {"not trained to their end": 9 - fit}
+
+
+def test_what_is_left_out_is_said_once_in_one_line(first, tmp_path, capsys):
+    short = [replace(t, epochs=2, budget=2) for t in first.trials]
+    search("random", warm_start=[*first.trials, *short]).run(tmp_path)
+    line = (
+        f"warm start: {len(first.trials)} of {2 * len(first.trials)} earlier trials fit this search; left out are "
+        f"{len(short)} of a training of 2 epochs, not 9"
+    )
+    assert line in " ".join(capsys.readouterr().out.split())
+    with Ledger(tmp_path) as ledger:
+        assert [event["text"] for event in ledger.events("warning")] == [line]
+    with pytest.raises(hp.Error, match=r"warm_start: .* left out are 18 of a training of 2 epochs, not 9"):
+        search("random", warm_start=short)
+    other = replace(task(), metric="gain", mode="max", evaluate=lambda params, batch, config: {"gain": batch["y"]})
+    with pytest.raises(hp.Error, match=r"warm_start: .* left out are 18 ranked by error, not gain"):
+        search("random", task=other, warm_start=first)
+
+
+def test_a_smoke_run_learns_from_no_trials_of_another_budget(first):
+    warm = search(strategy=Random(population=9, rounds=2), warm_start=first, include=[{"lr": 0.25}] * 9)
+    small = warm.changed(**_smaller(warm))
+    assert (small.epochs, len(small.recalled.score), len(small.included)) == (2, 0, 8)
 
 
 def test_an_edge_is_reported_and_widened():
@@ -80,7 +144,7 @@ def test_an_edge_is_reported_and_widened():
     wider = space.widened({"lr": -1, "width": 1})
     low = wider.parameters["lr"].low  # type: ignore[attr-defined]
     assert (low, str(wider.parameters["width"])) == (pytest.approx(1e-6), "IntUniform(1, 5)")
-    assert recalled(wider, trials, "max").left_out == 0
+    assert not recalled(wider, trials, "error", "min", 9).left_out
 
 
 def test_no_edge_is_reported_where_all_diverged():
@@ -119,7 +183,10 @@ def test_widened_ranges(parameter, side, expected):
         ({"include": [{"width": 1}]}, "include: config: expected the parameters lr, got width"),
         ({"include": [{"lr": 0.1}] * 10}, "include: expected at most 9 configs, the first round's trials, got 10"),
         ({"include": ["lr"]}, "include: expected a list of configs, got 'lr' in it"),
-        ({"warm_start": [0.3]}, "warm_start: expected trials"),
+        ({"warm_start": [0.3]}, "warm_start: expected trials, .* got 0.3 in it"),
+        ({"warm_start": 3}, "warm_start: expected trials, .* got 3"),
+        ({"warm_start": [np.zeros((9, 9))]}, r"warm_start: expected trials, .* got array\(.*\.\.\. in it"),
+        ({"include": [Trial(0, {}, curve={"x": np.zeros(99)})]}, r"include: expected a list of configs, got Trial\("),
     ],
 )
 def test_bad_input_is_named(options, message):
