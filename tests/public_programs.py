@@ -67,7 +67,7 @@ def members(program, a, b):
         batch_size=4,
         metric="value",
     )
-    space = hp.Space(lr=hp.Choice([0.125, 0.25], static=False))
+    space = hp.Space(lr=hp.Choice((0.125, 0.25), static=False))
     result = hp.Search(task, space, hp.Random(2), epochs=1, tile=2, finals=None).run(quiet=True)
     return np.asarray([[t.score, t.curve["valid_step"][0] / t.config["lr"]] for t in result.trials])
 
