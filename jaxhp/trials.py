@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -337,44 +337,6 @@ def last_places(ids: np.ndarray, epochs: np.ndarray) -> np.ndarray:
     """Return the place of each id, i64[K], in the order of ids: where its epochs are most, of several the last."""
     order = np.lexsort((np.arange(len(ids)), epochs, ids))
     return order[np.flatnonzero(np.append(np.diff(ids[order]) != 0, True))] if len(ids) else order
-
-
-def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:
-    """Tell whether a value is an integer, of Python's or NumPy's kinds, and not a bool.
-
-    Args:
-      value: anything.
-      least: the smallest that it may be; None for no bound.
-
-    >>> is_int(3), is_int(np.int64(3), 4), is_int(True), is_int(3.0)
-    (True, False, False, False)
-    """
-    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return integer and (least is None or bool(value >= least))
-
-
-def check_int(name: str, value: object, least: int | None = None) -> int:
-    """Check that a value is an integer.
-
-    Args:
-      name: what the messages call it.
-      value: anything.
-      least: the smallest that it may be; None for no bound.
-
-    Returns:
-      The value as a Python int.
-
-    Raises:
-      Error: it is no integer, or less than `least`.
-
-    >>> check_int("rounds", np.int32(3), 1)
-    3
-    """
-    if not is_int(value):
-        raise Error(f"{name}: expected an integer, got {value!r}")
-    if least is not None and value < least:
-        raise Error(f"{name}: expected at least {least}, got {value}")
-    return int(value)
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -72,3 +72,41 @@ def decoded(value: Any) -> Any:
     (64, (None, 'relu'))
     """
     return tuple(decoded(part) for part in value["tuple"]) if isinstance(value, dict) and "tuple" in value else value
+
+
+def is_int(value: Any, least: int | None = None) -> TypeGuard[int]:
+    """Tell whether a value is an integer, of Python's or NumPy's kinds, and not a bool.
+
+    Args:
+      value: anything.
+      least: the smallest that it may be; None for no bound.
+
+    >>> is_int(3), is_int(np.int64(3), 4), is_int(True), is_int(3.0)
+    (True, False, False, False)
+    """
+    integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return integer and (least is None or bool(value >= least))
+
+
+def check_int(name: str, value: object, least: int | None = None) -> int:
+    """Check that a value is an integer.
+
+    Args:
+      name: what the messages call it.
+      value: anything.
+      least: the smallest that it may be; None for no bound.
+
+    Returns:
+      The value as a Python int.
+
+    Raises:
+      Error: it is no integer, or less than `least`.
+
+    >>> check_int("rounds", np.int32(3), 1)
+    3
+    """
+    if not is_int(value):
+        raise Error(f"{name}: expected an integer, got {value!r}")
+    if least is not None and value < least:
+        raise Error(f"{name}: expected at least {least}, got {value}")
+    return int(value)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxhp.trials import Error
+from jaxhp.values import Error
 
 _TRIES = 100  # shuffles of the groups, of which the one that suits the classes best is taken
 

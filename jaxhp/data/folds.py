@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxhp.data.dataset import Tree, examples
 from jaxhp.data.dealing import check_names, classes, column, counted, cuts, dealt, lightest, shuffled
-from jaxhp.trials import Error, check_int, is_int
+from jaxhp.values import Error, check_int, is_int
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from importlib import resources
 import numpy as np
 
 from jaxhp.data.dataset import Dataset, Sealed
-from jaxhp.trials import check_int
-from jaxhp.values import Error
+from jaxhp.values import Error, check_int
 
 _TRAIN_EXAMPLES = 5000
 

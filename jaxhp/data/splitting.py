@@ -12,8 +12,7 @@ import numpy as np
 
 from jaxhp.data.dataset import Dataset, Tree, checked, examples
 from jaxhp.data.dealing import check_names, classes, column, counted, cuts, shuffled, taken
-from jaxhp.trials import check_int, is_int
-from jaxhp.values import Error
+from jaxhp.values import Error, check_int, is_int
 
 
 def split(

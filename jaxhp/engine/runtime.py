@@ -2,7 +2,8 @@
 
 Bits. While XLA compiles for a GPU it times several kernels and takes the fastest, and may take another one next time,
 which rounds otherwise; and some operations, scatters among them, may add in any order. Both are turned off for whatever
-a search records. On a CPU there is neither. On an H200 timed kernels would train the book's network 5% faster.
+a search records. On an H200 timed kernels would train the book's network 5% faster. On a CPU there is neither; what
+programs need there is in `jaxhp/compiling.py`.
 Source: https://openxla.org/xla/determinism.
 
 Kept programs. A compiled CPU program uses the instructions of the CPU that it was compiled for. So the folder's name
@@ -26,6 +27,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array, PyTree
 
+from jaxhp.compiling import cpu_options
 from jaxhp.values import Error
 
 _GPU = {
@@ -53,6 +55,8 @@ def compiler_options(device: Device) -> dict[str, bool | int]:
     An operation that has no deterministic form does not compile with them; such a flag set to false admits it, for
     results that may differ from run to run.
     """
+    if device.platform == "cpu":
+        return cpu_options()
     chosen = os.environ.get("XLA_FLAGS", "")
     return {name: value for name, value in _GPU.items() if device.platform == "gpu" and name not in chosen}
 

@@ -46,7 +46,6 @@ def rank_trials(
     """
     there = slots >= 0
     n = there.sum(1).astype(jnp.float32)
-    share = 1 / n  # XLA turns divisions by what is broadcast into this in some programs, not in all
     place = jnp.maximum(slots, 0)
     tile = spread.shape[2]
     curve, spread, diverged_at = (
@@ -61,7 +60,7 @@ def rank_trials(
         for r in range(values.shape[1]):
             here = there[:, r].reshape(-1, *(1,) * (total.ndim - 1))
             total = total + jnp.where(here, values[:, r], 0.0)
-        return total * share.reshape(-1, *(1,) * (total.ndim - 1))
+        return quotient(total, n.reshape(-1, *(1,) * (total.ndim - 1)))
 
     score = mean(final)
     between = mean((final - score[:, None]) ** 2) / jnp.maximum(n - 1, 1)
@@ -81,3 +80,14 @@ def rank_trials(
         curve=mean(curve),
         diverged_at=failed,
     )
+
+
+def quotient(total: Float32[Array, "*shape"], count: Float32[Array, "*#shape"]) -> Float32[Array, "*shape"]:
+    """Divide, in an order of operations that no program changes: n ones by n are 1, and equal totals give equal means.
+
+    XLA turns divisions by what is broadcast into products with `1 / count` in some programs, not in all. So that is
+    done here in all of them, and what the product lacks is added.
+    """
+    share = 1 / count
+    about = total * share
+    return about + (total - about * count) * share

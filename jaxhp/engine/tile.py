@@ -22,8 +22,9 @@ from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
+from jaxhp.engine.scores import quotient
 from jaxhp.engine.streams import Keys, key_of
-from jaxhp.tasks.task import Member, Task, create, update
+from jaxhp.tasks.task import Member, Task, create, params_of, update
 from jaxhp.values import Config
 
 
@@ -195,22 +196,43 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
       tile: leaves [T, ...]; its member as `carry` has it.
 
     Returns:
-      the tile, with row e of its curve filled; NaN for members that are not finite.
+      the tile, with row e of its curve filled: NaN where a metric is not finite, and for members that have diverged,
+      whose score is not finite or whose weights have a NaN.
     """
     examples, fold = given.examples, given.fold
     member = _pass(rules, given, e, tile.member)
     evaluate = partial(_evaluate, rules, given, member)
     all_rows = examples.train_rows.shape[1]
-    at_most = min(rules.task.train_examples or all_rows, all_rows)
+    at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
     held_out = examples.train if examples.valid is None else examples.valid
     measure = partial(_measure, evaluate, at_once=rules.rows_at_once)
-    train, _ = measure(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
+    train = None
+    if at_most > 0:
+        train, _ = measure(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
     valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
-    healthy = jnp.isfinite(train).all(-1) & jnp.isfinite(valid).all(-1) & (tile.diverged_at == 0)
-    row = jnp.where(healthy[:, None, None], jnp.stack([train, valid], 1), jnp.nan)
+    finite = jnp.isfinite(valid if train is None else jnp.where(jnp.isfinite(train), valid, train))
+    healthy = finite[:, rules.metric] & _sound(rules, member.variables) & (tile.diverged_at == 0)
+    row = jnp.stack([jnp.full_like(valid, jnp.nan) if train is None else train, valid], 1)
+    row = jnp.where(healthy[:, None, None] & jnp.isfinite(row), row, jnp.nan)
     diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
     curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
     return State(member, curve, spread[:, rules.metric], diverged_at)
+
+
+def _sound(rules: TileRules, variables: PyTree) -> jax.Array:
+    """Tells which of the members, as `carry` has them, have no NaN among their weights: bool[T].
+
+    A metric need not show it: the accuracy of a network that gives NaN is that of class 0.
+    """
+    moved = rules.moved.variables
+    each = jax.vmap(_no_nan, in_axes=(axes(moved),), axis_size=rules.tile)
+    return each(mapped(variables, moved, rules.tile))
+
+
+def _no_nan(variables: PyTree) -> jax.Array:
+    leaves = jax.tree.leaves(params_of(variables))
+    found = [jnp.isnan(leaf).any() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return ~jnp.any(jnp.asarray(found)) if found else jnp.asarray(True)
 
 
 def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
@@ -289,15 +311,55 @@ def _measure(
     size = -(-len(rows) // chunks)
     rows = jnp.pad(rows, (0, chunks * size - len(rows)))
 
-    def chunk(c, sums):
+    def chunk(c: jax.Array, sums: _Sums) -> _Sums:
         at = c * size + jnp.arange(size)
         metrics = evaluate(jax.tree.map(lambda a: a.at[rows[at]].get(mode="promise_in_bounds"), data))
         values = jnp.stack([metrics[name].astype(jnp.float32) for name in sorted(metrics)], -1)  # [T, B, M]
-        values = jnp.where((at < count)[:, None], values, 0.0)
-        return sums[0] + values.sum(1), sums[1] + (values * values).sum(1)
+        return _added(sums, values, (at < count)[:, None], c == 0)
 
-    shape = jax.eval_shape(lambda: chunk(0, (0.0, 0.0)))
-    total, squares = lax.fori_loop(0, chunks, chunk, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
-    share = 1 / count.astype(jnp.float32)  # XLA turns divisions by a scalar into this in some programs, not in all
-    mean = total * share
-    return mean, jnp.maximum(squares * share - mean * mean, 0.0)
+    metrics = jax.eval_shape(lambda: evaluate(jax.tree.map(lambda a: a[rows[:size]], data)))
+    none = jnp.zeros((next(iter(metrics.values())).shape[0], len(metrics)), jnp.float32)
+    sums = lax.fori_loop(0, chunks, chunk, _Sums(none, none, jnp.float32(0.0), none, none))
+    n = count.astype(jnp.float32)
+    return quotient(sums.total, n), quotient(sums.squares, n)
+
+
+class _Sums(NamedTuple):
+    """What is known of the values of so many examples, metrics f32[T, M].
+
+    Values are counted from the first one and squares from their mean: a variance is right however far from zero a
+    metric lies, and the mean is that of the plain total, which equal sets of hits have in common.
+    """
+
+    total: jax.Array
+    first: jax.Array  # the value of the first example
+    n: jax.Array  # f32[]
+    mean: jax.Array  # of value - first
+    squares: jax.Array  # sum of squared distances from the mean
+
+
+def _added(sums: _Sums, values: jax.Array, there: jax.Array, begun: jax.Array) -> _Sums:
+    """Adds a chunk of examples.
+
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+
+    Args:
+      values: f32[T, B, M].
+      there: bool[B, 1], which of the examples count.
+      begun: bool[], whether the first of them is the first of all.
+    """
+    first = jnp.where(begun, values[:, 0], sums.first)
+    n = there.sum().astype(jnp.float32)
+    share = 1 / jnp.maximum(n, 1.0)
+    off = jnp.where(there, values - first[:, None], 0.0)
+    mean = off.sum(1) * share
+    apart = jnp.where(there, off - mean[:, None], 0.0)
+    step = mean - sums.mean
+    part = n / (sums.n + n)
+    return _Sums(
+        sums.total + jnp.where(there, values, 0.0).sum(1),
+        first,
+        sums.n + n,
+        sums.mean + step * part,
+        sums.squares + (apart * apart).sum(1) + step * step * (sums.n * part),
+    )

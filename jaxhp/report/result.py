@@ -26,8 +26,8 @@ from jaxhp.store.params import load
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
-from jaxhp.trials import MODES, Trial, Trials, is_int, rank
-from jaxhp.values import Config, Error, Json
+from jaxhp.trials import MODES, Trial, Trials, rank
+from jaxhp.values import Config, Error, Json, is_int
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""

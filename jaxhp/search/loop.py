@@ -22,8 +22,8 @@ from jaxhp.engine.runtime import on_host
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
 from jaxhp.search.elsewhere import elsewhere
+from jaxhp.search.included import Included
 from jaxhp.search.lineage import Lineage
-from jaxhp.search.warm_start import Included
 from jaxhp.space import Space
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies.base import Strategy, include

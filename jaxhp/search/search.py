@@ -28,17 +28,18 @@ from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
 from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, tiles_of
+from jaxhp.search.included import Included, included
 from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
-from jaxhp.search.warm_start import Earlier, Included, Recalled, earlier, included, recalled
+from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Rung, check_int
-from jaxhp.values import Error, Json, Value, encoded
+from jaxhp.trials import Rung
+from jaxhp.values import Error, Json, Value, check_int, encoded
 
 T = TypeVar("T")
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
@@ -113,7 +114,8 @@ class Search:
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
             check_int(name, getattr(self, name), least)
-        self._know("folds", checked_folds(self.folds))
+        folds = checked_folds(self.folds)
+        self._know("folds", folds)
         for name, least in (("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
                 check_int(name, getattr(self, name), least)
@@ -128,7 +130,7 @@ class Search:
         holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=self.folds, seed=self.seed))
+        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed))
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -385,4 +387,4 @@ class Search:
 
 def _one_or_all(values: list[T]) -> T | list[T]:
     """Return the value that all groups have, or the list of each group's."""
-    return values[0] if all(value == values[0] for value in values) else values
+    return values[0] if values and all(value == values[0] for value in values) else values

@@ -1,18 +1,19 @@
-"""From one search to the next: configs to include, and trials to learn from."""
+"""From one search to the next: trials to learn from."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.report.result import Result
+from jaxhp.search.included import short
 from jaxhp.space import Space
 from jaxhp.trials import Status, Trial, signed
-from jaxhp.values import Config, Error, Value
+from jaxhp.values import Error
 
 Earlier = Iterable[Trial] | Result | str | Path
 """Trials of earlier searches: a list or `Trials`, a result, or the run directory of one."""
@@ -37,49 +38,6 @@ class Recalled(NamedTuple):
         return f"{told} of {told + sum(self.left_out.values())} earlier trials fit this search; left out are {why}"
 
 
-class Included(NamedTuple):
-    """What a person asked for.
-
-    Attributes:
-      unit: f32[K, D], the points of the configs, rounded.
-      configs: [K], exactly as they were given.
-    """
-
-    unit: np.ndarray
-    configs: tuple[Config, ...]
-
-    @property
-    def exact(self) -> dict[bytes, Config]:
-        """Return the configs by the bytes of their points."""
-        return {point.tobytes(): config for point, config in zip(self.unit, self.configs, strict=True)}
-
-
-def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) -> Included:
-    """Return the configs that a search is to try first.
-
-    Raises:
-      Error: a config is not of this space, is given twice, or there are more than `room`.
-    """
-    for config in configs:
-        if not isinstance(config, Mapping):
-            raise Error(f"include: expected a list of configs, got {_short(config)} in it")
-    if len(configs) > room:
-        raise Error(f"include: expected at most {room} configs, the first round's trials, got {len(configs)}")
-    try:
-        points = [space.unit(config) for config in configs]
-        given = tuple(space.given(config) for config in configs)
-    except Error as error:
-        raise Error(f"include: {error}") from error
-    for config in given:
-        if not space.allows(config):
-            raise Error(f"include: expected configs that the space's where= lets pass, got {config}")
-    found = Included(np.asarray(points, np.float32).reshape(len(points), space.dim), given)
-    if len(found.exact) < len(given):
-        twins = [c for p, c in zip(points, given, strict=True) if found.exact[p.tobytes()] is not c]
-        raise Error(f"include: expected configs that differ by more than rounding, got {twins[0]} again")
-    return found
-
-
 def earlier(given: Earlier) -> tuple[Trial, ...]:
     """Return the trials that a search is given.
 
@@ -92,11 +50,11 @@ def earlier(given: Earlier) -> tuple[Trial, ...]:
     trials = given.trials if isinstance(given, Result) else given
     expected = "warm_start: expected trials, such as those of Result.load(dir).trials, a Result or a run directory"
     if not isinstance(trials, Iterable):
-        raise Error(f"{expected}, got {_short(trials)}")
+        raise Error(f"{expected}, got {short(trials)}")
     trials = tuple(trials)
     for trial in trials:
         if not isinstance(trial, Trial):
-            raise Error(f"{expected}, got {_short(trial)} in it")
+            raise Error(f"{expected}, got {short(trial)} in it")
     return trials
 
 
@@ -149,8 +107,3 @@ def _point(space: Space, trial: Trial) -> np.ndarray | None:
         return space.unit(trial.config)
     except Error:
         return None
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:97] + "..."

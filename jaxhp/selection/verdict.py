@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaxhp.trials import ceil_div, is_int
-from jaxhp.values import Error, Json
+from jaxhp.trials import ceil_div
+from jaxhp.values import Error, Json, is_int
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
 

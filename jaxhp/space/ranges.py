@@ -11,8 +11,7 @@ from typing import Literal
 import numpy as np
 
 from jaxhp.space.parameters import Parameter, check_inside, check_range, number, register
-from jaxhp.trials import check_int
-from jaxhp.values import Error, Value
+from jaxhp.values import Error, Value, check_int
 
 _TAIL = 2.0**-25  # the probability beyond an end of a Normal that has no bound there
 

@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Key
 
+from jaxhp.compiling import jit
+
 DEPTH = 8  # the most splits from the root to a leaf
 LEAF = 2  # the fewest points in a leaf
 
 
-@partial(jax.jit, static_argnames="trees")
+@partial(jit, static_argnames=("trees",))
 def forest(
     key: Key[Array, ""],
     unit: Float32[Array, "N D"],

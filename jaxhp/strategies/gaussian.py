@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float32
 
+from jaxhp.compiling import jit
+
 FLOOR = 1e-4  # least noise variance, of targets with variance about 1
 STARTS = (0.25, 0.7)  # length scales from which the fit starts
 STEPS = 40
@@ -76,7 +78,7 @@ def penalty(fit: Fit) -> Float32[Array, "*fits"]:
     )
 
 
-@partial(jax.jit, static_argnames="steps")
+@partial(jit, static_argnames=("steps",))
 def maximise(
     unit: Float32[Array, "N D"], target: Float32[Array, "N"], present: Bool[Array, "N"], steps: int = STEPS
 ) -> Fit:

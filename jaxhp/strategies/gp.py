@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.forest import forest
 from jaxhp.strategies.gaussian import FLOOR, condition, maximise, predict
 from jaxhp.strategies.history import History, stream
@@ -99,7 +100,7 @@ def subset(key: Key[Array, ""], target: Float32[Array, "C"], told: Int[Array, ""
     return jnp.sort(jnp.argsort(priority)[:size])
 
 
-@partial(jax.jit, static_argnames=("size", "trees"))
+@partial(jit, static_argnames=("size", "trees"))
 def _batch(
     seed: UInt32[Array, "2"],
     round: Int[Array, ""],

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, append, check, empty, finite, snap
 from jaxhp.strategies.sampler import Sampler, fresh, positive
 from jaxhp.strategies.sobol import Sobol, spread
@@ -236,7 +237,7 @@ def _levels(schedule: tuple[Rung, ...]) -> list[int]:
     return sorted({rung.epochs for rung in schedule})
 
 
-@partial(jax.jit, static_argnames="kept")
+@partial(jit, static_argnames=("kept",))
 def _survivors(
     seed: UInt32[Array, "2"], unit: Float32[Array, "P D"], score: Float32[Array, "P"], asked: Int[Array, ""], kept: int
 ) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:

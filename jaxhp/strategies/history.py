@@ -11,8 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
 
-from jaxhp.trials import is_int
-from jaxhp.values import Error
+from jaxhp.compiling import jit
+from jaxhp.values import Error, is_int
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
 COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
@@ -70,7 +70,7 @@ def stream(seed: UInt32[Array | np.ndarray, "2"], number: Int[Array, ""] | int) 
     return jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(seed), impl="threefry2x32"), number)
 
 
-@jax.jit
+@jit
 def snap(unit: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Round points to the nearest multiples of 2**-24 in [0, 1], as f32."""
     return jnp.clip(jnp.round(unit.astype(jnp.float32) * GRID) / GRID, 0.0, 1.0)
@@ -121,7 +121,7 @@ def append(
     return replace(history, unit=points, score=score, told=total)
 
 
-@partial(jax.jit, static_argnames="capacity")
+@partial(jit, static_argnames=("capacity",))
 def _put(
     unit: Float32[Array, "C D"],
     score: Float32[Array, "C"],
@@ -154,7 +154,7 @@ def answered(history: History, unit: Float[Array | np.ndarray, "P D"]) -> Histor
     return replace(history, displaced=history.displaced | told)
 
 
-@jax.jit
+@jit
 def displaced(wanted: Float32[Array, "F D"], told: Float32[Array, "F D"]) -> Bool[Array, ""]:
     """Tell whether most of the wanted points were told elsewhere, as in a pool whose nearest config is taken.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.edges import edges
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler
@@ -80,7 +81,7 @@ def elites(
     return ranks(score), count
 
 
-@jax.jit
+@jit
 def _normal(
     seed: UInt32[Array, "2"],
     base: Float32[Array, "P D"],
@@ -107,7 +108,7 @@ def _normal(
     return jnp.where(wide | (total == 0), base, near)
 
 
-@jax.jit
+@jit
 def _box(
     seed: UInt32[Array, "2"],
     base: Float32[Array, "P D"],

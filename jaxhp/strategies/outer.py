@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float32, Int, Key, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, stream
 
 TURN = 4  # slots, of which a model has the first and outer moves have the others
@@ -42,7 +43,7 @@ def turns(history: History, unit: Float32[Array, "P D"]) -> Float32[Array, "P D"
     return _turns(history.key, history.round, history.displaced, history.unit, history.score, unit)
 
 
-@jax.jit
+@jit
 def _turns(
     seed: UInt32[Array, "2"],
     round: Int[Array, ""],

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, append, check, empty, finite, snap, stream
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler, fresh, positive
@@ -144,7 +145,7 @@ class PBT:
         return replace(state, seen=append(state.seen, unit, scores))
 
 
-@jax.jit
+@jit
 def _evolve(
     seed: UInt32[Array, "2"],
     round: Int[Array, ""],

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, stream
 from jaxhp.strategies.sampler import Sampler
 
@@ -30,7 +31,7 @@ class Random(Sampler):
         return _uniform(history.key, history.asked, size, history.dim)
 
 
-@partial(jax.jit, static_argnames=("size", "dim"))
+@partial(jit, static_argnames=("size", "dim"))
 def _uniform(seed: UInt32[Array, "2"], first: Int[Array, ""], size: int, dim: int) -> Float32[Array, "{size} {dim}"]:
     """Draw the points of the trials from `first` on, each from a key of its own."""
 

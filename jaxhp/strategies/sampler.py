@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from jaxhp.strategies.history import History, append, empty, snap
-from jaxhp.trials import Proposal, Rung, check_int
-from jaxhp.values import Error
+from jaxhp.trials import Proposal, Rung
+from jaxhp.values import Error, check_int
 
 
 def positive(owner: object, name: str, value: object, least: int = 1) -> int:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import GRID, History, stream
 from jaxhp.strategies.sampler import Sampler
 
@@ -52,7 +53,7 @@ class Sobol(Sampler):
         return spread(history.key, history.asked, size, history.dim)
 
 
-@partial(jax.jit, static_argnames=("size", "dim"))
+@partial(jit, static_argnames=("size", "dim"))
 def spread(
     seed: UInt32[Array, "2"], first: Int[Array, ""] | int, size: int, dim: int
 ) -> Float32[Array, "{size} {dim}"]:

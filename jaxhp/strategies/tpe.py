@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 
+from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, ranks, stream
 from jaxhp.strategies.sampler import Sampler, positive
 from jaxhp.strategies.sobol import spread
@@ -53,7 +54,7 @@ class TPE(Sampler):
         return _best(history.key, history.round, *seen, self.good, size, self.candidates)
 
 
-@partial(jax.jit, static_argnames=("fraction", "size", "candidates"))
+@partial(jit, static_argnames=("fraction", "size", "candidates"))
 def _best(
     seed: UInt32[Array, "2"],
     round: Int[Array, ""],

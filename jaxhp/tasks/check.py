@@ -13,7 +13,15 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from jaxhp.tasks.task import Member, Shapes, Task, Variables, _params, _with_params, batch_shapes
+from jaxhp.tasks.task import (
+    Member,
+    Shapes,
+    Task,
+    Variables,
+    batch_shapes,
+    params_of,
+    with_params,
+)
 from jaxhp.values import Config, Error
 
 
@@ -80,11 +88,11 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", task.init, key)
-    for path, leaf in jax.tree_util.tree_flatten_with_path(_params(variables))[0]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
             raise Error(f"Task init: expected floating point parameters, got {leaf.dtype} at params{where}")
-    if not jax.tree.leaves(_params(variables)):
+    if not jax.tree.leaves(params_of(variables)):
         raise Error("Task init: expected a pytree of arrays, got no arrays")
 
     batch = batch_shapes(task.train, task.batch_size)
@@ -98,10 +106,10 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         raise Error(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
 
     def pullback(variables: PyTree, batch: PyTree, key: jax.Array, config: Config) -> Callable[..., tuple[PyTree]]:
-        loss = lambda params: task.loss(_with_params(variables, params), batch, key, config)  # noqa: E731
-        return jax.vjp(loss, _params(variables))[1]
+        loss = lambda params: task.loss(with_params(variables, params), batch, key, config)  # noqa: E731
+        return jax.vjp(loss, params_of(variables))[1]
 
-    kept = Counter(_sizes(shape("loss", pullback, variables, batch, key))) - Counter(_sizes(_params(variables)))
+    kept = Counter(_sizes(shape("loss", pullback, variables, batch, key))) - Counter(_sizes(params_of(variables)))
     of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
     activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
 
@@ -124,8 +132,8 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         updates, after = optimizer.update(params, state, params)
         return state, optax.apply_updates(params, updates), after
 
-    opt_state, stepped, after = shape("optimizer", optimize, _params(variables))
-    _check_same(stepped, _params(variables), "Task optimizer: updated params")
+    opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
+    _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
     unread = [name for name in config if name not in reads]

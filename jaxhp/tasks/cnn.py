@@ -17,8 +17,7 @@ from jaxhp.data import Dataset
 from jaxhp.nn import conv_general_dilated, max_pool, relu
 from jaxhp.tasks.classification import Dropout, classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import is_int
-from jaxhp.values import Config, Error
+from jaxhp.values import Config, Error, is_int
 
 _ORDER = ("CHWN", "HWIO", "CHWN")
 

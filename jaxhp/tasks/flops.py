@@ -29,7 +29,7 @@ def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
     batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
     step = product_flops(lambda m, b, k, c: update(task, m, b, k, static | c), shapes.member, batch, key, traced)
     seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, static | c), shapes.member, seen_batch, traced)
-    n_seen = (task.train_examples or task.n_train) + task.n_valid
+    n_seen = (task.n_train if task.train_examples is None else task.train_examples) + task.n_valid
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 

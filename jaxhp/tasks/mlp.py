@@ -19,8 +19,7 @@ from jaxtyping import Array, PyTree
 from jaxhp.data import Dataset
 from jaxhp.tasks.classification import Dropout, classification, dense
 from jaxhp.tasks.task import Task
-from jaxhp.trials import is_int
-from jaxhp.values import Config, Error
+from jaxhp.values import Config, Error, is_int
 
 
 def mlp(

@@ -18,8 +18,8 @@ from jaxtyping import Array, PyTree
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
-from jaxhp.trials import MODES, is_int
-from jaxhp.values import Config, Error
+from jaxhp.trials import MODES
+from jaxhp.values import Config, Error, is_int
 
 
 class Variables(NamedTuple):
@@ -51,7 +51,8 @@ class Task:
         filled up with the first examples of that shuffle.
       metric: the name in `evaluate`'s result by which trials are ranked.
       mode: `"max"` if a larger metric is better, else `"min"`.
-      train_examples: how many training examples the training curve is measured on each epoch; None: all.
+      train_examples: how many training examples the training curve is measured on each epoch; None: all; 0: none,
+        and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
         examples evenly; None: at random.
@@ -93,9 +94,10 @@ class Task:
             raise Error(
                 f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"
             )
-        if self.train_examples is not None and not 1 <= self.train_examples <= self.n_train:
+        at_most = self.train_examples
+        if at_most is not None and not (is_int(at_most, 0) and at_most <= self.n_train):
             raise Error(
-                f"Task train_examples: expected 1 to {self.n_train} (all of train), got {self.train_examples!r}"
+                f"Task train_examples: expected 0 (no training curve) to {self.n_train} (all of train), got {at_most!r}"
             )
 
     @property
@@ -117,7 +119,7 @@ class Member(NamedTuple):
 def create(task: Task, key: jax.Array, config: Config) -> Member:
     """A fresh member: initial weights and optimizer state."""
     variables = task.init(key, config)
-    return Member(variables, task.optimizer(config).init(_params(variables)))
+    return Member(variables, task.optimizer(config).init(params_of(variables)))
 
 
 def update(
@@ -127,10 +129,10 @@ def update(
     stateful = isinstance(member.variables, Variables)
 
     def objective(params):
-        found = task.loss(_with_params(member.variables, params), batch, key, config)
+        found = task.loss(with_params(member.variables, params), batch, key, config)
         return found if stateful else (found, None)
 
-    params = _params(member.variables)
+    params = params_of(member.variables)
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
     gradients = jax.lax.optimization_barrier(gradients)
@@ -139,11 +141,11 @@ def update(
     return Member(Variables(params, state) if stateful else params, opt_state), loss
 
 
-def _params(variables: PyTree[Array]) -> PyTree[Array]:
+def params_of(variables: PyTree[Array]) -> PyTree[Array]:
     return variables.params if isinstance(variables, Variables) else variables
 
 
-def _with_params(variables: PyTree[Array], params: PyTree[Array]) -> PyTree[Array]:
+def with_params(variables: PyTree[Array], params: PyTree[Array]) -> PyTree[Array]:
     return Variables(params, variables.state) if isinstance(variables, Variables) else params
 
 
