@@ -338,6 +338,7 @@ class Search:
             epochs=self.epochs,
             seed=self.seed,
             members=self.members,
+            metric=self.metric,
             mode=self.mode,
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             included=self.included,
