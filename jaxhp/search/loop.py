@@ -42,6 +42,7 @@ class Course(NamedTuple):
     epochs: int  # the full budget
     seed: int
     members: int  # of a trial
+    metric: str
     mode: str
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
@@ -172,7 +173,7 @@ def _measured(course: Course, drafts: Trials, outcome: Outcome, epochs: int) -> 
                 values[rows] = outcome.curve[rows, :epochs, p, m]
     healthy = Status.COMPLETE if epochs >= course.epochs else Status.STOPPED
     places = [STATUSES.index(healthy), STATUSES.index(Status.DIVERGED)]
-    return replace(
+    measured = replace(
         drafts,
         status=np.asarray(places, np.uint8)[(outcome.diverged_at > 0).astype(int)],
         epochs=np.full(len(drafts), epochs, np.int32),
@@ -182,3 +183,4 @@ def _measured(course: Course, drafts: Trials, outcome: Outcome, epochs: int) -> 
         diverged_at=outcome.diverged_at,
         curve=curve,
     )
+    return measured.ranked_by(course.metric, course.mode, course.epochs)

@@ -344,6 +344,7 @@ class Search:
             epochs=self.epochs,
             seed=self.seed,
             members=self.members,
+            metric=self.metric,
             mode=self.mode,
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             allows=self.groups.allows,

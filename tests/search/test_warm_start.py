@@ -8,6 +8,7 @@ import pytest
 from small_search import search, shared, task
 
 import jaxhp as hp
+from jaxhp.engine.events import RoundFinished
 from jaxhp.search.experiment import _smaller
 from jaxhp.search.warm_start import recalled
 from jaxhp.selection.edges import best_at_edges
@@ -94,8 +95,10 @@ def test_only_trials_with_the_same_metric_mode_and_budget_count():
 
 
 def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
-    result = shared("halving").run(tmp_path, quiet=True)
-    for trials in (result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
+    told = []
+    result = hp.Search.run(shared("halving"), tmp_path, quiet=True, watch=[told.append])
+    seen = next(event.trials for event in told if isinstance(event, RoundFinished))
+    for trials in (seen, result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
         assert {(t.metric, t.mode, t.budget) for t in trials} == {("error", "min", 9)}
     fit = sum(t.status is not Status.STOPPED for t in result.trials)
     for given in (result, tmp_path, str(tmp_path), list(result.trials)):
