@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,11 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxhp.trials import Error
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _GPU = {
     "xla_gpu_exclude_nondeterministic_ops": True,
@@ -60,6 +66,14 @@ def on_host() -> AbstractContextManager[Any]:
 def cpu_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host_peak_bytes() -> int | None:
+    """The most memory that this process has had; None where the system does not tell (Windows)."""
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def setup(cpu_devices: int | None = None) -> None:

@@ -56,7 +56,7 @@ def recorded(ledger: Ledger) -> dict[str, Any] | None:
 
 
 def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bool) -> list[str]:
-    """Makes the directory this search's, or checks that it is.
+    """Makes the directory this search's, or checks that it is. One in which nothing was trained is free for any search.
 
     Returns:
       What is different but harmless, one line each.
@@ -68,7 +68,9 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     if ledger.directory is None:
         return []
     before = recorded(ledger)
-    if before is None:
+    if before is None or (not trained(ledger) and differences(before, manifest)):
+        ledger.forget_rounds()
+        ledger.check_held()
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
         ledger.event("begun")
@@ -97,6 +99,16 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     if ledger.round(0) is not None:
         ledger.event("resume", environment=manifest["environment"], notes=notes)
     return notes
+
+
+def trained(ledger: Ledger) -> bool:
+    """Whether a trial of a ledger is trained, or a checkpoint holds some of one."""
+    return bool(ledger.checkpoints()) or any(asked.scores is not None for asked in ledger.rounds())
+
+
+def is_other(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether two manifests are of different searches."""
+    return bool(differences(_identity(before, True), _identity(manifest, True)))
 
 
 def _identity(manifest: Mapping[str, Any], traced_alike: bool) -> dict[str, Any]:
