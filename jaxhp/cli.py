@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxhp.interop import FORMATS, export
+from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
 from jaxhp.report.result import Result, table_rows
 from jaxhp.search.signals import Stopped
 from jaxhp.store import Ledger
-from jaxhp.store.files import read_json
+from jaxhp.store.files import located, read_json
 from jaxhp.trials import Error
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _show(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
     else:
-        print(result.table(options.top or 10), result.summary(), sep="\n")
+        bits = depends_on(read_json(located(options.dir) / "manifest.json"))
+        print(result.table(options.top or 10), result.summary(), f"bits      {bits}", sep="\n")
 
 
 def _plan(options: argparse.Namespace) -> None:

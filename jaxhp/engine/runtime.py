@@ -26,6 +26,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxhp.engine.bits import xla_flags
 from jaxhp.trials import Error
 
 try:
@@ -177,6 +178,7 @@ def folder_for(device: Any) -> Path:
     """`jaxhp/<machine>` in `$XDG_CACHE_HOME`, by default `~/.cache`; `<machine>` is 16 hexadecimal digits."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     facts = [version("jaxlib"), device.platform, device.device_kind, platform.node(), platform.machine(), *_cpu()]
+    facts.append(xla_flags())  # of which JAX knows the name of their file alone
     return Path(base, "jaxhp", hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16])
 
 

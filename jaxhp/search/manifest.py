@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -11,14 +10,14 @@ from typing import Any
 
 import jax
 
+from jaxhp.engine.bits import cpu, flags
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Error
 
 FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
-_SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
-_FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
+_SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
 
 
 def environment(devices: list[Any]) -> dict[str, Any]:
@@ -30,8 +29,9 @@ def environment(devices: list[Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: _version(name) for name in ("jax", "jaxlib", "jaxhp", "numpy", "optax")},
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-        "flags": {name: str(jax.config.values.get(name)) for name in _FLAGS}
-        | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")},
+        "runtime": str(devices[0].client.platform_version),
+        "cpu": cpu(),
+        "flags": flags(),
         "argv": list(sys.argv),
     }
 
@@ -88,13 +88,13 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
         raise Error(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
-    harmful = [entry for entry in where if entry[0].split(".")[0] not in _SAME_BITS]
+    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
     if harmful and not accept_environment:
         raise Error(
             f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
             "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
         )
-    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] == "devices"]
+    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
     notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
     if ledger.round(0) is not None:
         ledger.event("resume", environment=manifest["environment"], notes=notes)
