@@ -12,7 +12,7 @@ from jaxhp.report.result import Result
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
 from jaxhp.store import Ledger, Round
-from jaxhp.store.files import read_json
+from jaxhp.store.files import located, read_json
 from jaxhp.trials import Status, Trial
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
@@ -56,7 +56,7 @@ class RunRecord:
 
 def read(directory: str | Path) -> RunRecord:
     """Reads a run directory; raises as `Result.load`."""
-    place = Path(directory)
+    place = located(directory)
     manifest = read_json(place / "manifest.json")
     with Ledger(directory) as ledger, ledger.snapshot():
         result = Result.read(ledger, manifest)

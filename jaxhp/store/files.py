@@ -93,8 +93,11 @@ def write_out(place: str | Path, content: bytes) -> None:
     """
     if str(place) == STDOUT:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        out = getattr(sys.stdout, "buffer", None)
+        if out is None:
+            raise Error("out: expected a file, got -, standard output, which takes no bytes here")
+        out.write(content)
+        out.flush()
         return
     path = located(place, "out")
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -112,6 +115,19 @@ def refuse_link(path: Path) -> None:
     """Raises Error where a link stands in the place of a file or folder that is to be written."""
     if path.is_symlink():
         raise Error(f"out: expected a file or folder, got {path}, a link to {os.readlink(path)}")
+
+
+def default_place(directory: str | Path, name: str) -> Path:
+    """Return where in a run directory something is written unless a person says otherwise.
+
+    Raises:
+      Error: a link, a device or a FIFO is there: of a directory that came from somewhere else.
+    """
+    path = located(directory) / name
+    refuse_link(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise Error(f"out: expected a file or folder, got {path}, which is neither")
+    return path
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
