@@ -6,18 +6,20 @@ The commands that train import JAX, those that read do without.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from jaxhp.interop import FORMATS, export
+from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
 from jaxhp.report.result import Result, table_rows
 from jaxhp.search.signals import Stopped
-from jaxhp.store.files import read_json
+from jaxhp.store.files import STDOUT, located, read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error
 
@@ -31,8 +33,10 @@ _JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not sh
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for what does not fit, 75 for a search stopped by a signal."""
-    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
     try:
+        options = _parser().parse_args(arguments)
         options.command(options)
     except Stopped:
         return STOPPED  # it has said what there is to say
@@ -43,8 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raises Error with one line, without the usage."""
+        missing = any(word in message for word in ("required", "unrecognized", "expected one"))
+        dash = "; a name that begins with a dash is given as ./-name" if missing else ""
+        raise Error(f"{message}{dash}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jaxhp", description="Train a whole hyperparameter search at once on JAX.")
+    parser = _Parser(prog="jaxhp", description="Train a whole hyperparameter search at once on JAX.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: Callable[..., None], text: str) -> argparse.ArgumentParser:
@@ -101,20 +113,21 @@ def _run(options: argparse.Namespace) -> None:
 
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
-    directory = options.dir or Path("runs") / Path(experiment.file).stem
+    directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
     _present(search.run(directory, experiment=experiment.to_json()), directory)
 
 
 def _resume(options: argparse.Namespace) -> None:
     search = _recorded_search(options.dir)
-    _present(search.run(options.dir, accept_environment=options.accept_environment), options.dir)
+    directory = options.dir.expanduser()
+    _present(search.run(directory, accept_environment=options.accept_environment), directory)
 
 
 def _recorded_search(directory: Path) -> Search:
     """The search of a run directory, from the experiment file that its manifest names."""
     from jaxhp.search.experiment import Experiment
 
-    record = read_json(directory / "manifest.json").get("experiment")
+    record = read_json(located(directory) / "manifest.json").get("experiment")
     if record is None:
         raise Error(
             f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
@@ -136,7 +149,8 @@ def _show(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
     else:
-        print(result.table(options.top or 10), result.summary(), sep="\n")
+        bits = depends_on(read_json(located(options.dir) / "manifest.json"))
+        print(result.table(options.top or 10), result.summary(), f"bits      {bits}", sep="\n")
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -148,13 +162,19 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    print(f"report in {write_report(options.dir, options.out)}")
+    path = write_report(options.dir, options.out)
+    print(f"report in {path}", file=_beside(options.out))
 
 
 def _export(options: argparse.Namespace) -> None:
     place, written, training = export(options.dir, options.to, options.out)
     left_out = f"; {training} still in training are left out" if training else ""
-    print(f"{written} trials in {place}{left_out}")
+    print(f"{written} trials in {place}{left_out}", file=_beside(options.out))
+
+
+def _beside(out: object) -> TextIO:
+    """Where what is said about a file is printed: not into the file."""
+    return sys.stderr if str(out) == STDOUT else sys.stdout
 
 
 def _test(options: argparse.Namespace) -> None:

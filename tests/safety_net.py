@@ -135,7 +135,10 @@ def rows(directory: Path) -> list[str]:
             for number, name, dtype, shape, data in db.execute("SELECT round, name, dtype, shape, data FROM columns")
         ]
         found += [f"rounds {row}" for row in db.execute("SELECT round, epochs, wall_s IS NULL FROM rounds")]
-        found += [f"meta {row}" for row in db.execute("SELECT name, value FROM meta WHERE name != 'spent'")]
+        found += [
+            f"meta {row}"
+            for row in db.execute("SELECT name, value FROM meta WHERE name NOT IN ('spent', 'writer', 'network')")
+        ]
         kinds = db.execute("SELECT kind, detail FROM events WHERE kind NOT IN ('resume')").fetchall()
         return sorted(found) + [f"event {kind} {detail}" for kind, detail in kinds]
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -28,7 +29,13 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array, PyTree
 
 from jaxhp.compiling import cpu_options
+from jaxhp.engine.bits import xla_flags
 from jaxhp.values import Error
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 _GPU = {
     "xla_gpu_exclude_nondeterministic_ops": True,
@@ -46,6 +53,8 @@ class Device(Protocol):
     def platform(self) -> str: ...
     @property
     def device_kind(self) -> str: ...
+    @property
+    def client(self) -> Any: ...
     def memory_stats(self) -> dict[str, int] | None: ...
 
 
@@ -75,6 +84,14 @@ def on_host() -> AbstractContextManager[object]:
 def cpu_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host_peak_bytes() -> int | None:
+    """The most memory that this process has had; None where the system does not tell (Windows)."""
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def setup(cpu_devices: int | None = None) -> None:
@@ -178,6 +195,7 @@ def folder_for(device: Device) -> Path:
     """`jaxhp/<machine>` in `$XDG_CACHE_HOME`, by default `~/.cache`; `<machine>` is 16 hexadecimal digits."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     facts = [version("jaxlib"), device.platform, device.device_kind, platform.node(), platform.machine(), *_cpu()]
+    facts.append(xla_flags())  # of which JAX knows the name of their file alone
     return Path(base, "jaxhp", hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxhp.report.result import Result
+from jaxhp.store.files import STDOUT, default_place
 from jaxhp.values import Error
 
 
@@ -36,7 +37,8 @@ def export(directory: str | Path, to: str, out: str | Path | None = None) -> tup
     Args:
       to: "csv" or "parquet", one row a trial (see `interop.table`); "optuna", a study (see `interop.optuna_study`);
         "tensorboard", a folder of event files (see `interop.tensorboard_logs`).
-      out: where; a file, a folder, or for Optuna also the URL of a storage. None: in the run directory.
+      out: where; a file, a folder, or for Optuna also the URL of a storage; for a table also a device, or `-`, standard
+        output. None: in the run directory.
 
     Returns:
       where it is, how many trials were written, and how many were left out because they are still in training.
@@ -55,7 +57,9 @@ def export(directory: str | Path, to: str, out: str | Path | None = None) -> tup
         raise Error(
             f"to: {to} needs the package {form.package} ({error}): pip install {form.package}, or 'jaxhp[interop]'"
         ) from error
+    if str(out) == STDOUT and form.curves:
+        raise Error(f"out: expected a place for {to}, got -: only a table is written to standard output")
     result = Result.load(directory, curves=form.curves)
-    place = str(out if out is not None else Path(directory) / form.out)
+    place = default_place(directory, form.out) if out is None else out
     written = module.write(result, place)
-    return place, written, len(result.trials) - written
+    return str(place), written, len(result.trials) - written

@@ -3,28 +3,35 @@
 A trial has the parameters of its config with the distributions of the space, the validation curve as intermediate
 values, and as user attributes what Optuna has no word for. A finished trial is COMPLETE, one that was given up at a
 rung PRUNED with its last score, one that diverged FAIL; those still in training are left out. Trials stand in the order
-of their ids. The study is a copy: the ledger stays the record.
+of their ids. The study is a copy: the ledger stays the record. While it is written it says so in the attribute `jaxhp`;
+one that was left so by a kill is made again.
 """
 
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import optuna
 from optuna import distributions
 from optuna.distributions import BaseDistribution
+from sqlalchemy.pool import NullPool
 
 from jaxhp.report.result import Result
 from jaxhp.space import Parameter, Space
+from jaxhp.store.files import located, refuse_link
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Error
 
+_STATE = "jaxhp"  # the attribute of a study that says whether it is whole
 
-def write(result: Result, place: str) -> int:
+
+def write(result: Result, place: str | Path) -> int:
     """Make a study in a storage, named as the run directory.
 
     Args:
@@ -38,29 +45,61 @@ def write(result: Result, place: str) -> int:
       Error: the storage has a study of this name, or cannot be used.
     """
     name = result.directory.absolute().name if result.directory is not None else "jaxhp"
-    if "://" not in place and Path(place).is_symlink():
-        raise Error(f"out: expected a file or the URL of a storage, got {place}, a link")
-    url = place if "://" in place else f"sqlite:///{Path(place).absolute()}"
+    name = name.encode(errors="surrogateescape").decode(errors="replace")  # a file's name may be any bytes
     finished = sorted((t for t in result.trials if t.status is not Status.RUNNING), key=lambda trial: trial.trial_id)
-    with _quiet(), ExitStack() as opened:
-        direction = "maximize" if result.mode == "max" else "minimize"
+    with _quiet(), _opened(place) as storage:
         try:
-            storage = optuna.storages.RDBStorage(url)
-            opened.callback(storage.engine.dispose)
-            opened.callback(storage.remove_session)
-            study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+            study = _begun(storage, name, "maximize" if result.mode == "max" else "minimize")
         except optuna.exceptions.DuplicatedStudyError:
             raise Error(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
-        except Exception as error:  # of one of many database drivers
-            raise Error(f"out: expected a storage of Optuna, got {place}: {str(error).splitlines()[0]}") from error
-        assert result.space is not None
         study.set_user_attr("metric", result.metric)
         study.set_user_attr("chosen_trial_id", result.best.trial_id)
         study.set_user_attr("estimate", result.estimate._asdict() if result.estimate else None)
+        assert result.space is not None
         study.set_user_attr("fixed", result.space.fixed)
         for trial in finished:
             study.add_trial(_trial(trial, result.space, result.metric))
+        study.set_user_attr(_STATE, "whole")
     return len(finished)
+
+
+@contextmanager
+def _opened(place: str | Path) -> Iterator[optuna.storages.RDBStorage]:
+    """The storage at a URL, or in a file, whose name SQLAlchemy is not asked to parse."""
+    if isinstance(place, str) and "://" in place:
+        url, options = place, {}
+    else:
+        path = located(place, "out")
+        refuse_link(path)
+        url, options = "sqlite://", {"creator": lambda: sqlite3.connect(path), "poolclass": NullPool}
+    try:
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # of one of many database drivers
+        raise Error(f"out: expected a storage of Optuna, got {place}: {str(error).splitlines()[0]}") from error
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _begun(storage: optuna.storages.RDBStorage, name: str, direction: Literal["maximize", "minimize"]) -> optuna.Study:
+    """A new study, in the place of one that a kill left behind half-written.
+
+    Raises:
+      DuplicatedStudyError: there is a whole one, or somebody else's.
+    """
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+    except optuna.exceptions.DuplicatedStudyError:
+        before = optuna.load_study(storage=storage, study_name=name)
+        just_made = not before.user_attrs and not before.trials
+        if not just_made and before.user_attrs.get(_STATE) != "half-written":
+            raise
+        optuna.delete_study(storage=storage, study_name=name)
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+    study.set_user_attr(_STATE, "half-written")
+    return study
 
 
 def _trial(trial: Trial, space: Space, metric: str) -> optuna.trial.FrozenTrial:

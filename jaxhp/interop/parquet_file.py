@@ -11,17 +11,17 @@ from pyarrow import parquet
 
 from jaxhp.interop.table import table
 from jaxhp.report.result import Result
-from jaxhp.store.files import write_bytes
+from jaxhp.store.files import write_out
 from jaxhp.values import Value
 
 
-def write(result: Result, place: str) -> int:
+def write(result: Result, place: str | Path) -> int:
     """Writes the table; columns have types, and the metric and its direction stand in the file's metadata."""
     columns = {name: _array(values) for name, values in table(result).items()}
     metadata = {"jaxhp.metric": result.metric, "jaxhp.mode": result.mode}
     content = io.BytesIO()
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), content)
-    write_bytes(Path(place), content.getvalue())
+    write_out(place, content.getvalue())
     return len(result.trials)
 
 

@@ -11,6 +11,7 @@ epoch, its config, its score under `score` at its last epoch, and whether it div
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_p
 
 from jaxhp.report.result import Result
 from jaxhp.space import Space
+from jaxhp.store.files import beside, located
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Config, Error
 
@@ -26,8 +28,8 @@ SCORE = "score"  # the tag of the number that trials are ranked by
 _PLUGIN = "hparams"
 
 
-def write(result: Result, place: str) -> int:
-    """Make the folder `place`; `tensorboard --logdir` shows it.
+def write(result: Result, place: str | Path) -> int:
+    """Make the folder `place`, beside it first; `tensorboard --logdir` shows it.
 
     Returns:
       How many trials were written.
@@ -35,15 +37,20 @@ def write(result: Result, place: str) -> int:
     Raises:
       Error: there is something in it already.
     """
-    folder = Path(place).absolute()
+    folder = located(place, "out")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise Error(f"out: expected a new or an empty folder, got {place}, which holds something")
     assert result.space is not None
-    now = time.time()
-    _write(folder, [(0, _experiment(result.space, result.metric))], now)
+    now, made = time.time(), beside(folder)
+    if made.is_dir() and not made.is_symlink():  # what a kill left behind
+        shutil.rmtree(made)
+    _write(made, [(0, _experiment(result.space, result.metric))], now)
     width = len(str(max(trial.trial_id for trial in result.trials)))
     for trial in result.trials:
-        _write(folder / f"trial_{trial.trial_id:0{width}d}", _events(trial), now)
+        _write(made / f"trial_{trial.trial_id:0{width}d}", _events(trial), now)
+    if folder.exists():  # empty
+        folder.rmdir()
+    made.rename(folder)
     return len(result.trials)
 
 

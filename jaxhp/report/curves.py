@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxhp.report.table import show_value
+from jaxhp.store.files import write_bytes
 from jaxhp.trials import Trial
 
 
@@ -49,5 +51,7 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
     figure.supylabel(metric, fontsize=10)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=9, frameon=False)
-    figure.savefig(Path(path), dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    write_bytes(Path(path), picture.getvalue())
     return Path(path)

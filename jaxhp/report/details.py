@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxhp.report.bits import depends_on
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
 from jaxhp.report.reading import RunRecord
@@ -120,6 +121,7 @@ def setting(run: RunRecord) -> Markup:
     space += [(name, f"{given} (fixed)") for name, given in run.space.fixed.items()]
     search = [(name, listed(run.manifest[name])) for name in _SEARCH if run.manifest.get(name) is not None]
     machine = [(name, listed(run.told(name))) for name in _MACHINE if run.told(name) is not None]
+    machine.append(("bits depend on", depends_on(run.manifest)))
     argv = run.told("argv")
     if isinstance(argv, list):
         machine.append(("command", " ".join(map(str, argv))))

@@ -14,7 +14,7 @@ from pathlib import Path
 from jaxhp.report import details, findings
 from jaxhp.report.markup import Markup, element
 from jaxhp.report.reading import RunRecord, read
-from jaxhp.store.files import write_bytes
+from jaxhp.store.files import default_place, write_out
 
 _SECTIONS = (
     details.heading,
@@ -34,15 +34,15 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
     """Writes the page about a run directory, finished or not, and returns its path.
 
     Args:
-      out: an HTML file, replaced as a whole; None: `report.html` in the directory.
+      out: an HTML file, replaced as a whole, a device, or `-`, standard output; None: `report.html` in the directory.
 
     Raises:
       FileNotFoundError: it is not a run directory.
       Error: it is damaged, or holds no trials yet.
       OSError: `out` cannot be written.
     """
-    path = Path(out) if out is not None else Path(directory) / "report.html"
-    write_bytes(path, page(read(directory)).encode(errors="replace"))
+    path = Path(out) if out is not None else default_place(directory, "report.html")
+    write_out(path, page(read(directory)).encode(errors="replace"))
     return path
 
 

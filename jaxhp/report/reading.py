@@ -11,7 +11,7 @@ from typing import Any
 from jaxhp.report.result import Result
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
-from jaxhp.store.files import read_json
+from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Json
@@ -57,7 +57,7 @@ class RunRecord:
 
 def read(directory: str | Path) -> RunRecord:
     """Reads a run directory; raises as `Result.load`."""
-    place = Path(directory)
+    place = located(directory)
     manifest = read_json(place / "manifest.json")
     with Ledger(directory) as ledger, ledger.snapshot():
         result = Result.read(ledger, manifest)

@@ -20,14 +20,14 @@ from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
 from jaxhp.store.digest import digest
-from jaxhp.store.files import read_json
+from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger
-from jaxhp.store.params import load
+from jaxhp.store.params import check, load
+from jaxhp.trials import MODES, Trial, Trials, rank
+from jaxhp.values import Config, Error, Json, is_int
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
-from jaxhp.trials import MODES, Trial, Trials, rank
-from jaxhp.values import Config, Error, Json, is_int
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -39,17 +39,23 @@ class Chosen(Trial):
 
     network: PyTree[np.ndarray] = field(default=None, repr=False, compare=False)
     file: Path | None = field(default=None, repr=False, compare=False)
+    sha256: str | None = field(default=None, repr=False, compare=False)  # of the file, where it was recorded
 
     @property
     def params(self) -> PyTree[np.ndarray]:
         """What the task's `init` made, trained for `epochs`: of the trial's first replicate in the search.
 
         In the process that ran the search the pytree itself; read from a run directory, nested dicts and lists.
+
+        Raises:
+          Error: the search has not got so far, or the file is damaged or another run's.
+          FileNotFoundError: the file is gone.
         """
         if self.network is not None:
             return self.network
         if self.file is None:
             raise Error("params: expected a finished search, this one has not got so far")
+        check(self.file, self.trial_id, self.config, self.sha256)
         return load(self.file)
 
 
@@ -132,7 +138,7 @@ class Result:
             directory=ledger.directory,
             trials=trials[:top],
             raw_best=trials[0],
-            best=Chosen(**vars(trials[int(place[0])]), network=params, file=file),
+            best=Chosen(**vars(trials[int(place[0])]), network=params, file=file, sha256=ledger.meta("network")),
             estimate=verdict.estimate if verdict else None,
             finalists=finalists,
             finals=ledger.decode(
@@ -169,7 +175,7 @@ class Result:
           FileNotFoundError: it is not a run directory.
           Error: it is damaged, or holds no trials yet.
         """
-        manifest = read_json(Path(directory) / "manifest.json")
+        manifest = read_json(located(directory) / "manifest.json")
         with Ledger(directory) as ledger, ledger.snapshot():
             return cls.read(ledger, manifest, top, curves=curves, tester=tester)
 

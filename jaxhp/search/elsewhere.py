@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxhp.engine.runtime import on_host
-from jaxhp.space import Space
+from jaxhp.space.space import Space
 from jaxhp.values import Config
 
 _LISTED = 4096  # a space of at most so many points is known point by point

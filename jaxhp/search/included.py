@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxhp.space import Space
+from jaxhp.space.space import Space
 from jaxhp.values import Config, Error, Value
 
 

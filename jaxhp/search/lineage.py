@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxhp.engine.work import Job
-from jaxhp.space import Space
+from jaxhp.space.space import Space
 from jaxhp.store.ledger import Round
 from jaxhp.trials import Proposal, Trial, Trials
 from jaxhp.values import Config

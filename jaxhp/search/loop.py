@@ -24,7 +24,7 @@ from jaxhp.engine.work import Emit, Executor, Outcome
 from jaxhp.search.elsewhere import elsewhere
 from jaxhp.search.included import Included
 from jaxhp.search.lineage import Lineage
-from jaxhp.space import Space
+from jaxhp.space.space import Space
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
 from jaxhp.trials import STATUSES, Proposal, Rung, Status, Trials, joined, signed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import jax
 
+from jaxhp.engine.bits import cpu, flags
 from jaxhp.engine.runtime import Device
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
@@ -18,8 +18,7 @@ from jaxhp.values import Error, Json
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
-_SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
-_FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
+_SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
 
 
 def environment(devices: Sequence[Device]) -> Json:
@@ -31,8 +30,9 @@ def environment(devices: Sequence[Device]) -> Json:
         "python": platform.python_version(),
         **{name: _version(name) for name in ("jax", "jaxlib", "jaxhp", "numpy", "optax")},
         "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-        "flags": {name: str(jax.config.values.get(name)) for name in _FLAGS}
-        | {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")},
+        "runtime": str(devices[0].client.platform_version),
+        "cpu": cpu(),
+        "flags": flags(),
         "argv": list(sys.argv),
     }
 
@@ -57,7 +57,7 @@ def recorded(ledger: Ledger) -> Json | None:
 
 
 def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[str]:
-    """Makes the directory this search's, or checks that it is.
+    """Makes the directory this search's, or checks that it is. One in which nothing was trained is free for any search.
 
     Returns:
       What is different but harmless, one line each.
@@ -69,7 +69,9 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
     if ledger.directory is None:
         return []
     before = recorded(ledger)
-    if before is None:
+    if before is None or (not trained(ledger) and differences(before, manifest)):
+        ledger.forget_rounds()
+        ledger.check_held()
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
         ledger.event("begun")
@@ -87,17 +89,27 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
         raise Error(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
-    harmful = [entry for entry in where if entry[0].split(".")[0] not in _SAME_BITS]
+    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
     if harmful and not accept_environment:
         raise Error(
             f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
             "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
         )
-    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] == "devices"]
+    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
     notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
     if ledger.round(0) is not None:
         ledger.event("resume", environment=manifest["environment"], notes=notes)
     return notes
+
+
+def trained(ledger: Ledger) -> bool:
+    """Whether a trial of a ledger is trained, or a checkpoint holds some of one."""
+    return bool(ledger.checkpoints()) or any(asked.scores is not None for asked in ledger.rounds())
+
+
+def is_other(before: Json, manifest: Json) -> bool:
+    """Whether two manifests are of different searches."""
+    return bool(differences(_identity(before, True), _identity(manifest, True)))
 
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:

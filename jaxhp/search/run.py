@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shlex
 import sys
 import time
@@ -27,7 +26,7 @@ from jaxhp.engine.events import (
     told,
 )
 from jaxhp.engine.plan import Plan
-from jaxhp.engine.runtime import Device
+from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
@@ -35,7 +34,7 @@ from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
-from jaxhp.search.manifest import claim, differences, recorded
+from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
@@ -82,6 +81,8 @@ def run_search(
     ):
         before = recorded(ledger) or {}
         of = wire(before)
+        if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
+            before, of = {}, wire({})
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
@@ -106,10 +107,7 @@ def run_search(
             try:
                 with display:
                     emit(SearchBegan(_finished(ledger.trials())))
-                    for text in notes:
-                        emit(Noted(text))
-                    for text in of.warnings:  # once in the record, and on every screen
-                        emit(Warned(text) if ledger.round(0) is None else Noted(text))
+                    _say_first(notes, of.warnings, ledger, emit)
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
@@ -120,9 +118,18 @@ def run_search(
         known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs}
         result = Result.of(ledger, of.metric, of.course.mode, params, **known)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
+            ledger.check_held()
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")
         return result
+
+
+def _say_first(notes: Sequence[str], warnings: Sequence[str], ledger: Ledger, emit: Observer) -> None:
+    """Say what a person should know before it starts; warnings stand once in the record, and on every screen."""
+    for text in notes:
+        emit(Noted(text))
+    for text in warnings:
+        emit(Warned(text) if ledger.round(0) is None else Noted(text))
 
 
 def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool) -> None:
@@ -164,12 +171,15 @@ def _train(
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
     best = Result.of(ledger, of.metric, of.course.mode).best
-    network = networks.of(best.trial_id)
+    network, sha256 = networks.of(best.trial_id), None
     if ledger.directory is not None:
         path = ledger.directory / "best.safetensors"
-        save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
+        ledger.check_held()
+        sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
         ledger.stored("parameters written")
     with ledger.transaction():
+        if sha256 is not None:
+            ledger.set_meta("network", sha256)
         ledger.set_meta("finished", "yes")
         ledger.event("finished")
     ledger.stored("search finished")
@@ -260,7 +270,7 @@ def _how_to_resume(directory: Path | None, experiment: Json | None) -> str:
     return f"stopped; everything so far is recorded. Go on with: {again}"
 
 
-def _peak_bytes(devices: Sequence[Device]) -> int:
+def _peak_bytes(devices: Sequence[Device]) -> int | None:
     if devices[0].platform != "cpu":
         return int((devices[0].memory_stats() or {}).get("peak_bytes_in_use", 0)) * len(devices)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return host_peak_bytes()

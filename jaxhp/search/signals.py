@@ -29,7 +29,8 @@ class Signals:
     def __enter__(self) -> Signals:
         if self._listen:
             self._read, self._write = os.pipe()
-            os.set_blocking(self._write, False)
+            if hasattr(os, "set_blocking"):  # Windows has had it since Python 3.12
+                os.set_blocking(self._write, False)
             self._handlers: dict[signal.Signals, Any] = {number: signal.signal(number, _ignore) for number in _SIGNALS}
             self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -2,7 +2,8 @@
 
 A checkpoint is written by Orbax under a new name, and named in the ledger once it is on disk; from then on it counts.
 The ledger keeps the SHA-256 of its content: one that is damaged is passed over for the one before. Whatever lies
-in the folder and is not named is what a kill left behind, and is removed.
+in the folder, has a name as Orbax and this module give, and is not in the ledger is what a kill left behind, and is
+removed; nothing else is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from jaxhp.store.ledger import Ledger, Saved
 from jaxhp.values import Error
 
 _NAME = re.compile(r"\d{5}-\d{6}")
+_LEFT = re.compile(_NAME.pattern + r"(\.orbax-checkpoint-tmp.*)?")
 _KEEP = 2  # the newest, and one to fall back on
 Record = Mapping[str, Mapping[str, np.ndarray]]
 T = TypeVar("T")
@@ -46,7 +48,7 @@ class Checkpoints:
             raise Error(f"{self._folder}: expected a folder, got a link to {os.readlink(self._folder)}")
         if self._folder.is_dir():
             for entry in self._folder.iterdir():
-                if entry.name not in named:
+                if entry.name not in named and _LEFT.fullmatch(entry.name):
                     _remove(entry)
 
     def cost(self, size: int) -> float:
@@ -61,9 +63,11 @@ class Checkpoints:
 
         Raises:
           OSError: it cannot be written. Nothing is left of it, and the ones before stay.
+          Error: the directory is no longer this search's.
         """
         from orbax.checkpoint import v1 as ocp  # slow to import, and not needed by searches that end soon
 
+        self._ledger.check_held()
         before = self._ledger.checkpoints()
         seq = before[0].seq + 1 if before else 1
         began = time.perf_counter()
@@ -78,6 +82,7 @@ class Checkpoints:
                 sync(Path(folder))
             sync(self._folder)
         except Exception as error:  # Orbax and TensorStore raise a dozen kinds
+            self._ledger.check_held()
             for entry in self._folder.glob(f"{saved.name}*"):
                 _remove(entry)
             raise OSError(f"{path}: the checkpoint cannot be written: {str(error).splitlines()[0]}") from error

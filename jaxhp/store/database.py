@@ -1,53 +1,79 @@
 """One SQLite file with one writer, any number of readers, and one kind of error for whatever is damaged.
 
 The write-ahead log lets readers see the last transaction while the next is written; `synchronous = FULL` puts a
-transaction on disk before it counts. The writer holds a lock that ends with its process, however that ends.
+transaction on disk before it counts. The writer holds a lock that ends with its process, however that ends, and leaves
+one file behind, without a log, which can be read wherever it lies. A file from a stranger is believed nothing: only one
+that has these tables and nothing else is asked for more than the list of its tables.
 """
 
 from __future__ import annotations
 
-import fcntl
 import functools
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from jaxhp.values import Error
 
 NAME = "ledger.sqlite"
+_FIRST = ("lock", NAME, *(NAME + end for end in ("-journal", "-wal", "-shm")))  # all that a killed start leaves
+_STEPS = 10**7  # of SQLite's machine, that reading a list of tables may take
 P = ParamSpec("P")
 T = TypeVar("T")
 D = TypeVar("D", bound="Database")
+
+
+class WritersLock(Protocol):
+    """A lock that this process has."""
+
+    @property
+    def held(self) -> bool:
+        """Whether it still has it."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 class Database:
     """A connection to the database of a run directory.
 
     Args:
-      directory: the run directory, or None to keep everything in memory.
-      write: whether to take the writer's lock, and create what is missing.
+      directory: the run directory, an absolute path; or None to keep everything in memory.
+      tables: the statements that made its tables.
+      lock: takes the writer's lock of a directory, which is made if it is missing; None: to read.
 
     Raises:
       FileNotFoundError: there is nothing to read.
       OSError: the directory cannot be written.
       Error: another process writes it.
-      Error: the file is damaged.
+      Error: the file is damaged, or the directory holds something else.
     """
 
-    def __init__(self, directory: str | Path | None, *, write: bool = False):
-        self.directory = Path(directory) if directory is not None else None
-        self._lock: int | None = None
+    def __init__(
+        self, directory: Path | None, tables: Sequence[str], *, lock: Callable[[Path], WritersLock] | None = None
+    ):
+        self.directory = directory
+        self._lock: WritersLock | None = None
+        self._file: os.stat_result | None = None
         try:
             if self.directory is None:
                 self._db = sqlite3.connect(":memory:", isolation_level=None)
-            elif write:
-                self._lock = _lock(self.directory)
-                self._db = _open_to_write(self.directory)
+            elif lock is not None:
+                _refuse_others(self.directory, tables)
+                try:
+                    self._lock = lock(self.directory)
+                except OSError as error:
+                    raise _unwritable(self.directory, error.strerror, error.errno) from None
+                self._db = _open_to_write(self.directory, tables)
+                self._file = os.stat(self.path)
             else:
-                self._db = _open_to_read(self.directory)
+                self._db = _open_to_read(self.directory, tables)
         except BaseException:
             self.close()
             raise
@@ -58,9 +84,11 @@ class Database:
 
     def close(self) -> None:
         if hasattr(self, "_db"):
+            if self._file is not None and self._is_held():
+                _leave_one_file(self._db)
             self._db.close()
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -69,11 +97,32 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def check_held(self) -> None:
+        """Check that this process is still the one that writes the directory, and it is still the same directory.
+
+        Raises:
+          Error: it is not. Nothing may be written any more.
+        """
+        if self._file is not None and not self._is_held():
+            raise Error(
+                f"{self.directory}: the run directory, or a file of it, was removed, replaced or moved while its "
+                "search ran, so this search stops and writes nothing more; what it recorded is in its own ledger"
+            )
+
+    def _is_held(self) -> bool:
+        try:
+            there = self._file is not None and os.path.samestat(self._file, os.lstat(self.path))
+        except OSError:
+            return False
+        return there and self._lock is not None and self._lock.held
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of it or nothing; a full disk leaves what was there before."""
+        Database.check_held(self)
         try:
             self._db.execute("BEGIN IMMEDIATE")
+            self.check_held()
             yield
             self._db.execute("COMMIT")
         except BaseException as error:
@@ -135,74 +184,122 @@ def _unwritable(directory: Path, reason: object, number: int | None = None) -> O
     return OSError(text) if number is None else OSError(number, text)
 
 
-def _lock(directory: Path) -> int:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise _unwritable(directory, error.strerror, error.errno) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise Error(f"{directory}: another process (pid {holder}) is running this search") from None
-    try:
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        os.close(lock)
-        raise _unwritable(directory, error.strerror, error.errno) from None
-    return lock
+def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
+    """Check, before anything is touched, that a directory is new, empty or one of ours.
 
-
-def _open_to_write(directory: Path) -> sqlite3.Connection:
+    Raises:
+      Error: it holds something else.
+    """
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:  # there is none, or the lock says why it is of no use
+        return
     path = directory / NAME
-    if path.is_symlink():
-        raise Error(f"{path}: expected a ledger, got a link to {os.readlink(path)}")
-    with ExitStack() as opened:
-        try:
-            db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            _check(db)
-        except sqlite3.OperationalError as error:
-            raise _unwritable(directory, error) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise Error(f"{path}: the ledger is damaged: {error}") from error
+    if NAME in names and (path.is_symlink() or not path.is_file()):
+        raise Error(f"{path}: expected a ledger, got {'a link' if path.is_symlink() else 'something that is no file'}")
+    if NAME in names and path.stat().st_size:
+        with _named(path, "damaged"), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+            empty = not _tables(db, path, tables)
+    else:
+        empty = True
+    other = [name for name in names if name not in _FIRST]
+    if not (empty and other):
+        return
+    if "manifest.json" in other and _is_manifest(directory / "manifest.json"):
+        raise Error(f"{path}: the ledger is missing or empty, but there is a manifest.json of a search")
+    shown = ", ".join(map(repr, other[:3])) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
+    raise Error(f"dir: expected a new or empty directory, or one with a {NAME}, got {directory}, which holds {shown}")
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        record = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return record == {} or (isinstance(record, dict) and "space" in record and "strategy" in record)
+
+
+@contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """Errors of a damaged file as one line that names it."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if isinstance(error, sqlite3.OperationalError) and what != "unreadable":
+            raise _unwritable(path.parent, error) from error
+        said = "the ledger is damaged" if what == "damaged" else "expected a readable jaxhp ledger, got"
+        raise Error(f"{path}: {said}: {error}") from error
+
+
+def _open_to_write(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    path = directory / NAME
+    with _named(path, "damaged"), ExitStack() as opened:
+        db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
+        _tables(db, path, tables)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        _check(db, path, tables)
         opened.pop_all()
     return db
 
 
-def _open_to_read(directory: Path) -> sqlite3.Connection:
-    path = directory.absolute() / NAME
+def _open_to_read(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    path = directory / NAME
     if not path.is_file():
         raise FileNotFoundError(f"{directory}: expected a run directory, found no {NAME} in it")
-    try:
+    with _named(path, "unreadable"):
         try:
-            return _connect_to_read(f"{path.as_uri()}?mode=ro")
+            return _connect_to_read(f"{path.as_uri()}?mode=ro", path, tables)
         except sqlite3.OperationalError:  # a directory without write permission; nobody writes where there is no log
             if path.with_name(NAME + "-wal").exists():
                 raise
-            return _connect_to_read(f"{path.as_uri()}?mode=ro&immutable=1")
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise Error(f"{path}: expected a readable jaxhp ledger, got: {error}") from error
+            return _connect_to_read(f"{path.as_uri()}?mode=ro&immutable=1", path, tables)
 
 
-def _connect_to_read(uri: str) -> sqlite3.Connection:
+def _connect_to_read(uri: str, path: Path, tables: Sequence[str]) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
     try:
-        _check(db)
+        _check(db, path, tables)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _check(db: sqlite3.Connection) -> None:
+def _leave_one_file(db: sqlite3.Connection) -> None:
+    """Put everything into the file itself, so that it can be read where nothing may be written and readers leave
+    nothing beside it. Where somebody reads just now, the log stays."""
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA busy_timeout = 200")
+        db.execute("PRAGMA journal_mode = DELETE")
+
+
+def _tables(db: sqlite3.Connection, path: Path, tables: Sequence[str]) -> bool:
+    """Whether there are tables; raises Error where they are not these and nothing else.
+
+    A view or a trigger would run a stranger's SQL, so nothing else is asked before.
+    """
+    db.execute("PRAGMA trusted_schema = OFF")
+    db.set_progress_handler(lambda: 1, _STEPS)
+    try:
+        query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid LIMIT ?"
+        found = [sql for (sql,) in db.execute(query, (len(tables) + 1,))]
+        if found and found != [*tables]:
+            schema = (
+                db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if tables[0] in found else None
+            )
+            now = f"schema {schema[0]!r:.20}" if schema else "other tables"
+            raise Error(f"{path}: the ledger is damaged or not one of this version's: expected its tables, got {now}")
+    finally:
+        db.set_progress_handler(None, 0)
+    return bool(found)
+
+
+def _check(db: sqlite3.Connection, path: Path, tables: Sequence[str]) -> None:
     """Raises sqlite3.DatabaseError where the file's structure is damaged, which no row's checksum shows: a bit flipped
     in a page's count of rows, or in an index, is a row that was never there. A hundred megabytes take a twentieth of a
     second."""
+    _tables(db, path, tables)
     found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)

@@ -10,6 +10,7 @@ What is read from a directory is data, and never executed.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,8 @@ import numpy as np
 from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
 from jaxhp.store.digest import digest
-from jaxhp.store.files import sync
+from jaxhp.store.files import located, sync
+from jaxhp.store.lock import Lock
 from jaxhp.trials import STATUSES, Status, Trials, joined, last_places, standing
 from jaxhp.values import Error, Json
 
@@ -36,6 +38,7 @@ _TABLES = (
     """CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, round INTEGER NOT NULL, complete INTEGER NOT NULL,
   name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, crc INTEGER NOT NULL)""",
 )
+_WRITER = "writer"  # the fact that names who writes: a number drawn anew for each
 _FINALS = -1  # the number under which the finals' columns stand
 
 
@@ -66,14 +69,20 @@ class Ledger(Database):
 
     `stored` is told the name of every durable operation once it is on disk, and may be told those of others.
 
-    Args and Raises: as `Database`; ValueError too where the schema is another version's.
+    Args:
+      directory: the run directory, or None to keep everything in memory.
+      write: whether to take the writer's lock, and create what is missing.
+
+    Raises: as `Database`; Error too where the schema is another version's.
     """
 
     def __init__(
         self, directory: str | Path | None, *, write: bool = False, stored: Callable[[str], None] = lambda _: None
     ):
-        super().__init__(directory, write=write)
+        place = None if directory is None else located(directory)
+        super().__init__(place, _TABLES, lock=Lock if write else None)
         self.stored = stored
+        self._token: str | None = None
         try:
             if not self.rows("SELECT name FROM sqlite_master"):
                 if not write:
@@ -82,16 +91,25 @@ class Ledger(Database):
             found = self.meta("schema")
             if found != str(SCHEMA):
                 raise Error(f"{self.path}: expected a ledger of schema {SCHEMA}, got schema {found}")
-            tables = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-            if tables != [(statement,) for statement in _TABLES]:
-                raise Error(f"{self.path}: the ledger is damaged: its tables are not those of schema {SCHEMA}")
+            if write:
+                token = secrets.token_hex(16)
+                self.set_meta(_WRITER, token)
+                self._token = token
         except BaseException:
             self.close()
             raise
 
+    def check_held(self) -> None:
+        """See `Database.check_held`; also that no other process has begun to write since.
+
+        Raises:
+          Error: this process may write nothing more.
+        """
+        super().check_held()
+        if self._token is not None and self.meta(_WRITER) != self._token:
+            raise Error(f"{self.directory}: another process has begun to run this search, so this one stops")
+
     def _create(self) -> None:
-        if self.directory is not None and (self.directory / "manifest.json").exists():
-            raise Error(f"{self.path}: the ledger is missing or empty, but there is a manifest.json of a search")
         with self.transaction():
             for statement in _TABLES:
                 self.write(statement, ())
@@ -153,6 +171,12 @@ class Ledger(Database):
             if spent is not None:
                 self.record_spent(spent)
         self.stored("round finished")
+
+    def forget_rounds(self) -> None:
+        """Forgets what was asked: of a search that trained nothing."""
+        with self.transaction():
+            self.write("DELETE FROM rounds", ())
+            self.write("DELETE FROM columns", ())
 
     @consistent
     def round(self, number: int) -> Round | None:

@@ -6,8 +6,9 @@ is; `paths` among them lets `load` rebuild nested dicts and lists.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from jaxtyping import PyTree
 
 
-def save(path: Path, params: PyTree, **facts: object) -> None:
-    """Writes a pytree of arrays; `facts` are kept as JSON in the metadata.
+def save(path: Path, params: PyTree, **facts: object) -> str:
+    """Writes a pytree of arrays and returns the file's SHA-256; `facts` are kept as JSON in the metadata.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "best.safetensors"
-    >>> save(path, [{"w": np.ones((2, 3), np.float32)}], trial_id=7)
+    >>> digest = save(path, [{"w": np.ones((2, 3), np.float32)}], trial_id=7)
     >>> load(path)[0]["w"].shape, facts(path)["trial_id"]
     ((2, 3), 7)
     """
@@ -42,7 +43,27 @@ def save(path: Path, params: PyTree, **facts: object) -> None:
         raise Error(f"params: expected distinct names, got {sorted(names)}")
     metadata = {name: json.dumps(value) for name, value in facts.items()}
     metadata["paths"] = json.dumps(dict(zip(names, paths, strict=True)))
-    write_bytes(path, encode(dict(zip(names, arrays, strict=True)), metadata))
+    content = encode(dict(zip(names, arrays, strict=True)), metadata)
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(path: Path, trial_id: int, config: Mapping[str, object], sha256: str | None) -> None:
+    """Check that a file holds a trial's network as it was written.
+
+    Args:
+      sha256: of the file; None where nothing was recorded.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      Error: it is another file, or another trial's.
+    """
+    found = facts(path)
+    if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise Error(f"{path}: expected the network that this search wrote, got another or damaged file (its SHA-256)")
+    if (found.get("trial_id"), found.get("config")) != (trial_id, json.loads(json.dumps(dict(config)))):
+        told = f"trial {found.get('trial_id')!r:.20} with {found.get('config')!r:.200}"
+        raise Error(f"{path}: expected the network of trial {trial_id}, got that of {told}")
 
 
 def load(path: Path) -> PyTree[np.ndarray]:

@@ -23,10 +23,12 @@ from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
 from jaxhp.search.manifest import claim, differences
 from jaxhp.search.signals import Signals, Stopped
+from jaxhp.store import files, params
 from jaxhp.store.checkpoints import Checkpoints
-from jaxhp.store.ledger import Ledger, files, params
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies import Random
 from jaxhp.tasks import fingerprint
+from jaxhp.trials import Trial, Trials
 
 
 @pytest.fixture
@@ -193,11 +195,16 @@ def test_what_a_kill_left_behind_is_removed(tmp_path, die_at):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("x")
+    (tmp_path / "checkpoints" / "00000-000008").symlink_to(outside)
+    mine = ("notes.txt", "epoch-3", "00001-000001.txt", "link")
+    for name in mine[:3]:
+        (tmp_path / "checkpoints" / name).write_text("x")
     (tmp_path / "checkpoints" / "link").symlink_to(outside)
     with Ledger(tmp_path, write=True) as ledger:
         Checkpoints(ledger)
         assert {entry.name for entry in (tmp_path / "checkpoints").iterdir()} == {
-            saved.name for saved in ledger.checkpoints()
+            *(saved.name for saved in ledger.checkpoints()),
+            *mine,
         }
     assert (outside / "precious").exists()
 
@@ -360,12 +367,19 @@ def test_a_finished_search_is_read_and_not_run(tmp_path, steps):
 )
 def test_another_search_is_refused_and_the_difference_named(named, changes, tmp_path):
     made = tmp_path / "run"
-    if not made.exists():
-        with Ledger(made, write=True):
-            (made / "manifest.json").write_text(json.dumps(shared("random").manifest()))
+    with Ledger(made, write=True) as ledger:
+        trained(ledger)
+    (made / "manifest.json").write_text(json.dumps(shared("random").manifest()))
     with pytest.raises(ValueError, match="holds another search") as refused:
         search("random", **changes).run(made, quiet=True)
     assert named in str(refused.value)
+
+
+def trained(ledger: Ledger) -> None:
+    """Record a round of one trial."""
+    ids, score = np.zeros(1, np.int32), np.ones(1, np.float32)
+    ledger.begin(Round(0, 9, score[:, None], ids - 1, ids), Trials.of([Trial(0, {"lr": 1.0})]))
+    ledger.finish(0, Trials.of([Trial(0, {"lr": 1.0}, score=1.0, replicate_scores=(1.0,))]), score, 1.0)
 
 
 def edit(directory: Path, **changes) -> None:
@@ -446,6 +460,7 @@ def test_any_manifest_is_refused_with_one_line(tmp_path_factory, changes):
     files.write_json(directory / "manifest.json", manifest | changes)
     with Ledger(None, write=True) as ledger:
         ledger.directory = directory
+        trained(ledger)
         if differences(manifest, manifest | changes):
             with pytest.raises(ValueError, match=r"dir: .* holds another search|was begun elsewhere"):
                 claim(ledger, manifest, accept_environment=False)

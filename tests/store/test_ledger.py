@@ -270,7 +270,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert ledger.digest() == before
-        assert not (tmp_path / "big.json.tmp").exists()
+        assert {path.name for path in tmp_path.iterdir()} <= {
+            "lock",
+            *(f"ledger.sqlite{end}" for end in ("", "-wal", "-shm")),
+        }
         record(ledger, 1, [trial(1)])
         assert len(ledger.trials()) == 2
 

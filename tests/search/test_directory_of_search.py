@@ -1,0 +1,79 @@
+"""A search and its directory: claimed anew, replaced meanwhile, and a network that is not the one it wrote."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from crash import Killed, dying
+from safetensors.numpy import load_file
+from small_search import digest, search, shared, task
+
+import jaxhp as hp
+from jaxhp.report.result import Result
+from jaxhp.store import Ledger, files
+
+
+@pytest.mark.parametrize("point", ["manifest written", "round begun"])
+def test_a_directory_in_which_nothing_was_trained_is_free_for_the_mended_search(point, tmp_path):
+    with pytest.raises(Killed):
+        search("random", task=task(scale=9.0), seed=5, tile=4).run(tmp_path, quiet=True, watch=[dying(point)])
+    assert shared("random").run(tmp_path, quiet=True).digest == digest("random")
+    manifest = files.read_json(tmp_path / "manifest.json")
+    assert (manifest["seed"], manifest["tile"]) == (0, 2)
+    with pytest.raises(ValueError, match="holds another search: its seed is 0, now it is 5"):
+        search("random", seed=5).run(tmp_path, quiet=True)
+
+
+def flip(path: Path) -> None:
+    """A bit of the last weight, which any reader of the format takes."""
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+
+
+def test_a_network_that_is_not_the_one_written_is_refused(tmp_path):
+    """A flipped bit, another run's file, and another trial's under a ledger that knows no digest yet."""
+    shared("random").run(tmp_path / "run", quiet=True)
+    shared("random").changed(seed=1).run(tmp_path / "other", quiet=True)
+    path = tmp_path / "run" / "best.safetensors"
+    whole = path.read_bytes()
+    with Ledger(tmp_path / "run") as ledger:
+        assert ledger.meta("network") == hashlib.sha256(whole).hexdigest()
+    best = Result.load(tmp_path / "run").best
+    assert best.params["w"].tobytes() == load_file(path)["w"].tobytes()
+    flip(path)
+    with pytest.raises(hp.Error, match=r"best\.safetensors: expected the network that this search wrote, got another"):
+        assert Result.load(tmp_path / "run").best.params
+    shutil.copy(tmp_path / "other" / "best.safetensors", path)
+    with pytest.raises(hp.Error, match=r"best\.safetensors: expected the network that this search wrote, got another"):
+        assert Result.load(tmp_path / "run").best.params
+    with Ledger(tmp_path / "run", write=True) as ledger:
+        ledger.write("DELETE FROM meta WHERE name = 'network'", ())
+    with pytest.raises(hp.Error, match=f"expected the network of trial {best.trial_id}, got that of trial"):
+        assert Result.load(tmp_path / "run").best.params
+    path.write_bytes(whole)
+    assert Result.load(tmp_path / "run").best.params["w"].shape == (4, 2)
+
+
+@pytest.mark.parametrize("point", ["round begun", "checkpoint named", "round finished", "parameters written"])
+def test_a_search_whose_directory_was_replaced_stops_and_leaves_the_new_one_alone(point, tmp_path):
+    """Meanwhile another search is run there to its end."""
+    directory = tmp_path / "run"
+
+    def replace() -> None:
+        directory.rename(tmp_path / "aside")
+        shared("random").changed(seed=1).run(directory, quiet=True)
+        before.update({path: path.read_bytes() for path in directory.rglob("*") if path.is_file()})
+
+    before: dict[Path, bytes] = {}
+    with pytest.raises(hp.Error, match="was removed, replaced or moved while its search ran, so this search stops"):
+        hp.Search.run(shared("random"), directory, quiet=True, checkpoint_s=0, watch=[dying(point, die=replace)])
+    assert before == {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert {path.name for path in before} == {
+        "best.safetensors",
+        "ledger.sqlite",
+        "lock",
+        "manifest.json",
+        "summary.json",
+    }
