@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxhp import words
 from jaxhp.report.table import show_value
 from jaxhp.trials import Trial
 
@@ -37,7 +38,7 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
         marker = "o" if len(valid) == 1 else None
         panel.plot(epochs, train, "--", color="tab:orange", lw=1.2, marker=marker, label="training")
         panel.plot(epochs, valid, "-", color="tab:blue", lw=1.5, marker=marker, label="validation")
-        panel.set_title(f"Best-{place + 1}  {trial.score:.3f}", fontsize=10)
+        panel.set_title(f"Best-{place + 1}  {words.number(trial.score, trial.stderr)}", fontsize=10)
         settings = "\n".join(f"{name} {show_value(value)}" for name, value in list(trial.config.items())[:3])
         panel.text(0.97, 0.05, settings, transform=panel.transAxes, ha="right", va="bottom", fontsize=7, color="0.35")
         panel.grid(alpha=0.25)

@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
+from jaxhp.report.pieces import duration, listed, pairs, plural, scores, section, table, when, written
 from jaxhp.report.reading import RunRecord
+from jaxhp.report.table import finals_column
 from jaxhp.trials import Status
 
 _ROWS = 300  # of the table of trials
@@ -68,11 +67,12 @@ def trials(run: RunRecord) -> Markup:
     shown = result.trials[:_ROWS]
     names = [n for n in dict.fromkeys(n for trial in shown for n in trial.config) if n not in run.space.fixed]
     finals = ["finals"] if result.finals else []
+    known, errors = scores([trial.score for trial in shown], [trial.stderr for trial in shown])
+    again = finals_column(shown, result.finals)
     rows = []
     for place, trial in enumerate(shown, 1):
-        again = result.finals.get(trial.trial_id)
-        row: list[Any] = [place, trial.trial_id, Score(trial.score), Score(trial.stderr)]
-        row += [None if again is None else Score(np.mean(again))] if finals else []
+        row: list[Any] = [place, trial.trial_id, known[place - 1], errors[place - 1]]
+        row += [written(*again[trial.trial_id]) if trial.trial_id in again else None] if finals else []
         row += [trial.config.get(name) for name in names]
         pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
         rows.append([*row, trial.epochs, trial.round + 1, pill])

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from jaxhp import words
 from jaxhp.engine.events import (
     Event,
     FinalsBegan,
@@ -136,8 +137,8 @@ class Display:
             self._live.update(Group(Text(line), bar, trials_table(top, self._metric, 5)), refresh=True)
         elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
             self._said = time.perf_counter()
-            best = top[0].score if top and np.isfinite(top[0].score) else float("nan")
-            self.note(f"{line}  best {self._metric} {best:.4f}")
+            best = words.number(top[0].score, top[0].stderr) if top else "-"
+            self.note(f"{line}  best {self._metric} {best}")
 
 
 def _clock(seconds: float) -> str:

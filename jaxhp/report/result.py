@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from jaxhp import words
 from jaxhp.report.table import trials_table
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
@@ -244,21 +245,22 @@ class Result:
         lines = [f"chosen    trial {self.best.trial_id}: {config}"]
         if self.estimate is not None:
             e = self.estimate
-            interval = f"95% interval {e.low:.4f} to {e.high:.4f}"
-            lines.append(f"estimate  {self.metric} {e.mean:.4f}, {interval} ({e.basis})")
+            mean, low, high = words.interval(e.mean, e.low, e.high)
+            lines.append(f"estimate  {self.metric} {mean}, 95% interval {low} to {high} ({e.basis})")
         elif not self.finalists:
             lines.append("estimate  none: no finals were run, so nothing corrects the choice")
         lines.append(
-            f"raw best  {self.metric} {self.raw_best.score:.4f} (trial {self.raw_best.trial_id}): the best score seen, "
-            "biased by the choice"
+            f"raw best  {self.metric} {words.number(self.raw_best.score, self.raw_best.stderr)} "
+            f"(trial {self.raw_best.trial_id}): the best score seen, biased by the choice"
         )
         for name, side in self.edges.items() if self.space is not None and self._whole else ():
             which = "upper" if side > 0 else "lower"
             lines.append(f"edge      {name}: the best lie at the {which} end of its range; search beyond it")
         for test in self.tests:
             opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
+            mean, low, high = words.interval(test.mean, test.low, test.high)
             lines.append(
-                f"test      {self.metric} {test.mean:.4f}, 95% interval {test.low:.4f} to {test.high:.4f} "
+                f"test      {self.metric} {mean}, 95% interval {low} to {high} "
                 f"(trial {test.trial_id}, {len(test.scores)} seeds, trained on train and validation data{opening})"
             )
         if self.opened > len(self.tests):

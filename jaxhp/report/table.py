@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from jaxhp import words
 from jaxhp.trials import Trial
 
 
@@ -26,14 +27,24 @@ def trials_table(
     for heading in ("epochs", "round"):
         table.add_column(heading, justify="right")
     table.add_column("status")
-    for place, trial in enumerate(trials[:top], 1):
-        cells = [str(place), str(trial.trial_id), _number(trial.score), _number(trial.stderr)]
-        if finals:
-            scores = finals.get(trial.trial_id)
-            cells.append(_number(float(np.mean(scores))) if scores is not None else "")
+    shown = list(trials[:top])
+    scores = words.column([trial.score for trial in shown], [trial.stderr for trial in shown])
+    again = finals_column(shown, finals or {})
+    for place, trial in enumerate(shown, 1):
+        cells = [str(place), str(trial.trial_id), *scores[place - 1]]
+        cells += [again[trial.trial_id][1] if trial.trial_id in again else ""] if finals else []
         cells += [show_value(trial.config.get(name, "")) for name in names]
         table.add_row(*map(Text, cells), str(trial.epochs), str(trial.round), str(trial.status))
     return table
+
+
+def finals_column(trials: Sequence[Trial], finals: Mapping[int, np.ndarray]) -> dict[int, tuple[float, str]]:
+    """The means of finalists on fresh replicates, by trial id, with how they are written below each other."""
+    found = {trial.trial_id: np.asarray(finals[trial.trial_id], float) for trial in trials if trial.trial_id in finals}
+    means = [float(np.mean(scores)) for scores in found.values()]
+    errors = [float(np.std(s, ddof=1)) / len(s) ** 0.5 if len(s) > 1 else float("nan") for s in found.values()]
+    texts = (text for text, _ in words.column(means, errors))
+    return dict(zip(found, zip(means, texts, strict=True), strict=True))
 
 
 def show_value(value: object) -> str:
@@ -43,7 +54,3 @@ def show_value(value: object) -> str:
         if isinstance(value, float) and not 1e-2 <= abs(value) < 1e4
         else (f"{value:.4f}" if isinstance(value, float) else str(value))
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else "-"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jaxhp import words
 from jaxhp.trials import Error, ceil_div, is_int
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
@@ -68,8 +69,9 @@ class Estimate(NamedTuple):
     def basis(self) -> str:
         """What it rests on, in words."""
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
-        if abs(self.correction) >= 5e-5:  # what four digits show
-            examples += f", corrected by {-self.correction:+.4f} since the search has used them"
+        corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
+        if float(corrected):  # more than nothing, in the digits of the mean
+            examples += f", corrected by {corrected} since the search has used them"
         return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
 
 

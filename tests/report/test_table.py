@@ -22,10 +22,10 @@ def test_a_row_a_trial_and_a_column_a_parameter():
     ]
     rows = shown(trials, "accuracy", 2)
     assert rows[0] == ["rank", "trial", "accuracy", "±", "stderr", "lr", "kind", "width", "epochs", "round", "status"]
-    assert rows[1] == ["1", "7", "0.9123", "0.0100", "1.230e-03", "adam", "5", "0", "complete"]
+    assert rows[1] == ["1", "7", "0.912", "0.010", "1.230e-03", "adam", "5", "0", "complete"]
     assert rows[2] == ["2", "3", "-", "-", "2.0000", "64", "2", "1", "diverged"]
     assert len(rows) == 3
-    assert shown(trials, "accuracy", 1, {7: np.array([0.5, 0.7])})[1][4] == "0.6000"
+    assert shown(trials, "accuracy", 1, {7: np.array([0.5, 0.7])})[1][4] == "0.60"
 
 
 def test_names_are_text_and_not_markup():
