@@ -24,23 +24,27 @@ from jaxhp.trials import Error
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
 
+NOTHING = 3  # exit code of a search that can choose nothing, since every trial diverged
 STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
 _JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not shown here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for what does not fit, 75 for a search stopped by a signal."""
+    """Runs one command; returns the exit code.
+
+    0; 2 for what does not fit; 3 for a search that was run and whose every trial diverged; 75 for a search stopped by a
+    signal.
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except Stopped:
         return STOPPED  # it has said what there is to say
     except (Error, OSError, MemoryError) as error:  # anything else is a defect, and keeps its traceback
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE))
         print(f"jaxhp: {error}{notes}", file=sys.stderr)
         return FAILED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,18 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     from jaxhp.search.experiment import Experiment
 
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = options.dir or Path("runs") / Path(experiment.file).stem
-    _present(search.run(directory, experiment=experiment.to_json()), directory)
+    return _present(search.run(directory, experiment=experiment.to_json()), directory)
 
 
-def _resume(options: argparse.Namespace) -> None:
+def _resume(options: argparse.Namespace) -> int:
     search = _recorded_search(options.dir)
-    _present(search.run(options.dir, accept_environment=options.accept_environment), options.dir)
+    return _present(search.run(options.dir, accept_environment=options.accept_environment), options.dir)
 
 
 def _recorded_search(directory: Path) -> Search:
@@ -124,9 +128,10 @@ def _recorded_search(directory: Path) -> Search:
     return experiment.search()
 
 
-def _present(result: Result, directory: Path) -> None:
+def _present(result: Result, directory: Path) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
     print(result.table(), result.summary(), f"picture   {picture}", sep="\n")
+    return NOTHING if result.ruin is not None else 0
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -49,6 +49,7 @@ class Plan:
       rungs: (trials, epochs) of every ask.
       replicates: members of a trial.
       finals: (trials, replicates) of the finals, or None.
+      no_finals: why there are none, "" where there are.
       member_epochs: epochs of training in all, finals included, if no trial continues another.
       flops: floating-point operations in all: `member_epochs` of the costliest group.
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`.
@@ -59,6 +60,7 @@ class Plan:
     rungs: list[tuple[int, int]]
     replicates: int
     finals: tuple[int, int] | None
+    no_finals: str
     member_epochs: int
     flops: float
     seconds: float
@@ -75,10 +77,11 @@ class Plan:
 
     def __str__(self) -> str:
         rungs = ", ".join(f"{trials} trials x {epochs} epochs" for trials, epochs in self.rungs)
+        finals = f"{self.finals[0]} trials x {self.finals[1]} replicates" if self.finals else f"none: {self.no_finals}"
         lines = [
             f"device      {self.devices} x {self.device}",
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
-            f"finals      {f'{self.finals[0]} trials x {self.finals[1]} replicates' if self.finals else 'none'}",
+            f"finals      {finals}",
             f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most, "
             f"about {self.seconds:.0f} s",
             f"memory      {_size(self.peak_bytes)} at most",

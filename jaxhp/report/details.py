@@ -44,7 +44,7 @@ def heading(run: RunRecord) -> Markup:
     """What was run, and when."""
     result, seed = run.result, run.manifest.get("seed")
     times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
-    name, kind = ("finished", "finished") if run.finished else ("in progress, or stopped", "running")
+    name, kind = str(result.stage), "finished" if result.stage.finished else "running"
     diverged = sum(trial.status is Status.DIVERGED for trial in result.trials)
     facts = [
         plural(len(result.trials), "trial") + (f", {diverged:,} diverged" if diverged else ""),

@@ -12,6 +12,7 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
+from jaxhp.report.summary import no_estimate, raw_best
 from jaxhp.selection.importance import Importance
 from jaxhp.trials import Status, Trial
 
@@ -21,8 +22,11 @@ _NAN = float("nan")
 
 
 def chosen(run: RunRecord) -> Markup:
-    """The chosen configuration and what it is worth."""
+    """The chosen configuration and what it is worth; or why none is chosen, or none yet, and the best so far."""
     best = run.result.best
+    if not run.result.decided:
+        name = "Nothing chosen" if run.result.stage.finished else "So far"
+        return section(name, None, pairs(run.result.lines()))
     which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
     config = pairs(((name, value(given)) for name, given in best.config.items()), "config")
     columns = (joined(element("p", which, class_="soft"), config), _estimate(run), _worth(run))
@@ -32,13 +36,12 @@ def chosen(run: RunRecord) -> Markup:
 
 def _estimate(run: RunRecord) -> Markup:
     result = run.result
-    best = result.raw_best
-    raw = f"{score(best.score, best.stderr)} (trial {best.trial_id}): the best score seen, biased by the choice"
+    raw = raw_best(result.metric, result.raw_best)
     others = joined(element("p", element("b", "Raw best "), f"{raw}; do not report it."), _sealed(run))
     e = result.estimate
     if e is None:
-        why = "every candidate diverged on a fresh replicate" if result.finalists else "no finals were run"
-        return joined(element("p", element("b", "No estimate: "), f"{why}, so nothing corrects the choice."), others)
+        why = no_estimate(result.stage, finalists=bool(result.finalists))
+        return joined(element("p", element("b", "No estimate, so nothing corrects the choice: "), f"{why}."), others)
     mean, low, high = words.interval(e.mean, e.low, e.high)
     interval = element("span", f" {low} to {high}", class_="interval-text")
     basis = f"95% interval over seeds and examples, from {e.basis}."

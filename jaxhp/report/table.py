@@ -47,6 +47,15 @@ def finals_column(trials: Sequence[Trial], finals: Mapping[int, np.ndarray]) -> 
     return dict(zip(found, zip(means, texts, strict=True), strict=True))
 
 
+def show_config(config: Mapping[str, object]) -> str:
+    """A config in a line.
+
+    >>> show_config({"lr": 0.0095451, "kind": "sgd"})
+    'lr=0.009545, kind=sgd'
+    """
+    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in config.items())
+
+
 def show_value(value: object) -> str:
     """A parameter's value, floats with four digits."""
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shlex
 import sys
@@ -29,6 +30,7 @@ from jaxhp.engine.plan import Plan
 from jaxhp.engine.work import Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
+from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
@@ -53,6 +55,7 @@ class Wiring(NamedTuple):
     manifest: Mapping[str, Any]
     metric: str
     tester: Tester  # opens the sealed test data
+    no_finals: str  # why there are none; "" where there are
     notes: Sequence[str] = ()  # for a person, before it starts
 
 
@@ -100,6 +103,7 @@ def run_search(
         observers += [executor.observe, networks.observe]
         params = None
         if ledger.meta("finished") is None:
+            _declare(of, ledger)
             try:
                 with display:
                     emit(SearchBegan(_finished(ledger.trials())))
@@ -151,14 +155,15 @@ def _train(
     networks: _Networks,
     emit: Observer,
 ) -> Any:
-    """Run rounds and finals; return the chosen network, which is written to the run directory."""
+    """Run rounds and finals; return the chosen network, which is written to the run directory; None if all diverged."""
     executor.stop_if_asked()
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
-    best = Result.of(ledger, of.metric, of.course.mode).best
-    network = networks.of(best.trial_id)
-    if ledger.directory is not None:
+    result = Result.of(ledger, of.metric, of.course.mode, curves=False)
+    best = result.best
+    network = networks.of(best.trial_id) if result.ruin is None else None
+    if ledger.directory is not None and network is not None:
         path = ledger.directory / "best.safetensors"
         save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
         ledger.stored("parameters written")
@@ -212,6 +217,13 @@ class _Account:
         """Return what all runs have; what one did after its last finished round before it was killed is not known."""
         now = self.cost() | {"runs": 1}
         return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _declare(of: Wiring, ledger: Ledger) -> None:
+    """Record what whoever reads an unfinished search cannot know otherwise: its rounds, and why it has no finals."""
+    for name, text in ((RUNGS, json.dumps(of.course.rungs)), (NO_FINALS, of.no_finals)):
+        if ledger.meta(name) != text:
+            ledger.set_meta(name, text)
 
 
 def _finished(trials: Trials) -> Trials:

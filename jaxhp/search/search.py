@@ -32,7 +32,7 @@ from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.search.warm_start import Recalled, included, recalled
-from jaxhp.selection.verdict import Finals
+from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
@@ -149,6 +149,17 @@ class Search:
         return self.groups.first.task.mode
 
     @property
+    def no_finals(self) -> str:
+        """Why there are no finals, and what to pass to have them; "" where there are."""
+        if self.finals is not None:
+            return ""
+        if not self.default_finals:
+            return "finals=None was asked for"
+        least = least_replicates(self.folds or 1)
+        smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
+        return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
+
+    @property
     def fold(self) -> np.ndarray | None:
         """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds."""
         return fold_of(self.groups.first.task, self.folds, self.seed)
@@ -199,6 +210,7 @@ class Search:
             rungs=[(rung.trials, rung.epochs) for rung in self.rungs],
             replicates=self.members,
             finals=finals,
+            no_finals=self.no_finals,
             member_epochs=total,
             flops=flops,
             seconds=expected_seconds(flops, machine.devices),
@@ -332,6 +344,7 @@ class Search:
             recalled=(self.recalled.unit, self.recalled.score),
         )
         finals = Setting(course, self.finals, self.metric, self.fold) if self.finals else None
+        vanished = self.default_finals and self.finals is None
         told, left_out = len(self.recalled.score), self.recalled.left_out
         earlier = f"warm start: {told} of {told + left_out} earlier trials are finished and in the space"
         return Wiring(
@@ -343,7 +356,8 @@ class Search:
             manifest=self.manifest(machine),
             metric=self.metric,
             tester=self._tester(machine),
-            notes=[earlier] if left_out else [],
+            no_finals=self.no_finals,
+            notes=([earlier] if left_out else []) + ([f"no finals: {self.no_finals}"] if vanished else []),
         )
 
     def machine(self, devices: Sequence[Any] | None = None, memory: int | None = None) -> Machine:

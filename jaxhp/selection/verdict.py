@@ -119,6 +119,11 @@ class Verdict(NamedTuple):
         return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
 
 
+def least_replicates(folds: int) -> int:
+    """Return the fresh replicates of a finalist that finals need at least."""
+    return 3 * folds if folds > 1 else 4
+
+
 def default_finals(
     member_epochs: int, tile_epochs: int, trials: int, tile: int, epochs: int, folds: int
 ) -> Finals | None:
@@ -134,7 +139,7 @@ def default_finals(
       epochs: the full budget of a trial.
       folds: 1 without folds.
     """
-    least = 3 * folds if folds > 1 else 4
+    least = least_replicates(folds)
     for top in (16, 8, 4):
         replicates = int(_SHARE * tile_epochs / (ceil_div(top, tile) * epochs))
         if replicates >= least and top <= trials and (top <= 8 or tile >= top):

@@ -166,6 +166,12 @@ class Ledger(Database):
         return self.decode(f"round {number}", _round, *rows[0][:3], found)
 
     @consistent
+    def reached(self) -> tuple[int, int]:
+        """How many rounds have begun, and how many of them are finished."""
+        rounds = self._rounds()
+        return len(rounds), sum(rounds.values())
+
+    @consistent
     def rounds(self) -> list[Round]:
         """Every round that has begun, in order."""
         return [asked for number in self._rounds() if (asked := self.round(number)) is not None]
