@@ -6,6 +6,7 @@ The commands that train import JAX, those that read do without.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from jaxhp.search.signals import Stopped
 from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
 from jaxhp.trials import Error
+from jaxhp.words import plain
 
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
@@ -36,14 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 2 for what does not fit; 3 for a search that was run and whose every trial diverged; 75 for a search stopped by a
     signal.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a name
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
     except Stopped:
         return STOPPED  # it has said what there is to say
     except (Error, OSError, MemoryError) as error:  # anything else is a defect, and keeps its traceback
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE))
-        print(f"jaxhp: {error}{notes}", file=sys.stderr)
+        notes = [f"  {plain(note)}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE)]
+        print(f"jaxhp: {plain(error)}", *notes, sep="\n", file=sys.stderr)
         return FAILED
 
 
@@ -76,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument(
         "--accept-environment",
         action="store_true",
-        help="even though versions or the kind of device changed, so that last bits may differ",
+        help="even though jaxlib, or the kind of device (a CPU's instruction set is part of its kind), is another, "
+        "so that last bits may differ",
     )
     show = command("show", _show, "print the ranked trials of a run directory")
     show.add_argument("dir", type=Path)
@@ -95,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "open the sealed test data once, for the chosen trial")
     test.add_argument("dir", type=Path)
     test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
-    digest = command("digest", _digest, "print the SHA-256 of the ledger's content: equal for equal searches")
+    digest = command(
+        "digest",
+        _digest,
+        "print the SHA-256 of the ledger's content: equal for equal searches, bit for bit",
+    )
     digest.add_argument("dir", type=Path)
     return parser
 
@@ -124,13 +134,13 @@ def _recorded_search(directory: Path) -> Search:
             f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
         )
     experiment = Experiment.from_json(record)
-    print(f"running the code of {experiment}", file=sys.stderr)
+    print(f"running the code of {plain(experiment)}", file=sys.stderr)
     return experiment.search()
 
 
 def _present(result: Result, directory: Path) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
-    print(result.table(), result.summary(), f"picture   {picture}", sep="\n")
+    print(result.table(), result.summary(), f"picture   {plain(picture)}", sep="\n")
     return NOTHING if result.ruin is not None else 0
 
 
@@ -153,13 +163,13 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    print(f"report in {write_report(options.dir, options.out)}")
+    print(f"report in {plain(write_report(options.dir, options.out))}")
 
 
 def _export(options: argparse.Namespace) -> None:
     place, written, training = export(options.dir, options.to, options.out)
     left_out = f"; {training} still in training are left out" if training else ""
-    print(f"{written} trials in {place}{left_out}")
+    print(f"{written} trials in {plain(place)}{left_out}")
 
 
 def _test(options: argparse.Namespace) -> None:

@@ -1,14 +1,33 @@
-"""How numbers are written wherever a person reads them: in the terminal, on the page, in pictures and in messages."""
+"""How numbers and names are written wherever a person reads them: terminal, page, pictures and messages."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 _DIGITS = 4  # of a number whose error is not known
 _ERROR_DIGITS = 2  # of an error; the number ends where its error does
 _NORMAL = 1.959964  # half a 95% interval, in standard errors
+
+
+def plain(text: object) -> str:
+    """Write text as one line that does nothing but stand there: whatever a terminal would act on becomes an escape.
+
+    That is control characters, ends of lines, marks that turn the direction of writing, and halves of characters.
+
+    >>> print(plain("lr\\x1b[2J"), plain("µ × 学習"))
+    lr\\x1b[2J µ × 学習
+    """
+    given = str(text)
+    if given.isprintable():
+        return given
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in given)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class Style(NamedTuple):

@@ -104,6 +104,9 @@ def test_show_prints_ranked_trials_as_json(done, capsys):
     scores = [t["score"] for t in trials if t["score"] is not None]
     assert scores == sorted(scores)
     assert json.loads(out(capsys, "show", done, "--top", 3, "--json")[1]) == trials[:3]
+    assert {t["round"] for t in trials} == {0, 1}
+    rows = out(capsys, "show", done, "--top", 24)[1].split("\n\n")[0].splitlines()[1:]
+    assert [int(row.split()[-2]) for row in rows] == [t["round"] + 1 for t in trials]  # a person counts from 1
     assert len(out(capsys, "show", done, "--top", 3)[1].split("\n\n")[0].splitlines()) == 4
 
 

@@ -12,6 +12,7 @@ from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at
 from jaxhp.engine.spec import Spec
 from jaxhp.tasks.flops import epoch_flops
 from jaxhp.trials import Rung
+from jaxhp.words import plain
 
 _PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
@@ -93,7 +94,7 @@ class Plan:
                 f"state {_size(group.state_bytes)}, peak {_size(group.peak_bytes)}, "
                 f"{group.epoch_flops / 1e6:.4g} MFLOP a member and epoch"
             )
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))
 
 
 def _size(count: float) -> str:

@@ -100,11 +100,13 @@ def events(run: RunRecord) -> Markup | None:
 def _what(event: Mapping[str, Any]) -> str:
     """An event's details in words."""
     detail = {name: given for name, given in event.items() if name not in ("time", "kind")}
+    if isinstance(detail.get("round"), int):
+        detail["round"] += 1
     by_trial, number = detail.get("epoch_by_trial"), detail.get("round")
     if isinstance(by_trial, Mapping):
         some = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in list(by_trial.items())[:8])
         more = f" and {len(by_trial) - 8:,} more" if len(by_trial) > 8 else ""
-        place = f" in round {number + 1}" if isinstance(number, int) else ""
+        place = f" in round {number}" if isinstance(number, int) else ""
         return f"{plural(len(by_trial), 'trial')}{place}: {some}{more}"
     environment = detail.pop("environment", None)
     if isinstance(environment, Mapping):

@@ -117,7 +117,7 @@ class Display:
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._console is not None:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(Text(words.plain(text)), soft_wrap=True)
 
     def skip(self, member_epochs: int) -> None:
         """Work that an earlier run of this search has done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
+from jaxhp import words
 from jaxhp.report.stage import Ruin, Stage, is_saved
 from jaxhp.report.summary import Findings, lines
-from jaxhp.report.table import trials_table
+from jaxhp.report.table import trials_text
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
@@ -252,16 +251,14 @@ class Result:
 
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
-        text = io.StringIO()
-        Console(file=text, width=1000).print(trials_table(self.trials, self.metric, top, self.finals))
-        return text.getvalue()
+        return trials_text(self.trials, self.metric, top, self.finals)
 
     def summary(self) -> str:
         """The chosen configuration and what its score means, in a few lines.
 
         Of a search that is not finished, how far it is and the best yet; where every trial diverged, where that was.
         """
-        return "\n".join(f"{name:10s}{text}" for name, text in self.lines())
+        return "\n".join(f"{name:10s}{words.plain(text)}" for name, text in self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
         """What `summary` says, as names and sentences."""

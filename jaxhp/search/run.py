@@ -42,6 +42,7 @@ from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.params import save
 from jaxhp.trials import Error, Status, Trials, best_of
+from jaxhp.words import plain
 
 
 class Wiring(NamedTuple):
@@ -112,7 +113,7 @@ def run_search(
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
-                print(stopped, file=sys.stderr)
+                print(plain(stopped), file=sys.stderr)
                 raise
         if checkpoints is not None:
             checkpoints.clear()

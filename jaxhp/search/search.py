@@ -42,7 +42,8 @@ _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
 
 class Machine(NamedTuple):
-    """What a search runs on: no number depends on it but through the tile and the kind of device."""
+    """What a search runs on. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set is part of
+    its kind) and one tile; on nothing else here does a number depend."""
 
     devices: Sequence[Any]
     memory: int | None  # bytes that may be filled; None: what is free
@@ -59,7 +60,8 @@ class Search:
       space: the hyperparameters.
       strategy: what proposes configs, such as `hp.Narrowing(population=64, rounds=4)`.
       epochs: the full budget of a trial, in passes over the training data.
-      seed: root of all random numbers.
+      seed: root of all random numbers. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set
+        is part of its kind) and one tile.
       replicates: members of each trial, with different seeds.
       folds: K-fold cross-validation over train and valid together, K members for each replicate; None: no folds.
       paired: whether the trials of a replicate share initial weights, minibatch order and noise. Sharing minibatches
@@ -283,8 +285,8 @@ class Search:
         Args:
           dir: the run directory; None keeps the record in memory.
           quiet: print nothing.
-          accept_environment: go on with a search that was begun on another kind of device or with other versions,
-            although what is trained from here on may differ in its last bits.
+          accept_environment: go on with a search that was begun with another jaxlib or on another kind of device (a
+            CPU's instruction set is part of its kind), although what is trained from here on may differ in last bits.
           checkpoint_s: members in training are saved every so many seconds of training, and at rungs; more rarely
             where that would take more than a tenth of the time. 0: after every call of the step.
           experiment: who started the search, kept in the manifest so that it can be resumed from there.

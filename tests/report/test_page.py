@@ -87,6 +87,8 @@ def test_it_tells_the_choice_what_it_is_worth_and_what_is_biased(run, page):
     assert "in training, or killed: 2 rounds finished, round 3 under way" in text
     assert {"Best-1", "Best-20", "Edge of stability: "} - set(Text(page.read_text()).words) == {"Edge of stability: "}
     assert "a checkpoint of round 1 is of no use" in text
+    assert "out of memory round 2; rows_before 8; rows_now 4" in text  # rounds are counted from 1
+    assert "1 trial in round 2: " in text
     assert f"digest {result.digest}" in text
 
 
