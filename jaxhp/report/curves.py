@@ -14,7 +14,7 @@ from jaxhp.report.table import show_value
 from jaxhp.trials import Trial
 from jaxhp.words import plain
 
-_WIDE = 40  # characters of a name and a value that are drawn
+_WIDE = 32  # characters of a name and a value that are drawn
 
 
 def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:
@@ -46,8 +46,9 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
         panel.set_title(f"Best-{place + 1}  {words.number(trial.score, trial.stderr)}", fontsize=10)
         some = list(trial.config.items())[:3]
         settings = "\n".join(short(f"{plain(name)} {plain(show_value(value))}", _WIDE) for name, value in some)
-        place_of = {"transform": panel.transAxes, "ha": "right", "va": "bottom", "parse_math": False}
-        panel.text(0.97, 0.05, settings, fontsize=7, color="0.35", **place_of)
+        height, side = (0.95, "top") if valid[-1] < valid[0] else (0.05, "bottom")
+        style = {"fontsize": 7, "color": "0.35", "parse_math": False, "transform": panel.transAxes}
+        panel.text(0.97, height, settings, ha="right", va=side, **style)
         panel.grid(alpha=0.25)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from jaxhp import words
+from jaxhp.report.markup import joined
+from jaxhp.report.pieces import pairs, table
 from jaxhp.report.stage import Ruin, Stage, is_saved
 from jaxhp.report.summary import Findings, lines
-from jaxhp.report.table import trials_text
+from jaxhp.report.table import cells_of, trials_text
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
@@ -50,7 +52,7 @@ class Chosen(Trial):
         return load(self.file)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Result:
     """The ranked trials of a search and the one that was chosen.
 
@@ -248,6 +250,15 @@ class Result:
         if self.space is None or not self._whole:
             raise Error("edges: expected a result with its space and all trials, got one loaded with top=")
         return best_at_edges(self.space, self.trials, self.mode)
+
+    def __repr__(self) -> str:
+        told = "; ".join(f"{name} {words.plain(text)}" for name, text in self.lines()[:2])
+        return f"<Result of {len(self.trials)} trials: {told}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the ten best trials and the summary."""
+        headings, *rows = cells_of(self.trials, self.metric, 10, self.finals)
+        return joined(table(headings, rows, "Ranked trials"), pairs(self.lines()))
 
     def table(self, top: int = 10) -> str:
         """The best trials as text."""

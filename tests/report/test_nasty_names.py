@@ -122,6 +122,11 @@ def test_they_are_text_in_table_summary_and_page(name, value, metric):
     assert plain(name) in head
     assert plain(value) in first
     assert f"{plain(name)}={plain(value)}" in summary
+    assert not acts(repr(result))
+    notebook = Seen(result._repr_html_())
+    assert not acts("".join(notebook.words))
+    assert set(notebook.tags) <= {"div", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd"}
+    assert {plain(name), plain(value), plain(metric)} <= set(notebook.words)
     written.encode()
     seen = Seen(written)
     assert not acts("".join(seen.words[:-1]).replace("\t", ""))
