@@ -27,7 +27,7 @@ from jaxhp.engine.events import (
     told,
 )
 from jaxhp.engine.plan import Plan
-from jaxhp.engine.work import Executor
+from jaxhp.engine.work import Emit, Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
@@ -62,7 +62,7 @@ class Wiring(NamedTuple):
 
 def run_search(
     dir: str | Path | None,
-    wire: Callable[[Mapping[str, Any]], Wiring],
+    wire: Callable[[Mapping[str, Any], Emit], Wiring],
     *,
     quiet: bool,
     accept_environment: bool,
@@ -73,7 +73,8 @@ def run_search(
     """Run a search, or what is left of it; see `Search.run`.
 
     Args:
-      wire: makes the wiring, from the manifest that the directory was begun with; {} for a new one.
+      wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
+        tells all observers.
     """
     observers: list[Observer] = [*watch]
     emit = told(observers)
@@ -82,7 +83,7 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         before = recorded(ledger) or {}
-        of = wire(before)
+        of = wire(before, emit)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = [*claim(ledger, manifest, accept_environment=accept_environment), *of.notes]
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)

@@ -23,6 +23,7 @@ from jaxhp.engine.rate import expected_seconds
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
+from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
@@ -330,7 +331,7 @@ class Search:
         """Return what opens the sealed test data."""
         return partial(open_test, self.groups.spec, self.retraining(machine))
 
-    def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any]) -> Wiring:
+    def _wire(self, devices: Sequence[Any] | None, memory: int | None, begun: Mapping[str, Any], emit: Emit) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
         machine = self.machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
         course = Course(
@@ -352,7 +353,7 @@ class Search:
         return Wiring(
             course=course,
             finals=finals,
-            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most)),
+            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit),
             devices=machine.devices,
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
