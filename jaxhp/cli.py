@@ -22,29 +22,35 @@ from jaxhp.search.signals import Stopped
 from jaxhp.store.files import STDOUT, located, read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error
+from jaxhp.words import plain
 
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
 
+NOTHING = 3  # exit code of a search that can choose nothing, since every trial diverged
 STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
 _JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not shown here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 2 for what does not fit, 75 for a search stopped by a signal."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
+    """Runs one command; returns the exit code.
+
+    0; 2 for what does not fit; 3 for a search that was run and whose every trial diverged; 75 for a search stopped by a
+    signal.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a name
     try:
         options = _parser().parse_args(arguments)
-        options.command(options)
+        return options.command(options) or 0
     except Stopped:
         return STOPPED  # it has said what there is to say
     except (Error, OSError, MemoryError) as error:  # anything else is a defect, and keeps its traceback
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE))
-        print(f"jaxhp: {error}{notes}", file=sys.stderr)
+        notes = [f"  {plain(note)}" for note in getattr(error, "__notes__", ()) if not note.startswith(_JAX_NOTE)]
+        print(f"jaxhp: {plain(error)}", *notes, sep="\n", file=sys.stderr)
         return FAILED
-    return 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="jaxhp", description="Train a whole hyperparameter search at once on JAX.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function: Callable[..., None], text: str) -> argparse.ArgumentParser:
+    def command(name: str, function: Callable[..., int | None], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         made.set_defaults(command=function)
         return made
@@ -84,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument(
         "--accept-environment",
         action="store_true",
-        help="even though versions or the kind of device changed, so that last bits may differ",
+        help="even though jaxlib, or the kind of device (a CPU's instruction set is part of its kind), is another, "
+        "so that last bits may differ",
     )
     show = command("show", _show, "print the ranked trials of a run directory")
     show.add_argument("dir", type=Path)
@@ -103,24 +110,28 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "open the sealed test data once, for the chosen trial")
     test.add_argument("dir", type=Path)
     test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
-    digest = command("digest", _digest, "print the SHA-256 of the ledger's content: equal for equal searches")
+    digest = command(
+        "digest",
+        _digest,
+        "print the SHA-256 of the ledger's content: equal for equal searches, bit for bit",
+    )
     digest.add_argument("dir", type=Path)
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     from jaxhp.search.experiment import Experiment
 
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    _present(search.run(directory, experiment=experiment.to_json()), directory)
+    return _present(search.run(directory, experiment=experiment.to_json()), directory)
 
 
-def _resume(options: argparse.Namespace) -> None:
+def _resume(options: argparse.Namespace) -> int:
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    _present(search.run(directory, accept_environment=options.accept_environment), directory)
+    return _present(search.run(directory, accept_environment=options.accept_environment), directory)
 
 
 def _recorded_search(directory: Path) -> Search:
@@ -133,13 +144,14 @@ def _recorded_search(directory: Path) -> Search:
             f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
         )
     experiment = Experiment.from_json(record)
-    print(f"running the code of {experiment}", file=sys.stderr)
+    print(f"running the code of {plain(experiment)}", file=sys.stderr)
     return experiment.search()
 
 
-def _present(result: Result, directory: Path) -> None:
+def _present(result: Result, directory: Path) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
-    print(result.table(), result.summary(), f"picture   {picture}", sep="\n")
+    print(result.table(), result.summary(), f"picture   {plain(picture)}", sep="\n")
+    return NOTHING if result.ruin is not None else 0
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -163,13 +175,13 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     path = write_report(options.dir, options.out)
-    print(f"report in {path}", file=_beside(options.out))
+    print(f"report in {plain(path)}", file=_beside(options.out))
 
 
 def _export(options: argparse.Namespace) -> None:
     place, written, training = export(options.dir, options.to, options.out)
     left_out = f"; {training} still in training are left out" if training else ""
-    print(f"{written} trials in {place}{left_out}", file=_beside(options.out))
+    print(f"{written} trials in {plain(place)}{left_out}", file=_beside(options.out))
 
 
 def _beside(out: object) -> TextIO:

@@ -57,7 +57,7 @@ class Trial:
     Attributes:
       trial_id: never changes; assigned in the order of asking.
       config: the parameters in the user's units.
-      round: the round in which the trial was first asked for.
+      round: the round in which the trial was first asked for, from 0; what a person reads counts from 1.
       status: see `Status`.
       epochs: epochs trained.
       score: the task's metric on validation data after `epochs` epochs, mean over replicates; NaN if diverged.
@@ -112,7 +112,7 @@ class Trials(Sequence[Trial]):
     Attributes:
       trial_id: i32[N].
       config: name to f64[N], i64[N] or object[N]; `ABSENT` where a parameter does not exist in a config.
-      round: i32[N], in which each was first asked for.
+      round: i32[N], from 0, in which each was first asked for.
       parent: i32[N], the trial whose weights each inherited, -1 for none.
       status: u8[N], a place in `STATUSES`.
       epochs: i32[N], trained so far.

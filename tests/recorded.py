@@ -81,6 +81,7 @@ def made(directory: Path, *, space: hp.Space = SPACE, metric: str = "accuracy", 
         _record(ledger, 1, 9, kept, second)
         chosen = finals(ledger, rank(second, "max")[:3], size)
         ledger.event("warning", text="a checkpoint of round 1 is of no use")
+        ledger.event("out of memory", round=1, rows_before=8, rows_now=4, reason="RESOURCE_EXHAUSTED")
         ledger.event("resume", environment=ENVIRONMENT, notes=["its devices is 2, now it is 1: results stay the same"])
         ledger.event(OPENED, trial_id=chosen)
         scores = [0.81, 0.84, 0.82]

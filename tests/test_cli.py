@@ -29,6 +29,7 @@ task = hp.Task(
 )
 space = hp.Space(lr=hp.LogUniform(1e-4, 0.3))
 search = hp.Search(task, space, hp.Narrowing(population=12, rounds=2), epochs=4, finals=hp.Finals(2, 4))
+wild = hp.Search(task, hp.Space(lr=hp.LogUniform(1e8, 1e9)), hp.Random(4), epochs=4)
 long = search.changed(epochs=200_000, population=2, rounds=1, finals=None)
 """
 
@@ -72,6 +73,28 @@ def test_run_ends_with_a_table_a_picture_and_the_choice(file, done, capsys):
     assert (done / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_where_every_trial_diverged_it_says_so_and_where_and_exits_with_a_code_of_its_own(file, tmp_path, capsys):
+    code, shown, _ = out(capsys, "run", f"{file}:wild", "--dir", tmp_path)
+    assert code == 3
+    trials = json.loads(out(capsys, "show", tmp_path, "--json")[1])
+    epochs, rates = [t["diverged_at"] for t in trials], [t["config"]["lr"] for t in trials]
+    latest = max(trials, key=lambda t: t["diverged_at"])
+    when = f"in epochs {min(epochs)} to {max(epochs)}" if min(epochs) < max(epochs) else f"in epoch {epochs[0]}"
+    assert f"chosen    none: every trial diverged, the 4 {when}\n" in shown
+    assert (
+        f"longest   trial {latest['trial_id']}, diverged in epoch {max(epochs)}: lr={latest['config']['lr']:.4g}"
+        in shown
+    )
+    assert f"tried     lr {min(rates):.3e} to {max(rates):.3e}; search elsewhere" in shown
+    assert "nan" not in shown
+    assert "raw best" not in shown
+    assert not (tmp_path / "best.safetensors").exists()
+    assert out(capsys, "show", tmp_path, "--top", 1)[1].split("\n\n")[1] in shown
+    assert "every trial diverged" in out(capsys, "test", tmp_path)[2]
+    main(["report", str(tmp_path)])
+    assert "Nothing chosen" in (tmp_path / "report.html").read_text()
+
+
 def test_show_prints_ranked_trials_as_json(done, capsys):
     code, shown, _ = out(capsys, "show", done, "--json")
     assert code == 0
@@ -81,6 +104,9 @@ def test_show_prints_ranked_trials_as_json(done, capsys):
     scores = [t["score"] for t in trials if t["score"] is not None]
     assert scores == sorted(scores)
     assert json.loads(out(capsys, "show", done, "--top", 3, "--json")[1]) == trials[:3]
+    assert {t["round"] for t in trials} == {0, 1}
+    rows = out(capsys, "show", done, "--top", 24)[1].split("\n\n")[0].splitlines()[1:]
+    assert [int(row.split()[-2]) for row in rows] == [t["round"] + 1 for t in trials]  # a person counts from 1
     assert len(out(capsys, "show", done, "--top", 3)[1].split("\n\n")[0].splitlines()) == 4
 
 

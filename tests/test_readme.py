@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxhp.cli import _parser
+from jaxhp.search.search import Machine, Search
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text()
@@ -22,6 +23,13 @@ def test_its_python_runs(number, tmp_path, monkeypatch, capsys):
     exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), names)
     assert np.isfinite(names["result"].best.score)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["result"].best.params))
+
+
+def test_what_the_same_bits_depend_on_is_said_in_the_same_words_everywhere():
+    kind = "one kind of device (a CPU's instruction set is part of its kind)"
+    said = f"Same seed, same bits on one jaxlib, {kind} and one tile"
+    for text in (TEXT.replace("**", ""), Search.__doc__, Machine.__doc__):
+        assert said in " ".join(text.split())
 
 
 def test_its_two_commands_come_first():

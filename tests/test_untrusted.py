@@ -134,6 +134,6 @@ def test_a_pickle_in_the_ledger_is_damage(name, mark, tmp_path):
     db.close()
     done = run(directory, COMMANDS[name])
     assert done.returncode == 2, done.stderr
-    assert "config.lr of round 0 is damaged: expected numbers, got dtype '|O'" in done.stderr
+    assert "config.lr of round 1 is damaged: expected numbers, got dtype '|O'" in done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
     assert not mark.exists()

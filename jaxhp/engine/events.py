@@ -6,8 +6,8 @@ recorded already. None of them can change what is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,14 @@ class FinalsBegan(NamedTuple):
     epochs: int
 
 
+class Compiling(NamedTuple):
+    """The step of a static group is about to be compiled."""
+
+    number: int  # from 1, among the groups that what is asked for now needs and that are not compiled yet
+    groups: int  # how many these are
+    static: Mapping[str, Any]  # what tells this one from the others
+
+
 class Progressed(NamedTuple):
     """A call of the step is done."""
 
@@ -46,6 +54,7 @@ class Progressed(NamedTuple):
     seconds: float
     last: bool  # whether all rows of the job are trained
     state_bytes: int  # size of a snapshot's members
+    fresh: bool = False  # whether it was the first call of its group, which compiles small programs beside
 
 
 class RoundFinished(NamedTuple):
@@ -123,6 +132,7 @@ Event = (
     SearchBegan
     | RoundBegan
     | FinalsBegan
+    | Compiling
     | Progressed
     | RoundFinished
     | RoundSkipped

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxhp.engine.events import Progressed
+from jaxhp.engine.events import Compiling, Progressed
 from jaxhp.engine.layout import Layout, arrange
 from jaxhp.engine.members import Held, Member, Shelf, leaves_at
 from jaxhp.engine.population import Population
@@ -58,10 +58,12 @@ class Local:
     Args:
       spec_of: the static group of a config.
       compile: makes a group's population for as many rows at once as planned (None) or at most that many.
+      emit: told before each group is compiled, which is when it is first asked for.
     """
 
-    def __init__(self, spec_of: Callable[[Config], Spec], compile: Compile):
-        self._spec_of, self._compile = spec_of, compile
+    def __init__(self, spec_of: Callable[[Config], Spec], compile: Compile, emit: Emit):
+        self._spec_of, self._compile, self._emit = spec_of, compile, emit
+        self._called: set[str] = set()  # groups whose step was called, by `Spec.key`
         self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
         self._held: dict[str, Held] = {}  # by `Spec.key`
         self._under_way: _UnderWay | None = None
@@ -70,6 +72,7 @@ class Local:
 
     def train(self, job: Job, emit: Emit) -> Outcome:
         """See `Executor.train`. Rows that are not to be kept are held if they were trained in the last wave."""
+        self._know(job.configs)
         by_group: dict[str, list[int]] = {}
         for row, config in enumerate(job.configs):
             by_group.setdefault(self._group(config), []).append(row)
@@ -108,8 +111,7 @@ class Local:
 
     def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:
         """See `Executor.load`."""
-        for config in configs:
-            self._group(config)
+        self._know(configs)
         for key, members in snapshot.members.items():
             if key not in self._held:
                 raise Error(f"members of group {key}, which is not one of this round's")
@@ -147,6 +149,7 @@ class Local:
         self._at_most = max(-(-most // tile) // 2, 1) * tile
         self._spent = self.cost()
         self._held.clear()
+        self._called.clear()
         return most, self._at_most
 
     def cost(self) -> Cost:
@@ -158,11 +161,19 @@ class Local:
         )
 
     def _group(self, config: Config) -> str:
-        """Compile the static group of a config if this is the first of it; return its key."""
-        spec = self._spec_of(config)
-        if spec.key not in self._held:
-            self._held[spec.key] = Held(self._compile(spec, self._at_most))
-        return spec.key
+        """Return the key of a config's static group, which is compiled if this is the first of it."""
+        self._know([config])
+        return self._spec_of(config).key
+
+    def _know(self, configs: Iterable[Config]) -> None:
+        """Compile the static groups of these configs that are not compiled yet."""
+        specs = (self._spec_of(config) for config in configs)
+        new = {spec.key: spec for spec in specs if spec.key not in self._held}
+        values = [spec.static.items() for spec in new.values()]
+        for number, (key, spec) in enumerate(new.items(), 1):
+            own = {name: value for name, value in spec.static.items() if not all((name, value) in v for v in values)}
+            self._emit(Compiling(number, len(new), own))
+            self._held[key] = Held(self._compile(spec, self._at_most))
 
     def _train_group(self, key: str, chosen: np.ndarray, call: _UnderWay) -> None:
         job, held = call.job, self._held[key]
@@ -213,7 +224,9 @@ class Local:
             wave.epoch = upto
             last = upto >= job.stop and not left
             size = saved * len(job.replicates) * population.member_bytes
-            call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size))
+            fresh = wave.key not in self._called
+            self._called.add(wave.key)
+            call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh))
             if upto >= job.stop:
                 break
         ranked = jax.device_get(ranked)

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 import jax
 
 from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.rate import compile_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
 from jaxhp.engine.spec import Spec
-from jaxhp.tasks.flops import epoch_flops
+from jaxhp.tasks.flops import epoch_flops, equations
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Json
+from jaxhp.words import plain
 
 _PROCESS_BYTES = 3 * 2**29  # the interpreter, JAX and what compiling needs, on a CPU
 
@@ -30,6 +32,7 @@ class GroupPlan:
       state_bytes: weights, optimizer state and curves of the members that are trained at once.
       peak_bytes: what a round needs at most, over all devices.
       epoch_flops: floating-point operations of one member in one epoch, see `flops.epoch_flops`.
+      compile_seconds: about how long its step takes to compile, see `rate.compile_seconds`.
     """
 
     static: Config
@@ -39,6 +42,7 @@ class GroupPlan:
     state_bytes: int
     peak_bytes: int
     epoch_flops: float
+    compile_seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,11 @@ class Plan:
       rungs: (trials, epochs) of every ask.
       replicates: members of a trial.
       finals: (trials, replicates) of the finals, or None.
+      no_finals: why there are none, "" where there are.
       member_epochs: epochs of training in all, finals included, if no trial continues another.
       flops: floating-point operations in all: `member_epochs` of the costliest group.
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`.
+      groups: what each static group needs; those are compiled that a trial is asked for in.
     """
 
     device: str
@@ -61,6 +67,7 @@ class Plan:
     rungs: list[tuple[int, int]]
     replicates: int
     finals: tuple[int, int] | None
+    no_finals: str
     member_epochs: int
     flops: float
     seconds: float
@@ -71,18 +78,28 @@ class Plan:
         """Counts the bytes that the process needs at most: on accelerators, of their memory alone."""
         return max(group.peak_bytes for group in self.groups) + (_PROCESS_BYTES if self.device == "cpu" else 0)
 
+    @property
+    def compile_seconds(self) -> float:
+        """Adds up what compiling takes: of every group, or of the dearest ones where there are fewer trials."""
+        asked = sum(trials for trials, _ in self.rungs)
+        return sum(sorted((group.compile_seconds for group in self.groups), reverse=True)[:asked])
+
     def to_json(self) -> Json:
         """Returns the plan as dicts, lists and numbers."""
-        return asdict(self)
+        return asdict(self) | {"compile_seconds": self.compile_seconds}
 
     def __str__(self) -> str:
         rungs = ", ".join(f"{trials} trials x {epochs} epochs" for trials, epochs in self.rungs)
+        finals = f"{self.finals[0]} trials x {self.finals[1]} replicates" if self.finals else f"none: {self.no_finals}"
+        training = f"about {self.seconds:.0f} s" if self.seconds >= 1 else "less than a second"
+        count = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
         lines = [
             f"device      {self.devices} x {self.device}",
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
-            f"finals      {f'{self.finals[0]} trials x {self.finals[1]} replicates' if self.finals else 'none'}",
+            f"finals      {finals}",
             f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most, "
-            f"about {self.seconds:.0f} s",
+            f"{training} of training",
+            f"compiling   about {self.compile_seconds:.0f} s for {count}, none for what earlier processes have kept",
             f"memory      {_size(self.peak_bytes)} at most",
         ]
         for group in self.groups:
@@ -92,7 +109,7 @@ class Plan:
                 f"state {_size(group.state_bytes)}, peak {_size(group.peak_bytes)}, "
                 f"{group.epoch_flops / 1e6:.4g} MFLOP a member and epoch"
             )
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))
 
 
 def _size(count: float) -> str:
@@ -158,4 +175,5 @@ def plan_group(
         state_bytes=tiles * tile_bytes,
         peak_bytes=int(fixed + tiles * tile_bytes * (1 + largest_leaf)),
         epoch_flops=epoch_flops(task, shapes, spec.abstract),
+        compile_seconds=compile_seconds(equations(task, shapes, spec.abstract)),
     )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxhp import words
+from jaxhp.report.drawing import short
 from jaxhp.report.table import show_value
 from jaxhp.store.files import write_bytes
 from jaxhp.trials import Trial
+from jaxhp.words import plain
+
+_WIDE = 32  # characters of a name and a value that are drawn
 
 
 def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:
@@ -39,19 +45,24 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
         marker = "o" if len(valid) == 1 else None
         panel.plot(epochs, train, "--", color="tab:orange", lw=1.2, marker=marker, label="training")
         panel.plot(epochs, valid, "-", color="tab:blue", lw=1.5, marker=marker, label="validation")
-        panel.set_title(f"Best-{place + 1}  {trial.score:.3f}", fontsize=10)
-        settings = "\n".join(f"{name} {show_value(value)}" for name, value in list(trial.config.items())[:3])
-        panel.text(0.97, 0.05, settings, transform=panel.transAxes, ha="right", va="bottom", fontsize=7, color="0.35")
+        panel.set_title(f"Best-{place + 1}  {words.number(trial.score, trial.stderr)}", fontsize=10)
+        some = list(trial.config.items())[:3]
+        settings = "\n".join(short(f"{plain(name)} {plain(show_value(value))}", _WIDE) for name, value in some)
+        height, side = (0.95, "top") if valid[-1] < valid[0] else (0.05, "bottom")
+        style = {"fontsize": 7, "color": "0.35", "parse_math": False, "transform": panel.transAxes}
+        panel.text(0.97, height, settings, ha="right", va=side, **style)
         panel.grid(alpha=0.25)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     if metric == "accuracy":
         axes[0, 0].set_ylim(0, 1.02)
     figure.supxlabel("epoch", fontsize=10)
-    figure.supylabel(metric, fontsize=10)
+    figure.supylabel(short(plain(metric), _WIDE), fontsize=10, parse_math=False)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=9, frameon=False)
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is drawn as a box
+        figure.savefig(picture, format="png", dpi=110)
     write_bytes(Path(path), picture.getvalue())
     return Path(path)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-import numpy as np
-
 from jaxhp.report.bits import depends_on
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import Score, duration, listed, pairs, plural, section, table, when
+from jaxhp.report.pieces import duration, listed, pairs, plural, scores, section, table, when, written
 from jaxhp.report.reading import RunRecord
+from jaxhp.report.table import finals_column
 from jaxhp.trials import Status
 from jaxhp.values import Json
 
@@ -47,7 +46,7 @@ def heading(run: RunRecord) -> Markup:
     """What was run, and when."""
     result, seed = run.result, run.manifest.get("seed")
     times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
-    name, kind = ("finished", "finished") if run.finished else ("in progress, or stopped", "running")
+    name, kind = str(result.stage), "finished" if result.stage.finished else "running"
     diverged = sum(trial.status is Status.DIVERGED for trial in result.trials)
     facts = [
         plural(len(result.trials), "trial") + (f", {diverged:,} diverged" if diverged else ""),
@@ -70,11 +69,12 @@ def trials(run: RunRecord) -> Markup:
     shown = result.trials[:_ROWS]
     names = [n for n in dict.fromkeys(n for trial in shown for n in trial.config) if n not in run.space.fixed]
     finals = ["finals"] if result.finals else []
+    known, errors = scores([trial.score for trial in shown], [trial.stderr for trial in shown])
+    again = finals_column(shown, result.finals)
     rows = []
     for place, trial in enumerate(shown, 1):
-        again = result.finals.get(trial.trial_id)
-        row: list[object] = [place, trial.trial_id, Score(trial.score), Score(trial.stderr)]
-        row += [None if again is None else Score(np.mean(again))] if finals else []
+        row: list[object] = [place, trial.trial_id, known[place - 1], errors[place - 1]]
+        row += [written(*again[trial.trial_id]) if trial.trial_id in again else None] if finals else []
         row += [trial.config.get(name) for name in names]
         pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
         rows.append([*row, trial.epochs, trial.round + 1, pill])
@@ -102,11 +102,13 @@ def events(run: RunRecord) -> Markup | None:
 def _what(event: Json) -> str:
     """An event's details in words."""
     detail = {name: given for name, given in event.items() if name not in ("time", "kind")}
+    if isinstance(detail.get("round"), int):
+        detail["round"] += 1
     by_trial, number = detail.get("epoch_by_trial"), detail.get("round")
     if isinstance(by_trial, Mapping):
         some = ", ".join(f"{trial} (epoch {epoch})" for trial, epoch in list(by_trial.items())[:8])
         more = f" and {len(by_trial) - 8:,} more" if len(by_trial) > 8 else ""
-        place = f" in round {number + 1}" if isinstance(number, int) else ""
+        place = f" in round {number}" if isinstance(number, int) else ""
         return f"{plural(len(by_trial), 'trial')}{place}: {some}{more}"
     environment = detail.pop("environment", None)
     if isinstance(environment, Mapping):

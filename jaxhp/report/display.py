@@ -11,9 +11,12 @@ import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
+from jaxhp import words
 from jaxhp.engine.events import (
+    Compiling,
     Event,
     FinalsBegan,
     Noted,
@@ -26,8 +29,8 @@ from jaxhp.engine.events import (
     Shrunk,
     Warned,
 )
-from jaxhp.report.table import trials_table
-from jaxhp.trials import Trial, Trials, best_of, rank, standing
+from jaxhp.report.table import show_config, trials_table
+from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
 
 
 class _Speed(NamedTuple):
@@ -44,6 +47,7 @@ class _Phase(NamedTuple):
     epochs: int
     trials: Trials
     rows: Mapping[int, int]  # of `trials`, by id
+    best: Trials = Trials.of(())  # so far, of all groups and waves
 
 
 class Display:
@@ -93,6 +97,8 @@ class Display:
                 self._top = best_of(self._top, event.trials, self._mode, 5)
             case RoundSkipped():
                 self.skip(event.member_epochs)
+            case Compiling():
+                self._compiling(event)
             case Progressed():
                 self._progress(event)
             case Retrained():
@@ -110,13 +116,24 @@ class Display:
         first = standing(event.score, epochs, event.trials, self._mode)[:5] if len(now.trials) else ()
         rows = [now.rows[int(event.trials[place])] for place in first]
         seen = replace(now.trials[rows], epochs=epochs[: len(rows)], score=event.score[list(first)])
-        best = rank([*self._top, *seen], self._mode)
-        self.update(now.label, event.epoch, now.epochs, event.member_epochs, event.seconds, best)
+        others = now.best[~np.isin(now.best.trial_id, event.trials)]  # of other groups and waves
+        self._now = now._replace(best=rank(joined([others, seen]), self._mode)[:5])
+        best = best_of(self._top, self._now.best, self._mode, 5)
+        counted = 0.0 if event.fresh else event.seconds
+        self.update(now.label, event.epoch, now.epochs, event.member_epochs, counted, best)
+
+    def _compiling(self, event: Compiling) -> None:
+        static = show_config(event.static)
+        line = f"compiling group {event.number} of {event.groups}: {static}" if event.groups > 1 else "compiling"
+        if self._live is not None:
+            self._live.update(Group(Text(words.plain(line)), self._bar(), self._table(self._top)), refresh=True)
+        else:
+            self.note(line)
 
     def note(self, text: str) -> None:
         """A line that stays."""
         if self._console is not None:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(Text(words.plain(text)), soft_wrap=True)
 
     def skip(self, member_epochs: int) -> None:
         """Work that an earlier run of this search has done."""
@@ -125,19 +142,27 @@ class Display:
     def update(
         self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
     ) -> None:
-        """After a call of the step: what was trained, how long it took, and the best trials so far."""
+        """After a call of the step: what was trained, how long it took (0: does not count), the best trials so far."""
         self._done += member_epochs
-        self._speed = _Speed(self._speed.member_epochs + member_epochs, self._speed.seconds + seconds)
-        rate = self._speed.member_epochs / max(self._speed.seconds, 1e-9)
-        left = max(self._total - self._done, 0) / max(rate, 1e-9)
-        line = f"{label}  epoch {epoch}/{epochs}  {rate:,.0f} member-epochs/s  {_clock(left)} left"
+        if seconds:
+            self._speed = _Speed(self._speed.member_epochs + member_epochs, self._speed.seconds + seconds)
+        line = f"{label}  epoch {epoch}/{epochs}"
+        if self._speed.seconds:
+            rate = self._speed.member_epochs / self._speed.seconds
+            left = max(self._total - self._done, 0) / max(rate, 1e-9)
+            line += f"  {rate:,.0f} member-epochs/s  {_clock(left)} left"
         if self._live is not None:
-            bar = ProgressBar(total=max(self._total, 1), completed=min(self._done, self._total), width=60)
-            self._live.update(Group(Text(line), bar, trials_table(top, self._metric, 5)), refresh=True)
+            self._live.update(Group(Text(line), self._bar(), self._table(top)), refresh=True)
         elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
             self._said = time.perf_counter()
-            best = top[0].score if top and np.isfinite(top[0].score) else float("nan")
-            self.note(f"{line}  best {self._metric} {best:.4f}")
+            best = words.number(top[0].score, top[0].stderr) if top else "-"
+            self.note(f"{line}  best {self._metric} {best}")
+
+    def _bar(self) -> ProgressBar:
+        return ProgressBar(total=max(self._total, 1), completed=min(self._done, self._total), width=60)
+
+    def _table(self, top: Sequence[Trial]) -> Table:
+        return trials_table(top, self._metric, 5)
 
 
 def _clock(seconds: float) -> str:

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
-from jaxhp.report import plots
+from jaxhp import words
+from jaxhp.report import pieces, plots
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
+from jaxhp.report.summary import no_estimate, raw_best
 from jaxhp.selection.importance import Importance
 from jaxhp.trials import Status, Trial
 
@@ -20,8 +22,11 @@ _NAN = float("nan")
 
 
 def chosen(run: RunRecord) -> Markup:
-    """The chosen configuration and what it is worth."""
+    """The chosen configuration and what it is worth; or why none is chosen, or none yet, and the best so far."""
     best = run.result.best
+    if not run.result.decided:
+        name = "Nothing chosen" if run.result.stage.finished else "So far"
+        return section(name, None, pairs(run.result.lines()))
     which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
     config = pairs(((name, value(given)) for name, given in best.config.items()), "config")
     columns = (joined(element("p", which, class_="soft"), config), _estimate(run), _worth(run))
@@ -31,19 +36,18 @@ def chosen(run: RunRecord) -> Markup:
 
 def _estimate(run: RunRecord) -> Markup:
     result = run.result
-    raw = (
-        f"{score(result.raw_best.score)} (trial {result.raw_best.trial_id}): the best score seen, biased by the choice"
-    )
+    raw = raw_best(result.metric, result.raw_best)
     others = joined(element("p", element("b", "Raw best "), f"{raw}; do not report it."), _sealed(run))
     e = result.estimate
     if e is None:
-        why = "every candidate diverged on a fresh replicate" if result.finalists else "no finals were run"
-        return joined(element("p", element("b", "No estimate: "), f"{why}, so nothing corrects the choice."), others)
-    interval = element("span", f" {score(e.low)} to {score(e.high)}", class_="interval-text")
+        why = no_estimate(result.stage, finalists=bool(result.finalists))
+        return joined(element("p", element("b", "No estimate, so nothing corrects the choice: "), f"{why}."), others)
+    mean, low, high = words.interval(e.mean, e.low, e.high)
+    interval = element("span", f" {low} to {high}", class_="interval-text")
     basis = f"95% interval over seeds and examples, from {e.basis}."
     return joined(
         element("p", f"Estimate of {result.metric}", class_="soft"),
-        element("p", score(e.mean), interval, class_="big"),
+        element("p", mean, interval, class_="big"),
         element("p", basis, class_="small"),
         others,
     )
@@ -55,7 +59,8 @@ def _sealed(run: RunRecord) -> Markup:
         return element("p", element("b", "Test data "), "sealed: never opened.")
     count = {1: "once", 2: "twice"}.get(opened, f"{opened} times")
     found = "; ".join(
-        f"{score(t.mean)}, 95% interval {score(t.low)} to {score(t.high)} (trial {t.trial_id}, {len(t.scores)} seeds)"
+        "{}, 95% interval {} to {}".format(*words.interval(t.mean, t.low, t.high))
+        + f" (trial {t.trial_id}, {len(t.scores)} seeds)"
         for t in tests
     )
     after = "" if opened == 1 else " Only the first opening is a test."
@@ -94,7 +99,7 @@ def curves(run: RunRecord) -> Markup | None:
 
     def figure(place: int, trial: Trial) -> Markup:
         ours = trial.trial_id == run.result.best.trial_id
-        name = joined(element("b", f"Best-{place}"), f" {score(trial.score)}")
+        name = joined(element("b", f"Best-{place}"), f" {score(trial.score, trial.stderr)}")
         pill = element("span", "chosen", class_="pill complete") if ours else None
         settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
         told = element("figcaption", ", ".join(settings), class_="soft")
@@ -140,15 +145,19 @@ def progress(run: RunRecord) -> Markup | None:
         return None
     mode = run.result.mode
     picture = plots.progress([(r.epochs, scores) for r, scores in finished], run.result.metric, mode)
-    rows = []
-    for asked, scores in finished:
+    ends = []
+    for _, scores in finished:
         known = scores[np.isfinite(scores)]
         best, middle = (
             ((known.max() if mode == "max" else known.min()), np.median(known)) if len(known) else (_NAN, _NAN)
         )
-        lost = len(scores) - len(known)
+        ends.append((best, middle))
+    rows = []
+    columns = (pieces.scores([pair[place] for pair in ends])[0] for place in (0, 1))
+    for (asked, scores), best, middle in zip(finished, *columns, strict=True):
+        lost = int((~np.isfinite(scores)).sum())
         wall = None if asked.wall_s is None else f"{asked.wall_s:.1f}"
-        rows.append([asked.number + 1, len(scores), asked.epochs, score(best), score(middle), lost or None, wall])
+        rows.append([asked.number + 1, len(scores), asked.epochs, best, middle, lost or None, wall])
     shown = table(("round", "trials", "epochs", "best", "median", "diverged", "seconds"), rows, "Rounds")
     if len(rows) > 12:
         shown = element("details", element("summary", f"{len(rows)} rounds"), shown)
@@ -191,16 +200,18 @@ def finalists(run: RunRecord) -> Markup | None:
     if not result.finalists:
         return None
     configs = {trial.trial_id: trial.config for trial in result.trials}
+    errors = [f.stderr for f in result.finalists]
+    differences = words.column([f.difference for f in result.finalists], errors, sign=True)
+    means, _ = pieces.scores([f.mean for f in result.finalists], errors)
+    near, _ = pieces.scores([f.neighbourhood for f in result.finalists], errors)
     rows = []
-    for f in result.finalists:
-        difference = f"{f.difference + 0.0:+.4f} ± {f.stderr:.4f}" if math.isfinite(f.difference) else "diverged"
+    for f, pair, mean, neighbourhood in zip(result.finalists, differences, means, near, strict=True):
+        difference = " ± ".join(pair) if math.isfinite(f.difference) else "diverged"
         share = joined(f"{f.p_best:.2f}", plots.bar(f.p_best))
         config = configs.get(f.trial_id, {})
         told = ", ".join(f"{name} {value(config[name])}" for name in run.parameters if name in config)
         candidate = "yes" if f.candidate else "no"
-        rows.append(
-            [f.trial_id, f.replicates, score(f.mean), difference, score(f.neighbourhood), candidate, share, told]
-        )
+        rows.append([f.trial_id, f.replicates, mean, difference, neighbourhood, candidate, share, told])
     names = ("trial", "replicates", "mean", "difference", "neighbourhood", "candidate", "P(best)", "config")
     kinds = ["chosen" if f.trial_id == result.best.trial_id else None for f in result.finalists]
     lead = (

@@ -1,8 +1,13 @@
-"""HTML and SVG from text: what is not markup already is escaped, so that no name that a user chose becomes a tag."""
+"""HTML and SVG from text: what is not markup already is escaped, so that no name that a user chose becomes a tag.
+
+Characters that would act where text is shown are written as escapes (`words.plain`).
+"""
 
 from __future__ import annotations
 
 import html
+
+from jaxhp.words import plain
 
 _VOID = ("meta", "br")
 
@@ -20,11 +25,11 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
     '<p class="note" aria-label="&quot;x&quot;">a &lt; b<b>1</b></p>'
     """
     given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    told = "".join(f' {key}="{html.escape(str(value))}"' for key, value in given.items())
+    told = "".join(f' {key}="{html.escape(plain(value))}"' for key, value in given.items())
     return Markup(f"<{name}{told}>" if name in _VOID else f"<{name}{told}>{joined(*children)}</{name}>")
 
 
 def joined(*children: object) -> Markup:
     """Children one after another; None is nothing."""
     known = (child for child in children if child is not None)
-    return Markup("".join(child if isinstance(child, Markup) else html.escape(str(child)) for child in known))
+    return Markup("".join(child if isinstance(child, Markup) else html.escape(plain(child)) for child in known))

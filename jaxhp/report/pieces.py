@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from jaxhp import words
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.table import show_value
 
@@ -57,7 +58,7 @@ def _cell(cell: object, sortable: bool, wide: bool) -> Markup:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return element("td", data_value="" if sortable else None, class_=class_)
     exact = repr(float(cell)) if sortable and isinstance(cell, float) else None
-    shown = cell if isinstance(cell, Markup) else score(cell) if isinstance(cell, Score) else value(cell)
+    shown = cell if isinstance(cell, Markup) else cell.text if isinstance(cell, Written) else value(cell)
     return element("td", shown, data_value=exact, class_=class_)
 
 
@@ -84,19 +85,36 @@ def legend(*items: tuple[str, str]) -> Markup:
     return element("ul", *(element("li", sign(kind), text) for kind, text in items), class_="legend")
 
 
-class Score(float):
-    """A number that a table shows as `score` does."""
+class Written(float):
+    """A number whose text is known, by which a table shows it."""
+
+    text: str
 
 
-def score(number: float | None) -> str:
-    """A score or an error of one.
+def written(value: float, text: str) -> Written:
+    """A cell that is shown as `text` and sorted as `value`."""
+    cell = Written(value)
+    cell.text = text
+    return cell
 
-    >>> score(0.009999), score(0.81236), score(123456.0), score(float("nan"))
-    ('0.0100', '0.8124', '1.235e+05', '–')
+
+def scores(values: Sequence[float], errors: Sequence[float] | None = None) -> tuple[list[Written], list[Written]]:
+    """Two columns of a table: scores, and their errors."""
+    texts = words.column(values, errors)
+    errors = [math.nan] * len(values) if errors is None else errors
+    return (
+        [written(value, text) for value, (text, _) in zip(values, texts, strict=True)],
+        [written(error, text) for error, (_, text) in zip(errors, texts, strict=True)],
+    )
+
+
+def score(number: float, error: float = math.nan) -> str:
+    """A score by its error.
+
+    >>> score(0.81236, 0.01), score(7.04e-6), score(float("nan"))
+    ('0.812', '7.040e-06', '–')
     """
-    if number is None or not math.isfinite(number):
-        return "–"
-    return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e5 else f"{number:.3e}"
+    return words.number(number, error) if math.isfinite(number) else "–"
 
 
 def value(given: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxhp import words
 from jaxhp.report.drawing import FLOOR, LEFT, WIDTH, across, crosses, dots, frame, line, n, scale, short, svg, up
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import score, value
@@ -29,7 +30,7 @@ def learning_curves(trial: Trial, metric: str, y: Axis) -> Markup:
         if len(curve):
             shown = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), _CURVE_POINTS)).round().astype(int))
             lines.append(line(x.at(shown + 1.0), y.at(curve[shown]), part))
-    told = f"{metric} of trial {trial.trial_id} over {trial.epochs} epochs, {score(trial.score)} at last"
+    told = f"{metric} of trial {trial.trial_id} over {trial.epochs} epochs, {score(trial.score, trial.stderr)} at last"
     return frame(x, y, joined(*lines), told=told)
 
 
@@ -69,7 +70,8 @@ def score_by_parameter(
         ring = trial.trial_id == chosen
         if there and (trial.trial_id in best or ring):
             place = f"Best-{best[trial.trial_id]}, " if trial.trial_id in best else ""
-            text = f"{place}trial {trial.trial_id}: {metric} {score(trial.score)}, {name} {value(trial.config[name])}"
+            reached = f"{metric} {score(trial.score, trial.stderr)}"
+            text = f"{place}trial {trial.trial_id}: {reached}, {name} {value(trial.config[name])}"
             title = element("title", text + (", chosen" if ring else ""))
             kind = f"point{' chosen' if ring else ' stopped' if trial.status is Status.STOPPED else ''}"
             marks.append(element("circle", title, cx=n(h), cy=n(v), r=6 if ring else 4, class_=kind))
@@ -128,17 +130,18 @@ def worth(rows: Sequence[tuple[str, str, float, float, float]], metric: str) -> 
     ends = [number for _, _, *numbers in rows for number in numbers if math.isfinite(number)]
     margin, floor = 0.06 * (max(ends) - min(ends)), top + step * len(rows)
     place, marks = scale(axis(min(ends) - margin, max(ends) + margin), left, top, floor)
+    told = []
     for number, (name, kind, middle, low, high) in enumerate(rows):
+        told.append(f"{name} {words.interval(middle, low, high)[0]}")
         at = top + step * (number + 0.5)
         marks.append(element("text", name, x=left - 10, y=n(at), dy="0.32em", class_="tick end strong"))
         if math.isfinite(low) and math.isfinite(high):
             d = f"M{n(place(low))} {n(at)}H{n(place(high))}m0 -5v10M{n(place(low))} {n(at - 5)}v10"
             marks.append(element("path", d=d, class_=f"interval {kind}"))
-        title = element("title", f"{name}: {metric} {score(middle)}")
+        title = element("title", f"{metric}: {told[-1]}")
         marks.append(element("circle", title, cx=n(place(middle)), cy=n(at), r=5, class_=f"mark {kind}"))
     marks.append(element("text", short(metric, 44), x=n((left + WIDTH) / 2), y=floor + 31, class_="label"))
-    told = "; ".join(f"{name} {score(middle)}" for name, _, middle, _, _ in rows)
-    return svg(joined(*marks), WIDTH, floor + 37, f"{metric}: {told}")
+    return svg(joined(*marks), WIDTH, floor + 37, f"{metric}: {'; '.join(told)}")
 
 
 def importance_bars(found: Importance) -> Markup:

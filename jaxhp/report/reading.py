@@ -28,7 +28,6 @@ class RunRecord:
       rounds: those that have begun.
       events: in order, see `Ledger.events`.
       spent: see `Ledger.spent`.
-      finished: whether the search has come to its end.
       importance: what mattered, or why that cannot be said.
     """
 
@@ -40,7 +39,6 @@ class RunRecord:
     rounds: list[Round]
     events: list[Json]
     spent: dict[str, float]
-    finished: bool
     importance: Importance | str
 
     @property
@@ -65,7 +63,6 @@ def read(directory: str | Path) -> RunRecord:
         assert space is not None
         ledger.decode("a config", _check, result.trials, space)
         rounds, events, spent = ledger.rounds(), ledger.events(), ledger.spent()
-        finished = ledger.meta("finished") is not None
         mattered = ledger.decode("a curve", _importance, result, space)
     return RunRecord(
         name=place.absolute().name,
@@ -76,7 +73,6 @@ def read(directory: str | Path) -> RunRecord:
         rounds=rounds,
         events=events,
         spent=spent,
-        finished=finished,
         importance=mattered,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
-from jaxhp.report.table import trials_table
+from jaxhp import words
+from jaxhp.report.markup import joined
+from jaxhp.report.pieces import pairs, table
+from jaxhp.report.stage import Ruin, Stage, is_saved
+from jaxhp.report.summary import Findings, lines
+from jaxhp.report.table import cells_of, trials_text
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
@@ -54,19 +57,21 @@ class Chosen(Trial):
         if self.network is not None:
             return self.network
         if self.file is None:
-            raise Error("params: expected a finished search, this one has not got so far")
+            raise Error("params: expected a finished search that chose a trial, got one that has not, or not yet")
         check(self.file, self.trial_id, self.config, self.sha256)
         return load(self.file)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Result:
     """The ranked trials of a search and the one that was chosen.
 
     Attributes:
       trials: `Trials`, every one, best first; or as many as were loaded.
-      best: the one that the finals chose (see `Finalist`), or `raw_best` without finals.
-      raw_best: the trial with the best score seen. Its score is biased upward by the choice.
+      best: the one that the finals chose (see `Finalist`), or `raw_best` without finals; the best yet of a search that
+        is not finished. Its score is NaN where every trial diverged.
+      raw_best: the first of the ranking: the best score among the trials that were trained longest, so under Halving
+        not always the best score seen. It is biased by the choice.
       estimate: mean and 95% interval of `best` on replicates that the choice has not seen, and how many trials were
         tried; None without finals.
       finalists: what the finals found of each finalist.
@@ -74,10 +79,14 @@ class Result:
       opened: how many times the test data was opened.
       tests: what each opening found, see `Tested`.
       metric, mode: what the trials are ranked by.
+      stage: how far the search had come, see `Stage`.
+      ruin: where it went wrong if no trial has a score that counts, see `Ruin`; else None.
     """
 
     metric: str
     mode: str
+    stage: Stage
+    ruin: Ruin | None
     directory: Path | None
     trials: Trials
     raw_best: Trial
@@ -90,6 +99,8 @@ class Result:
     space: Space | None
     _scores: dict[int, np.ndarray]  # of the finals, those that finalists did not take part in included
     _tester: Tester | None
+    _judged: bool  # whether the finals chose
+    _saved: bool  # whether a checkpoint holds the best
     _whole: bool  # whether all trials were loaded
     _curves: bool  # whether their curves were
 
@@ -130,15 +141,21 @@ class Result:
         place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
         if not len(place):
             raise Error(f"{ledger.path}: the choice is damaged: there is no such trial")
-        file = ledger.directory / "best.safetensors" if ledger.directory is not None else None
+        best, stage = trials[int(place[0])], Stage.of(ledger)
+        lost = ledger.trials(curves=False) if top is not None and not trials.healthy().any() else trials
+        ruin = ledger.decode("the trials", Ruin.of, lost)
+        has_file = ledger.directory is not None and stage.finished and ruin is None
+        file = ledger.directory / "best.safetensors" if ledger.directory is not None and has_file else None
         scores = ledger.finals()
         return cls(
             metric=metric,
             mode=mode,
+            stage=stage,
+            ruin=ruin,
             directory=ledger.directory,
             trials=trials[:top],
             raw_best=trials[0],
-            best=Chosen(**vars(trials[int(place[0])]), network=params, file=file, sha256=ledger.meta("network")),
+            best=Chosen(**vars(best), network=params, file=file, sha256=ledger.meta("network")),
             estimate=verdict.estimate if verdict else None,
             finalists=finalists,
             finals=ledger.decode(
@@ -149,6 +166,8 @@ class Result:
             space=space,
             _scores=scores,
             _tester=tester,
+            _judged=verdict is not None,
+            _saved=not stage.finished and is_saved(ledger, best),
             _whole=top is None,
             _curves=curves,
         )
@@ -224,7 +243,7 @@ class Result:
             raise Error("test: expected a result of Search.run; for a directory use search.test(dir)")
         if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
-        if not np.isfinite(self.best.score):
+        if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
         found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
         self.opened = found.opening
@@ -254,38 +273,48 @@ class Result:
             raise Error("edges: expected a result with its space and all trials, got one loaded with top=")
         return best_at_edges(self.space, self.trials, self.mode)
 
+    def __repr__(self) -> str:
+        told = "; ".join(f"{name} {words.plain(text)}" for name, text in self.lines()[:2])
+        return f"<Result of {len(self.trials)} trials: {told}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the ten best trials and the summary."""
+        headings, *rows = cells_of(self.trials, self.metric, 10, self.finals)
+        return joined(table(headings, rows, "Ranked trials"), pairs(self.lines()))
+
     def table(self, top: int = 10) -> str:
         """The best trials as text."""
-        text = io.StringIO()
-        Console(file=text, width=1000).print(trials_table(self.trials, self.metric, top, self.finals))
-        return text.getvalue()
+        return trials_text(self.trials, self.metric, top, self.finals)
 
     def summary(self) -> str:
-        """The chosen configuration and what its score means, in a few lines."""
-        config = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.best.config.items())
-        lines = [f"chosen    trial {self.best.trial_id}: {config}"]
-        if self.estimate is not None:
-            e = self.estimate
-            interval = f"95% interval {e.low:.4f} to {e.high:.4f}"
-            lines.append(f"estimate  {self.metric} {e.mean:.4f}, {interval} ({e.basis})")
-        elif not self.finalists:
-            lines.append("estimate  none: no finals were run, so nothing corrects the choice")
-        lines.append(
-            f"raw best  {self.metric} {self.raw_best.score:.4f} (trial {self.raw_best.trial_id}): the best score seen, "
-            "biased by the choice"
+        """The chosen configuration and what its score means, in a few lines.
+
+        Of a search that is not finished, how far it is and the best yet; where every trial diverged, where that was.
+        """
+        return "\n".join(f"{name:10s}{words.plain(text)}" for name, text in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What `summary` says, as names and sentences."""
+        findings = Findings(
+            metric=self.metric,
+            stage=self.stage,
+            ruin=self.ruin,
+            decided=self.decided,
+            saved=self._saved,
+            best=self.best,
+            raw_best=self.raw_best,
+            estimate=self.estimate,
+            finalists=bool(self.finalists),
+            edges=self.edges if self.space is not None and self._whole else {},
+            tests=self.tests,
+            opened=self.opened,
         )
-        for name, side in self.edges.items() if self.space is not None and self._whole else ():
-            which = "upper" if side > 0 else "lower"
-            lines.append(f"edge      {name}: the best lie at the {which} end of its range; search beyond it")
-        for test in self.tests:
-            opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
-            lines.append(
-                f"test      {self.metric} {test.mean:.4f}, 95% interval {test.low:.4f} to {test.high:.4f} "
-                f"(trial {test.trial_id}, {len(test.scores)} seeds, trained on train and validation data{opening})"
-            )
-        if self.opened > len(self.tests):
-            lines.append(f"test      opened {self.opened} times, {self.opened - len(self.tests)} without a result")
-        return "\n".join(lines)
+        return lines(findings)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a trial was chosen: the finals are over, or the search ended without any."""
+        return self.ruin is None and (self._judged or self.stage.finished)
 
 
 def _verdict(text: str) -> Verdict:

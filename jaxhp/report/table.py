@@ -5,35 +5,70 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from jaxhp import words
 from jaxhp.trials import Trial
 
+FreshScores = Mapping[int, np.ndarray]  # trial id to f32[R], scores on fresh replicates
 
-def trials_table(
-    trials: Sequence[Trial], metric: str, top: int, finals: Mapping[int, np.ndarray] | None = None
-) -> Table:
-    """The first `top` trials; `finals` adds a column with the finalists' means on fresh replicates."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+
+def cells_of(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> list[list[str]]:
+    """The headings, and the first `top` trials; `finals` adds a column of means on fresh replicates."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.config))
-    for heading in ("rank", "trial", metric, "± stderr"):
-        table.add_column(heading, justify="right")
-    if finals:
-        table.add_column("finals", justify="right")
-    for heading in names:
+    shown = list(trials[:top])
+    scores = words.column([trial.score for trial in shown], [trial.stderr for trial in shown])
+    again = finals_column(shown, finals or {})
+    rows = [["rank", "trial", metric, "± stderr", *(["finals"] if finals else []), *names, "epochs", "round", "status"]]
+    for place, (trial, score) in enumerate(zip(shown, scores, strict=True), 1):
+        mean = [again[trial.trial_id][1] if trial.trial_id in again else ""] if finals else []
+        values = [show_value(trial.config.get(name, "")) for name in names]
+        row = (place, trial.trial_id, *score, *mean, *values, trial.epochs, trial.round + 1, trial.status)
+        rows.append([str(cell) for cell in row])
+    return [[words.plain(cell) for cell in row] for row in rows]
+
+
+def trials_text(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> str:
+    """The table as text, for anywhere."""
+    rows = cells_of(trials, metric, top, finals)
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for *cells, status in rows:
+        padded = (" " * (width - cell_len(cell)) + cell for cell, width in zip(cells, widths, strict=False))
+        lines.append("  ".join([*padded, status]) + "\n")
+    return "".join(lines)
+
+
+def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
+    """The table for a live display."""
+    headings, *rows = cells_of(trials, metric, top)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings[:-1]:
         table.add_column(Text(heading), justify="right")
-    for heading in ("epochs", "round"):
-        table.add_column(heading, justify="right")
-    table.add_column("status")
-    for place, trial in enumerate(trials[:top], 1):
-        cells = [str(place), str(trial.trial_id), _number(trial.score), _number(trial.stderr)]
-        if finals:
-            scores = finals.get(trial.trial_id)
-            cells.append(_number(float(np.mean(scores))) if scores is not None else "")
-        cells += [show_value(trial.config.get(name, "")) for name in names]
-        table.add_row(*map(Text, cells), str(trial.epochs), str(trial.round), str(trial.status))
+    table.add_column(Text(headings[-1]))
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
+
+
+def finals_column(trials: Sequence[Trial], finals: FreshScores) -> dict[int, tuple[float, str]]:
+    """The means of finalists on fresh replicates, by trial id, with how they are written below each other."""
+    found = {trial.trial_id: np.asarray(finals[trial.trial_id], float) for trial in trials if trial.trial_id in finals}
+    means = [float(np.mean(scores)) for scores in found.values()]
+    errors = [float(np.std(s, ddof=1)) / len(s) ** 0.5 if len(s) > 1 else float("nan") for s in found.values()]
+    texts = (text for text, _ in words.column(means, errors))
+    return dict(zip(found, zip(means, texts, strict=True), strict=True))
+
+
+def show_config(config: Mapping[str, object]) -> str:
+    """A config in a line.
+
+    >>> show_config({"lr": 0.0095451, "kind": "sgd"})
+    'lr=0.009545, kind=sgd'
+    """
+    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in config.items())
 
 
 def show_value(value: object) -> str:
@@ -43,7 +78,3 @@ def show_value(value: object) -> str:
         if isinstance(value, float) and not 1e-2 <= abs(value) < 1e4
         else (f"{value:.4f}" if isinstance(value, float) else str(value))
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else "-"

@@ -174,7 +174,7 @@ class Durable:
                 self._hold_parents(job.number, origin[left & (start > 0)])
                 self._inner.load(snapshot, job.configs)
             except (ValueError, KeyError) as error:
-                self._emit(Warned(f"a checkpoint of round {job.number} is of no use: {error}"))
+                self._emit(Warned(f"a checkpoint of round {job.number + 1} is of no use: {error}"))
                 continue
             return job._replace(start=start, origin=origin), snapshot
         self._hold_parents(job.number, job.origin[job.start > 0])
@@ -220,7 +220,7 @@ class Durable:
                 if self._inner.has(trials, asked.epochs).all():
                     return True
             except ValueError as error:
-                self._emit(Warned(f"the checkpoint of round {asked.number} is of no use: {error}"))
+                self._emit(Warned(f"the checkpoint of round {asked.number + 1} is of no use: {error}"))
             self._inner.forget()
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -27,9 +28,10 @@ from jaxhp.engine.events import (
 )
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device, host_peak_bytes
-from jaxhp.engine.work import Executor
+from jaxhp.engine.work import Emit, Executor
 from jaxhp.report.display import Display
 from jaxhp.report.result import Result, Tester, table_rows
+from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
@@ -42,6 +44,7 @@ from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
 from jaxhp.trials import Status, Trials, best_of
 from jaxhp.values import Error, Json
+from jaxhp.words import plain
 
 
 class Wiring(NamedTuple):
@@ -55,12 +58,14 @@ class Wiring(NamedTuple):
     manifest: Json
     metric: str
     tester: Tester  # opens the sealed test data
+    no_finals: str  # why there are none; "" where there are
     warnings: Sequence[str] = ()  # for a person, before it starts
+    notes: Sequence[str] = ()
 
 
 def run_search(
     dir: str | Path | None,
-    wire: Callable[[Json], Wiring],
+    wire: Callable[[Json, Emit], Wiring],
     *,
     quiet: bool,
     accept_environment: bool,
@@ -71,7 +76,8 @@ def run_search(
     """Run a search, or what is left of it; see `Search.run`.
 
     Args:
-      wire: makes the wiring, from the manifest that the directory was begun with; {} for a new one.
+      wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
+        tells all observers.
     """
     observers: list[Observer] = [*watch]
     emit = told(observers)
@@ -80,9 +86,9 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         before = recorded(ledger) or {}
-        of = wire(before)
+        of = wire(before, emit)
         if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
-            before, of = {}, wire({})
+            before, of = {}, wire({}, emit)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
@@ -104,14 +110,15 @@ def run_search(
         observers += [executor.observe, networks.observe]
         params = None
         if ledger.meta("finished") is None:
+            _declare(of, ledger)
             try:
                 with display:
                     emit(SearchBegan(_finished(ledger.trials())))
-                    _say_first(notes, of.warnings, ledger, emit)
+                    _say_first([*notes, *of.notes], of.warnings, ledger, emit)
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
             except Stopped as stopped:
                 ledger.record_spent(account.spent())
-                print(stopped, file=sys.stderr)
+                print(plain(stopped), file=sys.stderr)
                 raise
         if checkpoints is not None:
             checkpoints.clear()
@@ -164,15 +171,16 @@ def _train(
     account: _Account,
     networks: _Networks,
     emit: Observer,
-) -> PyTree[np.ndarray]:
-    """Run rounds and finals; return the chosen network, which is written to the run directory."""
+) -> PyTree[np.ndarray] | None:
+    """Run rounds and finals; return the chosen network, which is written to the run directory; None if all diverged."""
     executor.stop_if_asked()
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
-    best = Result.of(ledger, of.metric, of.course.mode).best
-    network, sha256 = networks.of(best.trial_id), None
-    if ledger.directory is not None:
+    result = Result.of(ledger, of.metric, of.course.mode, curves=False)
+    best = result.best
+    network, sha256 = networks.of(best.trial_id) if result.ruin is None else None, None
+    if ledger.directory is not None and network is not None:
         path = ledger.directory / "best.safetensors"
         ledger.check_held()
         sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
@@ -229,6 +237,13 @@ class _Account:
         """Return what all runs have; what one did after its last finished round before it was killed is not known."""
         now = self.cost() | {"runs": 1}
         return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _declare(of: Wiring, ledger: Ledger) -> None:
+    """Record what whoever reads an unfinished search cannot know otherwise: its rounds, and why it has no finals."""
+    for name, text in ((RUNGS, json.dumps(of.course.rungs)), (NO_FINALS, of.no_finals)):
+        if ledger.meta(name) != text:
+            ledger.set_meta(name, text)
 
 
 def _finished(trials: Trials) -> Trials:

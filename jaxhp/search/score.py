@@ -51,5 +51,5 @@ def score(
     capacity = Capacity(tile, tiles_needed(len(configs), 1, tile), len(configs), 1, epochs)
     ids = np.arange(len(configs), dtype=np.int32)
     job = Job(0, ids, configs, ids * 0 - 1, ids * 0, epochs, range(1))
-    executor = Local(lambda _: spec, lambda spec, _: population.compile(spec, capacity, seed=seed))
+    executor = Local(lambda _: spec, lambda spec, _: population.compile(spec, capacity, seed=seed), lambda _: None)
     return executor.train(job, lambda _: None).score

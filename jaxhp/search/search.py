@@ -24,6 +24,7 @@ from jaxhp.engine.rate import expected_seconds
 from jaxhp.engine.runtime import Device, setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
+from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
@@ -34,7 +35,7 @@ from jaxhp.search.manifest import FORMAT, environment
 from jaxhp.search.run import Wiring, check_finished, run_search
 from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
-from jaxhp.selection.verdict import Finals
+from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
@@ -46,7 +47,8 @@ _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
 
 class Machine(NamedTuple):
-    """What a search runs on: no number depends on it but through the tile and the kind of device."""
+    """What a search runs on. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set is part of
+    its kind) and one tile; on nothing else here does a number depend."""
 
     devices: Sequence[Device]
     memory: int | None  # bytes that may be filled; None: what is free
@@ -63,7 +65,8 @@ class Search:
       space: the hyperparameters.
       strategy: what proposes configs, such as `hp.Narrowing(population=64, rounds=4)`.
       epochs: the full budget of a trial, in passes over the training data.
-      seed: root of all random numbers.
+      seed: root of all random numbers. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set
+        is part of its kind) and one tile.
       replicates: members of each trial, with different seeds.
       folds: cross-validation over train and valid together, a member of each fold for each replicate: `hp.Folds(5,
         stratify="label")`, whose docstring has what a fold is trained on; 5, dealt out at random, or evenly over the
@@ -161,6 +164,17 @@ class Search:
         return self.groups.first.task.mode
 
     @property
+    def no_finals(self) -> str:
+        """Why there are no finals, and what to pass to have them; "" where there are."""
+        if self.finals is not None:
+            return ""
+        if not self.default_finals:
+            return "finals=None was asked for"
+        least = least_replicates(self.groups.folds)
+        smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
+        return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
+
+    @property
     def fold(self) -> np.ndarray | None:
         """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds.
 
@@ -214,6 +228,7 @@ class Search:
             rungs=[(rung.trials, rung.epochs) for rung in self.rungs],
             replicates=self.members,
             finals=finals,
+            no_finals=self.no_finals,
             member_epochs=total,
             flops=flops,
             seconds=expected_seconds(flops, machine.devices),
@@ -289,8 +304,8 @@ class Search:
         Args:
           dir: the run directory; None keeps the record in memory.
           quiet: print nothing.
-          accept_environment: go on with a search that was begun on another kind of device or with other versions,
-            although what is trained from here on may differ in its last bits.
+          accept_environment: go on with a search that was begun with another jaxlib or on another kind of device (a
+            CPU's instruction set is part of its kind), although what is trained from here on may differ in last bits.
           checkpoint_s: members in training are saved every so many seconds of training, and at rungs; more rarely
             where that would take more than a tenth of the time. 0: after every call of the step.
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
@@ -334,7 +349,7 @@ class Search:
         """Return what opens the sealed test data."""
         return partial(open_test, self.groups.spec, self.retraining(machine))
 
-    def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json) -> Wiring:
+    def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json, emit: Emit) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
         machine = self.machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
         course = Course(
@@ -354,16 +369,19 @@ class Search:
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
         finals = Setting(course, self.finals, self.metric, fold) if self.finals else None
+        vanished = self.default_finals and self.finals is None
         return Wiring(
             course=course,
             finals=finals,
-            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most)),
+            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit),
             devices=machine.devices,
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
             tester=self._tester(machine),
+            no_finals=self.no_finals,
             warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
+            notes=[f"no finals: {self.no_finals}"] if vanished else [],
         )
 
     def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:

@@ -22,6 +22,7 @@ import numpy as np
 from jaxhp.space import Parameter, Space
 from jaxhp.trials import Status, Trial, Trials, order
 from jaxhp.values import Error, Value
+from jaxhp.words import plain
 
 _DEGREES = [(d, p) for d in (1, 2, 3, 4, 6, 8, 12) for p in range(min(d, 4) + 1)]  # of one, and each side of a pair
 _DRAWS = 100  # of the bootstrap over trials
@@ -108,7 +109,7 @@ class Importance:
         lines.append(f"{'noise and all else':32s}{'':15s}  {_text(self.rest)}")
         for name, edge in self.edges.items():
             lines.append(f"diverges above {name} = {edge.value:.3g} (95% interval {edge.low:.3g} to {edge.high:.3g})")
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))
 
 
 def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) -> Importance:

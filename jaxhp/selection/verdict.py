@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jaxhp import words
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json, is_int
 
@@ -68,8 +69,9 @@ class Estimate(NamedTuple):
     def basis(self) -> str:
         """What it rests on, in words."""
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
-        if abs(self.correction) >= 5e-5:  # what four digits show
-            examples += f", corrected by {-self.correction:+.4f} since the search has used them"
+        corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
+        if float(corrected):  # more than nothing, in the digits of the mean
+            examples += f", corrected by {corrected} since the search has used them"
         return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
 
 
@@ -117,6 +119,11 @@ class Verdict(NamedTuple):
         return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
 
 
+def least_replicates(folds: int) -> int:
+    """Return the fresh replicates of a finalist that finals need at least."""
+    return 3 * folds if folds > 1 else 4
+
+
 def default_finals(
     member_epochs: int, tile_epochs: int, trials: int, tile: int, epochs: int, folds: int
 ) -> Finals | None:
@@ -132,7 +139,7 @@ def default_finals(
       epochs: the full budget of a trial.
       folds: 1 without folds.
     """
-    least = 3 * folds if folds > 1 else 4
+    least = least_replicates(folds)
     for top in (16, 8, 4):
         replicates = int(_SHARE * tile_epochs / (ceil_div(top, tile) * epochs))
         if replicates >= least and top <= trials and (top <= 8 or tile >= top):

@@ -188,7 +188,13 @@ class Ledger(Database):
         found = dict.fromkeys(("unit", "parent", "trial_id", "told")) | self._get(
             number, "unit", "parent", "trial_id", "told"
         )
-        return self.decode(f"round {number}", _round, *rows[0][:3], found)
+        return self.decode(_called(number), _round, *rows[0][:3], found)
+
+    @consistent
+    def reached(self) -> tuple[int, int]:
+        """How many rounds have begun, and how many of them are finished."""
+        rounds = self._rounds()
+        return len(rounds), sum(rounds.values())
 
     @consistent
     def rounds(self) -> list[Round]:
@@ -201,7 +207,7 @@ class Ledger(Database):
         rounds = self._rounds()
         running_first = sorted(rounds, key=lambda number: rounds[number])  # what is finished comes later, and counts
         parts = [
-            self.decode(f"round {number}", columns.trials_of, self._facts(number, curves)) for number in running_first
+            self.decode(_called(number), columns.trials_of, self._facts(number, curves)) for number in running_first
         ]
         if not parts:
             return Trials.of(())
@@ -221,7 +227,7 @@ class Ledger(Database):
         for number in dict.fromkeys(numbers):
             places += [place for place, n in enumerate(numbers) if n == number]
             chosen = [slot for n, slot in zip(numbers, slots, strict=True) if n == number]
-            parts.append(self.decode(f"round {number}", columns.trials_of, self._facts(number, curves), chosen))
+            parts.append(self.decode(_called(number), columns.trials_of, self._facts(number, curves), chosen))
         return self.decode("the trials", joined, parts)[np.argsort(places)]
 
     def record_finals(self, scores: Mapping[int, np.ndarray], choice: str | None = None) -> None:
@@ -304,7 +310,7 @@ class Ledger(Database):
         fit = " OR ".join(["name GLOB ?"] * len(names)) or "1"
         query = f"SELECT name, dtype, shape, data, crc FROM columns WHERE round = ? AND ({fit}) ORDER BY rowid"
         return {
-            row[0]: self.decode(f"{row[0]} of round {number}", columns.unpack, columns.Packed(*row))
+            row[0]: self.decode(f"{row[0]} of {_called(number)}", columns.unpack, columns.Packed(*row))
             for row in self.rows(query, number, *names)
         }
 
@@ -322,17 +328,23 @@ class Ledger(Database):
 
     def _check_round(self, row: tuple) -> None:
         if self._round_crc(row[:-1]) != row[-1]:
-            raise Error(f"{self.path}: round {row[0]} is damaged: its checksum does not fit its content")
+            raise Error(f"{self.path}: {_called(row[0])} is damaged: its checksum does not fit its content")
 
     def _rounds(self) -> dict[int, bool]:
         """The rounds that have begun, in order, and whether they are finished."""
         rows = self.rows("SELECT * FROM rounds WHERE round != ? ORDER BY round", _FINALS)
         numbers = [row[0] for row in rows]
         if numbers != list(range(len(numbers))):
-            raise Error(f"{self.path}: the rounds are damaged: expected 0 to {len(numbers) - 1}, got {numbers}")
+            counted = [number + 1 for number in numbers]
+            raise Error(f"{self.path}: the rounds are damaged: expected 1 to {len(numbers)}, got {counted}")
         for row in rows:
             self._check_round(row)
         return {row[0]: row[2] is not None for row in rows}
+
+
+def _called(number: int) -> str:
+    """What a person calls a round: they are counted from 1 wherever one reads them."""
+    return "the finals" if number == _FINALS else f"round {number + 1}"
 
 
 def _crc(*values: object) -> int:

@@ -134,7 +134,7 @@ class Halving:
           Error: the last proposal has not been told.
         """
         if state.told < state.round:
-            raise Error(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
+            raise Error(f"ask: expected the scores of round {state.round} to be told first, none were")
         rungs = [(i, rung) for bracket in self.brackets(state.epochs) for i, rung in enumerate(bracket)]
         number = state.round % len(rungs)
         (step, rung), slots = rungs[number], self.schedule(state.epochs)[number].trials

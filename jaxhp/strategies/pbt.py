@@ -98,7 +98,7 @@ class PBT:
           Error: the last generation has not been told.
         """
         if state.told < state.round:
-            raise Error(f"ask: expected the scores of round {state.round - 1} to be told first, none were")
+            raise Error(f"ask: expected the scores of round {state.round} to be told first, none were")
         schedule = self.schedule(state.seen.epochs)
         beyond = max(0, state.round - len(schedule) + 1)
         last, stretch = schedule[-1].epochs, schedule[-1].epochs - (schedule[-2].epochs if len(schedule) > 1 else 0)

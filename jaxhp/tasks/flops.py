@@ -33,6 +33,28 @@ def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 
+def equations(task: Task, shapes: Shapes, config: Config) -> int:
+    """Count the operations that are compiled for a member: initial weights, a step and an evaluation.
+
+    Args:
+      config: as in `epoch_flops`.
+    """
+    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+    static = {n: v for n, v in config.items() if n not in traced}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    batch, seen = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+
+    def count(jaxpr: Jaxpr) -> int:
+        return sum(1 + sum(map(count, jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns)
+
+    programs = (
+        jax.make_jaxpr(lambda k, c: task.init(k, static | c))(key, traced),
+        jax.make_jaxpr(lambda m, b, k, c: update(task, m, b, k, static | c))(shapes.member, batch, key, traced),
+        jax.make_jaxpr(lambda m, b, c: task.evaluate(m.variables, b, static | c))(shapes.member, seen, traced),
+    )
+    return sum(count(program.jaxpr) for program in programs)
+
+
 def product_flops(function: Callable[..., PyTree], *args: PyTree) -> float:
     """Of a function of these shapes; the body of a loop whose length is data counts once.
 

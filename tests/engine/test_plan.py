@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_search import search
+from small_search import search, task
 
 import jaxhp as hp
 from jaxhp.engine.plan import Plan
@@ -27,6 +28,23 @@ def test_operations_are_those_of_the_members_and_their_epochs():
     twice = plan(epochs=18)
     assert twice.flops == pytest.approx(2 * one.flops)
     assert twice.seconds == pytest.approx(2 * one.seconds)
+
+
+def test_compiling_is_planned_by_the_operations_of_each_group_and_a_group_costs_what_it_costs_alone():
+    def make(static):
+        return task(loss=lambda p, batch, key, config: sum(jnp.abs(p["w"]).sum() for _ in range(static["times"])))
+
+    spaces = [hp.Space(lr=hp.Uniform(0.1, 1), times=hp.Choice(times)) for times in ([5], [5, 40])]
+    options = {"task": make, "space": spaces[1]}
+    one, two = (search(**(options | {"space": space})) for space in spaces)
+    short, long = (group.compile_seconds for group in two.plan().groups)
+    assert 1 < short < long
+    assert one.plan().compile_seconds == short
+    assert two.plan().compile_seconds == short + long
+    assert search(strategy=hp.Random(1), **options).plan().compile_seconds == long  # one trial is of one group
+    told = str(two.plan()).splitlines()
+    assert f"compiling   about {short + long:.0f} s for 2 groups, none for what earlier processes have kept" in told
+    assert two.plan().to_json()["compile_seconds"] == short + long
 
 
 @pytest.mark.parametrize(
@@ -69,4 +87,4 @@ def test_the_rate_is_one_of_this_machine():
     rate = product_rate(tuple(jax.local_devices()))
     assert np.isfinite(rate)
     assert 1e8 < rate < 1e16
-    assert "about 0 s" in str(plan())
+    assert "less than a second of training" in str(plan())

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from jaxhp.engine.events import Progressed, RoundBegan, RoundFinished, SearchBegan
+from jaxhp.engine.events import Compiling, Progressed, RoundBegan, RoundFinished, SearchBegan
 from jaxhp.report.display import Display
 from jaxhp.trials import Status, Trial, Trials
 
@@ -51,8 +51,48 @@ def test_the_best_is_that_of_the_whole_search_also_where_an_earlier_run_found_it
         display.observe(RoundBegan(1, 2, 1, drafts))
         display.observe(Progressed(drafts.trial_id, np.float32([0.5, np.nan]), 1, 2, 1.0, True, 0))
         display.observe(RoundFinished(1, Trials.of([ran(1, 0.5), ran(2, 0.125)]), kept=False))
+        drafts = Trials.of([Trial(3, {"lr": 0.2}, 2), Trial(4, {"lr": 0.3}, 2)])
         display.observe(RoundBegan(2, 3, 1, drafts))
         display.observe(Progressed(drafts.trial_id, np.float32([0.5, 0.75]), 1, 2, 1.0, True, 0))
     first, second = text.getvalue().splitlines()
     assert first.endswith("best error 0.2500")
     assert second.endswith("best error 0.1250")
+
+
+def test_compiling_is_said_and_neither_it_nor_a_first_call_counts_for_the_time_left():
+    text = io.StringIO()
+    drafts = Trials.of([Trial(0, {"lr": 0.2})])
+    with Display(100, "error", "min", console=Console(file=text, width=100)) as display:
+        display.observe(Compiling(1, 2, {"width": 8}))
+        display.observe(Compiling(2, 2, {"width": 16}))
+        display.observe(RoundBegan(0, 1, 2, drafts))
+        display.observe(Progressed(drafts.trial_id, np.float32([0.5]), 2, 10, 1000.0, False, 0, fresh=True))
+        display.observe(Progressed(drafts.trial_id, np.float32([0.5]), 2, 10, 0.5, True, 0))
+    assert text.getvalue().splitlines() == [
+        "compiling group 1 of 2: width=8",
+        "compiling group 2 of 2: width=16",
+        "round 1/1  epoch 2/2  best error 0.5000",
+        "round 1/1  epoch 2/2  20 member-epochs/s  0:04 left  best error 0.5000",  # 80 left at 10 in half a second
+    ]
+
+
+def test_a_live_panel_says_what_is_compiled_above_the_best_so_far():
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=True)
+    with Display(100, "accuracy", console=console) as display:
+        display.observe(SearchBegan(Trials.of([Trial(4, {"lr": 0.1}, 0, Status.COMPLETE, 1, 0.75)])))
+        display.observe(Compiling(1, 1, {}))
+        assert "compiling\n" in text.getvalue()
+        assert "0.7500" in text.getvalue()
+
+
+def test_with_static_groups_the_best_is_that_of_the_search_and_not_of_the_group_in_training():
+    """Group by group: the second group's call is worse than what the first one reached in this round."""
+    text = io.StringIO()
+    drafts = Trials.of([Trial(i, {"width": 8 * (i + 1)}) for i in range(4)])
+    with Display(8, "accuracy", console=Console(file=text, width=100)) as display:
+        display.observe(SearchBegan(Trials.of(())))
+        display.observe(RoundBegan(0, 1, 2, drafts))
+        display.observe(Progressed(np.int32([1, 3]), np.float32([0.75, 0.5]), 2, 4, 1.0, False, 0))
+        display.observe(Progressed(np.int32([0, 2]), np.float32([0.25, np.nan]), 2, 4, 1.0, True, 0))
+    assert [line[-6:] for line in text.getvalue().splitlines()] == ["0.7500", "0.7500"]

@@ -75,17 +75,20 @@ def test_it_tells_the_choice_what_it_is_worth_and_what_is_biased(run, page):
     assert f"trial {result.best.trial_id}, complete, 9 epochs" in text
     e = result.estimate
     assert e is not None
-    assert f"{e.mean:.4f} {e.low:.4f} to {e.high:.4f}" in text
+    assert f"{e.mean:.3f} {e.low:.3f} to {e.high:.3f}" in text  # half the interval is 0.025
     assert f"from 4 fresh replicates, 100 validation examples; {e.n_tried} trials tried" in text
     assert (
-        f"Raw best {result.raw_best.score:.4f} (trial {result.raw_best.trial_id}): the best score seen, biased" in text
+        f"Raw best accuracy {result.raw_best.score:.3f} (trial {result.raw_best.trial_id}): the best score at 9 epochs"
+        in text
     )
-    assert "Test data opened once : 0.8233, 95% interval 0.7900 to 0.8500" in text
+    assert "Test data opened once : 0.823, 95% interval 0.790 to 0.850" in text
     assert "width : the best lie at the upper end of its range, IntUniform(4, 64, log=True); search beyond it" in text
     assert "29 trials, 1 diverged" in text
-    assert "in progress, or stopped" in text
+    assert "in training, or killed: 2 rounds finished, round 3 under way" in text
     assert {"Best-1", "Best-20", "Edge of stability: "} - set(Text(page.read_text()).words) == {"Edge of stability: "}
     assert "a checkpoint of round 1 is of no use" in text
+    assert "out of memory round 2; rows_before 8; rows_now 4" in text  # rounds are counted from 1
+    assert "1 trial in round 2: " in text
     assert f"digest {result.digest}" in text
 
 
@@ -104,9 +107,13 @@ def test_without_finals_test_or_curves_it_says_so(tmp_path):
         ends = [Trial(0, {"lr": 0.0}, 0, Status.COMPLETE, 1, 0.5), Trial(1, {"lr": 0.25}, 0, Status.DIVERGED, 1, nan)]
         ledger.finish(0, Trials.of(ends), np.float32([0.5, nan]), 0.1)
     text = told(write_report(tmp_path, tmp_path / "other.html"))
-    assert "No estimate: no finals were run, so nothing corrects the choice." in text
+    assert "So far status in training, or killed: 1 rounds finished best yet trial 0: lr=0" in text
+    with Ledger(tmp_path, write=True) as ledger:
+        ledger.set_meta("finished", "yes")
+    text = told(write_report(tmp_path, tmp_path / "other.html"))
+    assert "No estimate, so nothing corrects the choice: no finals were run." in text
     assert "Test data sealed: never opened." in text
-    assert "Raw best 0.5000 (trial 0)" in text
+    assert "Raw best loss 0.5000 (trial 0)" in text
 
 
 def test_a_test_that_was_opened_again_is_no_longer_one(tmp_path):

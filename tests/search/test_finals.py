@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small_search import shared
+from small_search import search, shared
 
 import jaxhp as hp
 from jaxhp.engine.population import Population
@@ -33,4 +33,16 @@ def test_finals_that_were_trained_but_not_recorded_end_with_the_same_choice(tmp_
     assert again.estimate.correction != 0
     assert (again.estimate, again.finalists) == (whole.estimate, whole.finalists)
     assert Result.load(tmp_path).estimate == whole.estimate
-    assert f"corrected by {-whole.estimate.correction:+.4f} since" in again.summary()
+    assert again.summary() == whole.summary()
+
+
+@pytest.mark.parametrize(("folds", "least"), [(None, 4), (3, 9)])
+def test_default_finals_that_a_small_search_does_not_have_say_what_to_pass(folds, least):
+    """4 trials are 4 trainings; 2 finalists with 4 replicates would be 8 more, two thirds of them all."""
+    small = search(strategy=hp.Random(4), folds=folds, finals=hp.Finals())
+    assert small.no_finals == ""
+    assert search(strategy=hp.Random(4), folds=folds).no_finals == "finals=None was asked for"
+    default = hp.Search(small.task, small.space, hp.Random(4), folds=folds, epochs=1)
+    assert f"2 trials with {least} fresh replicates each" in default.no_finals
+    assert default.no_finals.endswith(f"pass finals=hp.Finals(2, {least}) to have them")
+    assert default.changed(finals=hp.Finals(2, least)).no_finals == ""

@@ -10,6 +10,7 @@ import pytest
 from small_search import search, task
 
 import jaxhp as hp
+from jaxhp.engine.events import Compiling, Progressed
 from jaxhp.engine.local import Local
 from jaxhp.strategies import Halving, Narrowing, Random
 
@@ -123,7 +124,13 @@ def test_each_group_of_static_choices_is_compiled_once(tmp_path):
     one = jax.local_devices()[:1]
     made = hp.Search(make, space, Random(population=24, rounds=2), epochs=2, finals=None)
     assert len(made.plan().groups) == 4
-    result = made.run(tmp_path, quiet=True, devices=one)
+    told = []
+    result = made.run(tmp_path, quiet=True, devices=one, watch=[told.append])
+    compiled = [event for event in told if isinstance(event, Compiling)]
+    assert [event[:2] for event in compiled] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {tuple(event.static) for event in compiled} == {("width", "kind")}
+    fresh = [event.fresh for event in told if isinstance(event, Progressed)]
+    assert fresh.count(True) == 4
     groups = {(t.config["width"], t.config["kind"]) for t in result.trials}
     assert json.loads((tmp_path / "summary.json").read_text())["compilations"] == len(groups) == 4
     assert result.best.params["w"].shape == (4, result.best.config["width"])

@@ -104,7 +104,7 @@ def test_recall_warms_the_inner_strategy_at_a_budget():
 def test_scores_must_be_told_before_the_next_ask():
     strategy = Halving(9)
     _, state = strategy.ask(strategy.init(KEY, 2, 9))
-    with pytest.raises(ValueError, match="scores of round 0 to be told first"):
+    with pytest.raises(ValueError, match="scores of round 1 to be told first"):
         strategy.ask(state)
 
 

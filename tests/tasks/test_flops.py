@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_search import task
 
 import jaxhp as hp
 from jaxhp.tasks.check import check
-from jaxhp.tasks.flops import epoch_flops, product_flops
+from jaxhp.tasks.flops import epoch_flops, equations, product_flops
 
 CONFIG = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in ("lr", "weight_decay")}
 
@@ -28,6 +29,21 @@ def test_an_epoch_of_a_network(optimizer):
     first, last = 2 * 784 * 32, 2 * 32 * 10
     trained = 400 * (2 * first + 3 * last)  # images need no gradient
     assert epoch_flops(task, check(task, CONFIG), CONFIG) == trained + 500 * (first + last)
+
+
+def test_one_more_operation_is_one_more_to_compile():
+    def counted(times):
+        def evaluate(params, batch, config):
+            error = (params["w"].sum() - batch["y"]) ** 2
+            for _ in range(times):
+                error = -error
+            return {"error": error}
+
+        of = task(evaluate=evaluate)
+        only_lr = {"lr": CONFIG["lr"]}
+        return equations(of, check(of, only_lr), only_lr)
+
+    assert counted(7) == counted(2) + 5
 
 
 def test_what_nobody_needs_is_not_counted():

@@ -1,0 +1,99 @@
+"""What a search found, or why that cannot be said, in lines of a name and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from jaxhp import words
+from jaxhp.report.stage import Ruin, Stage
+from jaxhp.report.table import show_config, show_value
+from jaxhp.report.tested import Tested
+from jaxhp.selection.verdict import Estimate
+from jaxhp.trials import Trial
+
+NO_FINALS = "no finals were run"
+
+
+class Findings(NamedTuple):
+    """What a result knows that is told in its summary; see `Result`."""
+
+    metric: str
+    stage: Stage
+    ruin: Ruin | None
+    decided: bool
+    saved: bool  # whether a checkpoint holds the best trial of a search that is not decided
+    best: Trial
+    raw_best: Trial
+    estimate: Estimate | None
+    finalists: bool  # whether there were any
+    edges: Mapping[str, int]
+    tests: Sequence[Tested]
+    opened: int
+
+
+def lines(of: Findings) -> list[tuple[str, str]]:
+    """Say what was chosen and what its score means; of an unfinished search, how far it is and the best yet."""
+    status = [] if of.stage.finished else [("status", str(of.stage))]
+    return [*status, *_choice(of), *_edges(of), *_tests(of)]
+
+
+def _choice(of: Findings) -> Iterator[tuple[str, str]]:
+    trial = f"trial {of.best.trial_id}: {show_config(of.best.config)}"
+    if of.ruin is not None:
+        yield from _nothing(of.ruin, finished=of.stage.finished)
+    elif of.decided:
+        yield "chosen", trial
+        yield "estimate", _estimate(of)
+        yield "raw best", raw_best(of.metric, of.raw_best)
+    elif not of.stage.done:
+        yield "best yet", "none: no round is finished"
+    else:
+        yield "best yet", trial
+        yield "score", raw_best(of.metric, of.best)
+        where = "a checkpoint has it" if of.saved else "not saved yet"
+        yield "network", f"{where}; best.safetensors is written when the search ends"
+
+
+def _nothing(ruin: Ruin, *, finished: bool) -> Iterator[tuple[str, str]]:
+    first, last = ruin.epochs
+    when = f"in epoch {first}" if first == last else f"in epochs {first} to {last}"
+    count = f"the {ruin.diverged}" if finished else f"the {ruin.diverged} finished so far"
+    yield "chosen" if finished else "best yet", f"none: every trial diverged, {count} {when}"
+    yield "longest", f"trial {ruin.latest.trial_id}, diverged in epoch {last}: {show_config(ruin.latest.config)}"
+    ranges = (f"{name} {show_value(low)} to {show_value(high)}" for name, (low, high) in ruin.tried.items())
+    yield "tried", f"{', '.join(ranges) or 'no parameter that is a number'}; search elsewhere, or mend the task"
+
+
+def _estimate(of: Findings) -> str:
+    if of.estimate is None:
+        return f"none, so nothing corrects the choice: {no_estimate(of.stage, finalists=of.finalists)}"
+    mean, low, high = words.interval(of.estimate.mean, of.estimate.low, of.estimate.high)
+    return f"{of.metric} {mean}, 95% interval {low} to {high} ({of.estimate.basis})"
+
+
+def no_estimate(stage: Stage, *, finalists: bool) -> str:
+    """Say why there is no estimate, and what to pass to have one."""
+    return "every candidate diverged on a fresh replicate" if finalists else stage.no_finals or NO_FINALS
+
+
+def raw_best(metric: str, trial: Trial) -> str:
+    """Say how good the first of the ranking is, and that this is too good to be true."""
+    reached = f"{metric} {words.number(trial.score, trial.stderr)} (trial {trial.trial_id})"
+    return f"{reached}: the best score at {trial.epochs} epochs, biased by the choice"
+
+
+def _edges(of: Findings) -> Iterator[tuple[str, str]]:
+    for name, side in of.edges.items():
+        which = "upper" if side > 0 else "lower"
+        yield "edge", f"{name}: the best lie at the {which} end of its range; search beyond it"
+
+
+def _tests(of: Findings) -> Iterator[tuple[str, str]]:
+    for test in of.tests:
+        opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
+        mean, low, high = words.interval(test.mean, test.low, test.high)
+        how = f"(trial {test.trial_id}, {len(test.scores)} seeds, trained on train and validation data{opening})"
+        yield "test", f"{of.metric} {mean}, 95% interval {low} to {high} {how}"
+    if of.opened > len(of.tests):
+        yield "test", f"opened {of.opened} times, {of.opened - len(of.tests)} without a result"
