@@ -16,7 +16,7 @@ import jaxhp as hp
 from jaxhp.data.dealing import counted, lightest
 from jaxhp.data.folds import folding, joined
 from jaxhp.search.manifest import claim
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 
 N_TRAIN, N_VALID = 20, 4
 SPACE = hp.Space(lr=hp.LogUniform(0.1, 1.0))

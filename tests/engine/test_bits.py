@@ -11,7 +11,8 @@ import jaxhp as hp
 from jaxhp.engine import bits
 from jaxhp.engine.runtime import folder_for
 from jaxhp.search.manifest import claim, environment
-from jaxhp.store import Ledger, Round, files
+from jaxhp.store import files
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Trial, Trials
 
 X86 = """processor\t: 0

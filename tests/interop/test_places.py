@@ -18,8 +18,8 @@ import jaxhp as hp
 from jaxhp.cli import main
 from jaxhp.interop import export, optuna_study, tensorboard_logs
 from jaxhp.report.curves import draw_curves
-from jaxhp.store import Ledger
 from jaxhp.store.files import read_json
+from jaxhp.store.ledger import Ledger
 
 
 @pytest.fixture(scope="module")

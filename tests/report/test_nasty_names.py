@@ -20,7 +20,7 @@ from jaxhp.report.page import page
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.result import Result
 from jaxhp.selection.importance import Importance, Share
-from jaxhp.store import Ledger, Round
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials
 from jaxhp.words import plain
 

@@ -5,8 +5,8 @@ import pytest
 
 import jaxhp as hp
 from jaxhp.report.stage import NO_FINALS, RUNGS
-from jaxhp.store import Ledger, Round, Saved
 from jaxhp.store.files import write_json
+from jaxhp.store.ledger import Ledger, Round, Saved
 from jaxhp.trials import Status, Trial, Trials
 
 

@@ -11,7 +11,8 @@ from small_search import digest, search, shared, task
 
 import jaxhp as hp
 from jaxhp.report.result import Result
-from jaxhp.store import Ledger, files
+from jaxhp.store import files
+from jaxhp.store.ledger import Ledger
 
 
 @pytest.mark.parametrize("point", ["manifest written", "round begun"])

@@ -128,7 +128,7 @@ def test_each_group_of_static_choices_is_compiled_once(tmp_path):
     result = made.run(tmp_path, quiet=True, devices=one, watch=[told.append])
     compiled = [event for event in told if isinstance(event, Compiling)]
     assert [event[:2] for event in compiled] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert {tuple(event.static) for event in compiled} == {("width", "kind")}
+    assert {tuple(event.static) for event in compiled} == {("kind", "width")}
     fresh = [event.fresh for event in told if isinstance(event, Progressed)]
     assert fresh.count(True) == 4
     groups = {(t.config["width"], t.config["kind"]) for t in result.trials}

@@ -12,7 +12,7 @@ from jaxhp.engine.events import RoundFinished
 from jaxhp.search.experiment import _smaller
 from jaxhp.search.warm_start import recalled
 from jaxhp.selection.edges import best_at_edges
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 from jaxhp.strategies import Narrowing, Random
 from jaxhp.trials import Status, Trial
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
-from jaxhp.store import Ledger, Round, files
+from jaxhp.store import files
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Trial, Trials
 
 
@@ -130,7 +131,7 @@ def test_where_there_are_no_locks_the_ledger_knows_its_writer(tmp_path, monkeypa
 
 WORKER = r"""
 import multiprocessing, os, signal, sys
-from jaxhp.store import Ledger
+from jaxhp.store.ledger import Ledger
 ledger = Ledger(sys.argv[1], write=True)
 worker = os.fork()
 if worker == 0:
