@@ -43,12 +43,14 @@ class Chosen(Trial):
     network: PyTree[np.ndarray] = field(default=None, repr=False, compare=False)
     file: Path | None = field(default=None, repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False, compare=False)  # of the file, where it was recorded
+    like: PyTree = field(default=None, repr=False, compare=False)  # shapes of what `init` makes, if known
 
     @property
     def params(self) -> PyTree[np.ndarray]:
         """What the task's `init` made, trained for `epochs`: of the trial's first replicate in the search.
 
-        In the process that ran the search the pytree itself; read from a run directory, nested dicts and lists.
+        The pytree that `init` made. Read from a run directory without the task (`Result.load`), objects other than
+        dicts, lists and tuples are dicts of their attributes.
 
         Raises:
           Error: the search has not got so far, or the file is damaged or another run's.
@@ -59,7 +61,7 @@ class Chosen(Trial):
         if self.file is None:
             raise Error("params: expected a finished search that chose a trial, got one that has not, or not yet")
         check(self.file, self.trial_id, self.config, self.sha256)
-        return load(self.file)
+        return load(self.file, self.like)
 
 
 @dataclass(eq=False, repr=False)
@@ -116,6 +118,7 @@ class Result:
         space: Space | None = None,
         tester: Tester | None = None,
         budget: int | None = None,
+        like: Callable[[Config], PyTree] = lambda _: None,
     ) -> Result:
         """Read a result from an open ledger.
 
@@ -124,6 +127,7 @@ class Result:
           params: the chosen network, where it is at hand.
           top, curves, tester: as in `load`.
           space: whose configs they are.
+          like: gives the shapes of what `init` makes of a config, where the task is known.
 
         Raises:
           Error: the ledger is damaged, or holds no trials yet.
@@ -155,7 +159,7 @@ class Result:
             directory=ledger.directory,
             trials=trials[:top],
             raw_best=trials[0],
-            best=Chosen(**vars(best), network=params, file=file, sha256=ledger.meta("network")),
+            best=Chosen(**vars(best), network=params, file=file, sha256=ledger.meta("network"), like=like(best.config)),
             estimate=verdict.estimate if verdict else None,
             finalists=finalists,
             finals=ledger.decode(

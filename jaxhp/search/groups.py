@@ -113,6 +113,19 @@ def spec_of(
     return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
 
 
+def made_for(task: TaskOrFactory, static: Config) -> tuple[Task, set[str]]:
+    """Return the task of a static config, and the names that were read of it.
+
+    Raises:
+      Error: it is no task.
+    """
+    reads: set[str] = set()
+    made = task if isinstance(task, Task) else task(Recorded(static, reads))
+    if not isinstance(made, Task):
+        raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
+    return made, reads
+
+
 def _spec(
     task: TaskOrFactory,
     space: Space,
@@ -122,10 +135,8 @@ def _spec(
     folds: int | Folds | np.ndarray | None,
     seed: int,
 ) -> tuple[Spec, Folding | None]:
-    reads: set[str] = set()
-    made = task if isinstance(task, Task) else task(Recorded(static, reads))
-    if not isinstance(made, Task):
-        raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
+    made, reads = made_for(task, static)
+    reads |= set(space.fixed)  # which may be there for whoever made the task
     kept: PyTree = None
     if holdout is not None:
         if isinstance(folds, np.ndarray) or (isinstance(folds, Folds) and (folds.groups or folds.order)):

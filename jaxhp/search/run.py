@@ -43,7 +43,7 @@ from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
 from jaxhp.trials import Status, Trials, best_of
-from jaxhp.values import Error, Json
+from jaxhp.values import Config, Error, Json
 from jaxhp.words import plain
 
 
@@ -58,6 +58,7 @@ class Wiring(NamedTuple):
     manifest: Json
     metric: str
     tester: Tester  # opens the sealed test data
+    like: Callable[[Config], PyTree]  # shapes of what the task's `init` makes of a config
     no_finals: str  # why there are none; "" where there are
     warnings: Sequence[str] = ()  # for a person, before it starts
     notes: Sequence[str] = ()
@@ -122,7 +123,7 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs}
+        known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs, "like": of.like}
         result = Result.of(ledger, of.metric, of.course.mode, params, **known)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             ledger.check_held()

@@ -87,7 +87,7 @@ def retrained(
     """
     p = len(configs)
     capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=how.epochs)
-    again = Spec(task, check(task, spec.abstract), spec.static, spec.traced)
+    again = Spec(task, check(task, spec.abstract, set(spec.abstract)), spec.static, spec.traced)
     population = compile(again, capacity, seed=how.seed, paired=how.paired, devices=list(how.devices))
     layout = arrange([0] * p, range(how.used, how.used + seeds), tile=1)
     columns = spec.columns(configs)

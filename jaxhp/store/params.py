@@ -1,16 +1,18 @@
 """A network's parameters in a safetensors file: arrays by name, for any reader of that format.
 
 The names are the paths of the pytree, joined by dots: `0.w`, `Dense_0.kernel`. The file's metadata tell which trial it
-is; `paths` among them lets `load` rebuild nested dicts and lists.
+is; `tree` among them lets `load` rebuild dicts, lists and tuples, and objects as dicts. With the task at hand they are
+the objects that its `init` made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,24 +30,41 @@ def save(path: Path, params: PyTree, **facts: object) -> str:
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "best.safetensors"
-    >>> digest = save(path, [{"w": np.ones((2, 3), np.float32)}], trial_id=7)
-    >>> load(path)[0]["w"].shape, facts(path)["trial_id"]
-    ((2, 3), 7)
+    >>> digest = save(path, ({"w": np.ones((2, 3), np.float32)}, {4: np.float32(0.5)}, None), trial_id=7)
+    >>> load(path)[0]["w"].shape, load(path)[1][4].shape, load(path)[2], facts(path)["trial_id"]
+    ((2, 3), (), None, 7)
     """
-    from jax import tree_util  # slow to import, and who reads does without
-
-    found = tree_util.tree_flatten_with_path(params)[0]
-    numbered = (tree_util.SequenceKey, tree_util.FlattenedIndexKey)
-    paths = [[_index(key) if isinstance(key, numbered) else _name(key) for key in keys] for keys, _ in found]
-    names = [".".join(map(str, keys)) or "params" for keys in paths]
-    arrays = [np.ascontiguousarray(leaf) for _, leaf in found]
-    if len(set(names)) < len(names):
-        raise Error(f"params: expected distinct names, got {sorted(names)}")
-    metadata = {name: json.dumps(value) for name, value in facts.items()}
-    metadata["paths"] = json.dumps(dict(zip(names, paths, strict=True)))
-    content = encode(dict(zip(names, arrays, strict=True)), metadata)
+    arrays: dict[str, np.ndarray] = {}
+    metadata = {"tree": json.dumps(_skeleton(params, (), arrays))}
+    metadata |= {name: json.dumps(value) for name, value in facts.items()}
+    content = encode(arrays, metadata)
     write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def _skeleton(node: PyTree, keys: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Json:
+    """Return what a pytree is made of as JSON, and put its leaves among the arrays, named by their paths."""
+    from jax import tree_util  # slow to import, and who reads does without
+
+    if node is None:
+        return {"none": True}
+    parts = tree_util.tree_flatten_with_path(node, is_leaf=lambda part: part is not node)[0]
+    if len(parts) == 1 and not parts[0][0]:
+        name = ".".join(keys) or "params"
+        if name in arrays:
+            raise Error(f"params: expected distinct names, got {name!r} twice")
+        arrays[name] = np.asarray(node, order="C")
+        return {"leaf": name}
+    kind = type(node).__name__ if type(node) in (list, tuple, dict) else "object"
+    names = [_name(path[0]) for path, _ in parts]
+    below = [_skeleton(part, (*keys, str(name)), arrays) for name, (_, part) in zip(names, parts, strict=True)]
+    return {kind: below if kind in ("list", "tuple") else [list(item) for item in zip(names, below, strict=True)]}
+
+
+def _name(key: object) -> int | str:
+    """Return the name of a part: a place, a key of a dict, an attribute."""
+    found = getattr(key, "idx", getattr(key, "key", getattr(key, "name", key)))
+    return found if isinstance(found, int) and not isinstance(found, bool) else str(found)
 
 
 def check(path: Path, trial_id: int, config: Mapping[str, object], sha256: str | None) -> None:
@@ -66,14 +85,31 @@ def check(path: Path, trial_id: int, config: Mapping[str, object], sha256: str |
         raise Error(f"{path}: expected the network of trial {trial_id}, got that of {told}")
 
 
-def load(path: Path) -> PyTree[np.ndarray]:
-    """The parameters in a file of `save`, as nested dicts and lists of arrays; objects became dicts.
+def load(path: Path, like: PyTree = None) -> PyTree[np.ndarray]:
+    """The parameters in a file of `save`: dicts, lists and tuples of arrays as they were; other objects become dicts.
+
+    Args:
+      like: a pytree of the same structure, shapes and dtypes, such as `jax.eval_shape` of what made it; with it objects
+        are what they were. None: there is none at hand.
 
     Raises:
       FileNotFoundError: there is no such file.
-      Error: it is not one of `save`.
+      Error: it is not one of `save`, or not like `like`.
     """
-    return _read(path)[0]
+    if like is None:
+        return _read(path)[0]
+    import jax  # slow to import, and who reads without a task does without
+
+    arrays: dict[str, np.ndarray] = {}
+    leaves, structure = jax.tree.flatten(like)
+    _skeleton(jax.tree.unflatten(structure, [np.zeros(0)] * len(leaves)), (), arrays)
+    with opened(path) as file:
+        found = [file.get_tensor(name) if name in file.keys() else None for name in arrays]  # noqa: SIM118, not a dict
+    for name, leaf, want in zip(arrays, found, leaves, strict=True):
+        if leaf is None or (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
+            got = "none" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
+            raise Error(f"{path}: expected {name} as {want.dtype}{list(want.shape)}, got {got}")
+    return jax.tree.unflatten(structure, found)
 
 
 def facts(path: Path) -> Json:
@@ -81,25 +117,40 @@ def facts(path: Path) -> Json:
     return _read(path)[1]
 
 
-def _read(path: Path) -> tuple[PyTree[np.ndarray], Json]:
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a file of `save`; whatever it holds that does not fit is one line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent}: expected parameters, found no {path.name} in it")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = {name: json.loads(value) for name, value in file.metadata().items()}
-            paths = metadata.pop("paths")
-            leaves = [(paths[name], file.get_tensor(name)) for name in file.keys()]  # noqa: SIM118, not a dict
-            return _nest(leaves), metadata
+            yield file
+    except Error:
+        raise
     except (SafetensorError, ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
         raise Error(f"{path}: expected parameters, got: {error}") from error
 
 
-def _index(key: object) -> int:
-    return getattr(key, "idx", getattr(key, "key", 0))
+def _read(path: Path) -> tuple[PyTree[np.ndarray], Json]:
+    with opened(path) as file:
+        metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+        if "paths" in metadata:  # of jaxhp 0.1.0
+            paths = metadata.pop("paths")
+            return _nest([(paths[name], file.get_tensor(name)) for name in file.keys()]), metadata  # noqa: SIM118
+        return _built(metadata.pop("tree"), file.get_tensor), metadata
 
 
-def _name(key: object) -> str:
-    return str(getattr(key, "key", getattr(key, "name", key)))
+def _built(node: Json, tensor: Callable[[str], np.ndarray]) -> PyTree[np.ndarray]:
+    """Return the pytree of which `_skeleton` made this."""
+    ((kind, parts),) = node.items()
+    if kind == "none":
+        return None
+    if kind == "leaf":
+        return tensor(parts)
+    if kind in ("list", "tuple"):
+        made = [_built(part, tensor) for part in parts]
+        return made if kind == "list" else tuple(made)
+    return {name: _built(part, tensor) for name, part in parts}
 
 
 def _nest(leaves: Sequence[tuple[list[int | str], np.ndarray]]) -> PyTree[np.ndarray]:
