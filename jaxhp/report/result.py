@@ -20,7 +20,7 @@ from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
 from jaxhp.store import Ledger
-from jaxhp.store.digest import digest
+from jaxhp.store.digest import digest, manifest_digest
 from jaxhp.store.files import located, read_json
 from jaxhp.store.params import check, load
 from jaxhp.trials import MODES, Config, Error, Trial, Trials, rank
@@ -189,6 +189,9 @@ class Result:
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
+        if ledger.meta("manifest") not in (None, manifest_digest(manifest)):
+            text = f"{ledger.directory}/manifest.json: expected the manifest of the search in the ledger"
+            raise Error(f"{text}, got another or damaged one (its SHA-256)")
         return cls.of(ledger, metric, mode, top=top, curves=curves, space=Space.from_json(space), tester=tester)
 
     def test(self, seeds: int = 8) -> Tested:

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 
 from jaxhp.engine.bits import cpu, flags
+from jaxhp.store.digest import ABOUT, manifest_digest
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Error
 
 FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
-_ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
 _SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
 
 
@@ -69,8 +69,7 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
         return []
     before = recorded(ledger)
     if before is None or (not trained(ledger) and differences(before, manifest)):
-        ledger.forget_rounds()
-        ledger.check_held()
+        ledger.begin_anew(manifest_digest(manifest))
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
         ledger.event("begun")
@@ -113,7 +112,7 @@ def is_other(before: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
 
 def _identity(manifest: Mapping[str, Any], traced_alike: bool) -> dict[str, Any]:
     """What was searched. Another version of jax or optax may trace the same task to another program."""
-    left_out = _ABOUT if traced_alike else (*_ABOUT, "task")
+    left_out = ABOUT if traced_alike else (*ABOUT, "task")
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 

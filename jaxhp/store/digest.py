@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxhp.trials import Status, Trials
 
+ABOUT = ("environment", "experiment")  # entries of a manifest: where it ran and who started it, not what was searched
+
 
 def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
     """SHA-256, 64 hexadecimal digits, of the canonical content: what was tried and what was measured.
@@ -37,6 +39,17 @@ def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
     for trial_id in sorted(finals):
         total.update(b"final" + str(trial_id).encode() + _canonical(finals[trial_id]))
     return total.hexdigest()
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what a manifest says was searched; where it ran and who started it do not enter.
+
+    >>> manifest_digest({"seed": 1, "environment": {}}) == manifest_digest({"seed": 1})
+    True
+    """
+    searched = {name: value for name, value in manifest.items() if name not in ABOUT}
+    plain = json.loads(json.dumps(searched))  # as it is read back
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _canonical(values: Any) -> bytes:

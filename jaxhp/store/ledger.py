@@ -171,11 +171,13 @@ class Ledger(Database):
                 self.record_spent(spent)
         self.stored("round finished")
 
-    def forget_rounds(self) -> None:
-        """Forgets what was asked: of a search that trained nothing."""
+    def begin_anew(self, manifest: str) -> None:
+        """Forgets what was asked, which nobody has trained: the directory is another search's, with this digest of its
+        manifest."""
         with self.transaction():
             self.write("DELETE FROM rounds", ())
             self.write("DELETE FROM columns", ())
+            self.set_meta("manifest", manifest)
 
     @consistent
     def round(self, number: int) -> Round | None:
