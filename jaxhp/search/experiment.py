@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
+from jaxhp.store.files import located
 from jaxhp.trials import Error
 
 
@@ -54,7 +55,7 @@ class Experiment:
                 parsed[key] = value
         if seed is not None:
             parsed["seed"] = seed
-        return cls(str(Path(file).absolute()), name, parsed, smoke)
+        return cls(str(located(file, "FILE")), name, parsed, smoke)
 
     @classmethod
     def from_json(cls, record: Any) -> Experiment:
