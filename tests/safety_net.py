@@ -137,7 +137,9 @@ def rows(directory: Path) -> list[str]:
         found += [f"rounds {row}" for row in db.execute("SELECT round, epochs, wall_s IS NULL FROM rounds")]
         found += [
             f"meta {row}"
-            for row in db.execute("SELECT name, value FROM meta WHERE name NOT IN ('spent', 'writer', 'network')")
+            for row in db.execute(
+                "SELECT name, value FROM meta WHERE name NOT IN ('spent', 'writer', 'network', 'manifest')"
+            )
         ]
         kinds = db.execute("SELECT kind, detail FROM events WHERE kind NOT IN ('resume')").fetchall()
         return sorted(found) + [f"event {kind} {detail}" for kind, detail in kinds]

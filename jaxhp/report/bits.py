@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _VERSIONS = ("jaxlib", "jax", "optax")
-_USUAL = ("None", "False", "")
+_USUAL = ("None", "False", "", "0", "0.0", "UNKNOWN", "O2", "threefry2x32", "standard")  # values of options of JAX
+_USUALLY_ON = ("jax_threefry_partitionable", "jax_compiler_enable_remat_pass", "jax_allow_f16_reductions")
 
 
 def depends_on(manifest: Mapping[str, Any]) -> str:
@@ -27,12 +28,15 @@ def depends_on(manifest: Mapping[str, Any]) -> str:
         about += [f"{cpu['l1']} of first cache"] if cpu.get("l1") else []
         known.append(" ".join([*about[:1], "CPU"]) + (f" ({', '.join(about[1:])})" if about[1:] else ""))
         known[-1] += f" with {' '.join(sets)}" if sets else ""
-    known.append(f"tile {manifest.get('tile')}")
+    if "tile" in manifest:
+        known.append(f"tile {manifest['tile']}")
+    precision = environment.get("matmul_precision")
+    known += [f"matmul_precision={precision}"] if precision not in (None, "None") else []
     flags = environment.get("flags")
     if isinstance(flags, Mapping):
-        known += [f"{name}={value}" for name, value in flags.items() if _chosen(name, value)]
-    return ", ".join(known)
+        known += [f"{name}={value}" for name, value in flags.items() if _is_chosen(name, str(value))]
+    return ", ".join(known) or "what is not recorded"
 
 
-def _chosen(name: str, value: Any) -> bool:
-    return name.isupper() and str(value) not in _USUAL
+def _is_chosen(name: str, value: str) -> bool:
+    return value != "True" if name in _USUALLY_ON else value not in _USUAL

@@ -22,7 +22,7 @@ from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
-from jaxhp.store.digest import digest
+from jaxhp.store.digest import digest, manifest_digest
 from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import check, load
@@ -219,6 +219,9 @@ class Result:
                 f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
                 f"got {metric!r}, {mode!r}, {space!r:.80}"
             )
+        if ledger.meta("manifest") not in (None, manifest_digest(manifest)):
+            text = f"{ledger.directory}/manifest.json: expected the manifest of the search in the ledger"
+            raise Error(f"{text}, got another or damaged one (its SHA-256)")
         return cls.of(
             ledger,
             metric,

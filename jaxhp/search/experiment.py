@@ -14,6 +14,7 @@ from types import ModuleType
 
 from jaxhp.engine.runtime import setup
 from jaxhp.search.search import Search
+from jaxhp.store.files import located
 from jaxhp.values import Error, Json
 
 
@@ -55,7 +56,7 @@ class Experiment:
                 parsed[key] = value
         if seed is not None:
             parsed["seed"] = seed
-        return cls(str(Path(file).absolute()), name, parsed, smoke)
+        return cls(str(located(file, "FILE")), name, parsed, smoke)
 
     @classmethod
     def from_json(cls, record: object) -> Experiment:

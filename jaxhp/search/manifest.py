@@ -12,12 +12,12 @@ import jax
 
 from jaxhp.engine.bits import cpu, flags
 from jaxhp.engine.runtime import Device
+from jaxhp.store.digest import ABOUT, manifest_digest
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
-_ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
 _SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
 
 
@@ -70,8 +70,7 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         return []
     before = recorded(ledger)
     if before is None or (not trained(ledger) and differences(before, manifest)):
-        ledger.forget_rounds()
-        ledger.check_held()
+        ledger.begin_anew(manifest_digest(manifest))
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
         ledger.event("begun")
@@ -114,7 +113,7 @@ def is_other(before: Json, manifest: Json) -> bool:
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:
     """What was searched. Another version of jax or optax may trace the same task to another program."""
-    left_out = _ABOUT if traced_alike else (*_ABOUT, "task")
+    left_out = ABOUT if traced_alike else (*ABOUT, "task")
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 

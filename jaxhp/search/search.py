@@ -314,7 +314,8 @@ class Search:
           watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
 
         Raises:
-          Error: `dir` holds another search, or a damaged one, or another process runs the search in it.
+          Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;
+            or it was removed, replaced or moved meanwhile.
           OSError: `dir` cannot be written.
           Stopped: a signal asked to stop; everything up to there is recorded.
         """

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,7 +20,8 @@ class Signals:
     """Listens while its block runs. In a thread other than the main one, signals do what they did before.
 
     The signal's number arrives through a pipe at a thread of its own, since the main one may be inside a compiled
-    step for long. A second signal ends the process there, with 128 + its number: the ledger bears it.
+    step for long. A second signal ends the process there, with 128 + its number: the ledger bears it. A forked child
+    does with signals what the process did before: its own SIGTERM ends it, and is not told to the search.
     """
 
     def __init__(self, *, listen: bool = True):
@@ -35,17 +37,32 @@ class Signals:
             self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
+            _listening.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._listen:
-            signal.set_wakeup_fd(self._fd)
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+            self._restore()
             os.write(self._write, b"\0")
             self._thread.join()
-            os.close(self._read)
-            os.close(self._write)
+            self._close()
+
+    def leave_to_parent(self) -> None:
+        """Listen no more, in a forked child, which has no thread that does."""
+        if self._listen:
+            self._restore()
+            self._close()
+            self._listen = False
+
+    def _restore(self) -> None:
+        signal.set_wakeup_fd(self._fd)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _close(self) -> None:
+        _listening.discard(self)
+        os.close(self._read)
+        os.close(self._write)
 
     def _watch(self) -> None:
         while (number := os.read(self._read, 1)[0]) != 0:
@@ -57,6 +74,18 @@ class Signals:
                 os._exit(128 + number)
             self.received = signal.Signals(number)
             print(f"{self.received.name}: stopping after this step; once more to stop at once", file=sys.stderr)
+
+
+_listening: weakref.WeakSet[Signals] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for signals in list(_listening):
+        signals.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _ignore(*_: object) -> None:

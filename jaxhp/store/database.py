@@ -250,9 +250,10 @@ def _open_to_read(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
     with _named(path, "unreadable"):
         try:
             return _connect_to_read(f"{path.as_uri()}?mode=ro", path, tables)
-        except sqlite3.OperationalError:  # a directory without write permission; nobody writes where there is no log
+        except sqlite3.OperationalError as error:  # no permission to write; nobody writes where there is no log
             if path.with_name(NAME + "-wal").exists():
-                raise
+                text = "its search did not end, and its log is read only where files may be made: copy the directory"
+                raise Error(f"{path}: expected a readable jaxhp ledger, got: {error}: {text}") from error
             return _connect_to_read(f"{path.as_uri()}?mode=ro&immutable=1", path, tables)
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxhp.trials import Status, Trials
+from jaxhp.values import Json
+
+ABOUT = ("environment", "experiment")  # entries of a manifest: where it ran and who started it, not what was searched
 
 
 def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
@@ -37,6 +40,17 @@ def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
     for trial_id in sorted(finals):
         total.update(b"final" + str(trial_id).encode() + _canonical(finals[trial_id]))
     return total.hexdigest()
+
+
+def manifest_digest(manifest: Json) -> str:
+    """SHA-256 of what a manifest says was searched; where it ran and who started it do not enter.
+
+    >>> manifest_digest({"seed": 1, "environment": {}}) == manifest_digest({"seed": 1})
+    True
+    """
+    searched = {name: value for name, value in manifest.items() if name not in ABOUT}
+    plain = json.loads(json.dumps(searched))  # as it is read back
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _canonical(values: ArrayLike) -> bytes:

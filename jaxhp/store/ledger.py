@@ -1,7 +1,8 @@
 """The ledger: a durable record of every trial, from which everything else can be read again.
 
 A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module),
-`checkpoints/` (members in training), `best.safetensors` (the chosen network) and `summary.json` (what it cost).
+`checkpoints/` (members in training), `best.safetensors` (the chosen network), `summary.json` (what it cost) and `lock`
+(which process writes); its facts include the digests of the manifest and the network, and a number of the writer's.
 A round is recorded in one transaction, so a kill at any moment loses at most the round in progress, and of that
 only what came after its last checkpoint. Trials are kept as columns (see `columns.py`); every row has a checksum.
 What is read from a directory is data, and never executed.
@@ -172,11 +173,13 @@ class Ledger(Database):
                 self.record_spent(spent)
         self.stored("round finished")
 
-    def forget_rounds(self) -> None:
-        """Forgets what was asked: of a search that trained nothing."""
+    def begin_anew(self, manifest: str) -> None:
+        """Forgets what was asked, which nobody has trained: the directory is another search's, with this digest of its
+        manifest."""
         with self.transaction():
             self.write("DELETE FROM rounds", ())
             self.write("DELETE FROM columns", ())
+            self.set_meta("manifest", manifest)
 
     @consistent
     def round(self, number: int) -> Round | None:

@@ -10,6 +10,7 @@ import pytest
 import jaxhp as hp
 from jaxhp.engine import bits
 from jaxhp.engine.runtime import folder_for
+from jaxhp.report.bits import depends_on
 from jaxhp.search.manifest import claim, environment
 from jaxhp.store import files
 from jaxhp.store.ledger import Ledger, Round
@@ -118,3 +119,18 @@ def test_a_file_of_flags_is_what_it_holds(begun, tmp_path, monkeypatch):
     assert len(folders) == 2  # of compiled programs
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=3")
     assert begun() == []
+
+
+def test_what_is_unusual_is_shown(monkeypatch):
+    def shown() -> str:
+        return depends_on({"environment": {"flags": bits.flags()}})
+
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert shown() == "what is not recorded"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+    before = jax.config.values["jax_disable_most_optimizations"]
+    try:
+        jax.config.update("jax_disable_most_optimizations", True)
+        assert shown() == "jax_disable_most_optimizations=True, XLA_FLAGS=--xla_cpu_max_isa=AVX2"
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

@@ -196,6 +196,7 @@ def test_a_home_directory_is_meant_by_a_tilde(tmp_path, monkeypatch):
         (["show", "{long}"], "(5001 characters): File name too long"),
         (["show", "/{long}"], "(5002 characters): File name too long"),
         (["digest", "a\0b"], "dir: expected a path, got "),
+        (["plan", "{long}.py"], "FILE: expected a path that leads somewhere, got "),
         (["digest", "{loop}"], "Too many levels of symbolic links"),
         (["report", "{fifo}"], "expected a JSON object, got: something that is no file"),
     ],

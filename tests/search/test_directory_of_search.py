@@ -78,3 +78,16 @@ def test_a_search_whose_directory_was_replaced_stops_and_leaves_the_new_one_alon
         "manifest.json",
         "summary.json",
     }
+
+
+def test_a_manifest_that_is_not_the_one_written_is_refused(tmp_path):
+    """With the mode of another the worst trial would be the chosen one; who started a search may be changed."""
+    shared("random").run(tmp_path, quiet=True)
+    manifest = files.read_json(tmp_path / "manifest.json")
+    best = Result.load(tmp_path).best
+    files.write_json(tmp_path / "manifest.json", manifest | {"experiment": {"file": "moved.py"}})
+    assert Result.load(tmp_path).best.trial_id == best.trial_id
+    for changes in ({"mode": "max"}, {"metric": "errop"}, {"seed": 1}):
+        files.write_json(tmp_path / "manifest.json", manifest | changes)
+        with pytest.raises(hp.Error, match=r"manifest\.json: expected the manifest of the search in the ledger"):
+            Result.load(tmp_path)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -189,6 +190,34 @@ def test_a_reader_does_not_keep_a_writer_from_ending(tmp_path):
     reader.close()
     Ledger(tmp_path, write=True).close()
     assert set(content(tmp_path)) == {"ledger.sqlite", "lock"}
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no users")
+@pytest.mark.parametrize("missing", ["", "ledger.sqlite-shm"])
+def test_what_a_killed_search_left_is_read_as_another_user_or_says_why_not(missing, tmp_path):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        directory = Path(folder) / "run"
+        with Ledger(tmp_path, write=True) as ledger:
+            begin(ledger)
+            shutil.copytree(tmp_path, directory, ignore=shutil.ignore_patterns(missing))  # as it is while it runs
+        for path in (directory, *directory.iterdir()):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        Path(folder).chmod(0o755)
+        before, root = content(directory), os.geteuid() == 0
+        try:
+            if root:
+                os.seteuid(65534)
+            if missing:
+                with pytest.raises(hp.Error, match="its log is read only where files may be made: copy the directory"):
+                    Ledger(directory)
+            else:
+                with Ledger(directory) as reader:
+                    assert len(reader.rounds()) == 1
+        finally:
+            if root:
+                os.seteuid(0)
+            directory.chmod(0o755)
+        assert content(directory) == before
 
 
 COUNTING = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
