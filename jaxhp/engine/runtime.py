@@ -27,7 +27,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxhp.compiling import cpu_options
-from jaxhp.trials import Error
+from jaxhp.trials import Error, is_int
 
 _GPU = {
     "xla_gpu_exclude_nondeterministic_ops": True,
@@ -79,13 +79,13 @@ def setup(cpu_devices: int | None = None) -> None:
     Raises:
       Error: `cpu_devices` is not a positive integer.
     """
-    if cpu_devices is not None and (type(cpu_devices) is not int or cpu_devices < 1):
+    if cpu_devices is not None and not is_int(cpu_devices, 1):
         raise Error(f"cpu_devices: expected a positive integer, got {cpu_devices!r}")
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     if cpu_devices is None and jax.config.values["jax_num_cpu_devices"] > 0:
         return
-    wanted = cpu_devices or cpu_cores()
+    wanted = int(cpu_devices or cpu_cores())
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError:

@@ -23,7 +23,7 @@ from jaxhp.store import Ledger
 from jaxhp.store.digest import digest
 from jaxhp.store.files import read_json
 from jaxhp.store.params import load
-from jaxhp.trials import MODES, Config, Error, Trial, Trials, rank
+from jaxhp.trials import MODES, Config, Error, Trial, Trials, is_int, rank
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -200,11 +200,11 @@ class Result:
         """
         if self._tester is None:
             raise Error("test: expected a result of Search.run; for a directory use search.test(dir)")
-        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
+        if not is_int(seeds, 2):
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if not np.isfinite(self.best.score):
             raise Error("test: expected a chosen trial, but every trial diverged")
-        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
+        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, int(seeds))
         self.opened = found.opening
         self.tests.append(found)
         return found

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxhp.trials import Error, ceil_div, is_int
 
 _SHARE = 0.25  # default finals cost at most so much of the search: a fifth of both together
@@ -36,8 +38,9 @@ class Finals:
                 raise Error(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
             object.__setattr__(self, name, int(value))
         part = self.holdout
-        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
+        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or is_int(part, 1))):
             raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
+        object.__setattr__(self, "holdout", part.item() if isinstance(part, np.generic) else part)
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
