@@ -19,17 +19,17 @@ Schedule = Callable[[ArrayLike], jax.Array]
 
 def linear(first: ArrayLike, last: ArrayLike, steps: ArrayLike) -> Schedule:
     """From `first` to `last` in a straight line of so many steps, and `last` from then on."""
-    return lambda count: first + (last - first) * _way(count, steps)
+    return lambda count: jnp.add(first, jnp.subtract(last, first) * _way(count, steps))
 
 
 def cosine(peak: ArrayLike, steps: ArrayLike, end: ArrayLike = 0.0) -> Schedule:
     """From `peak` to `end` along half a cosine of so many steps, and `end` from then on."""
-    return lambda count: end + (peak - end) * (1 + jnp.cos(jnp.pi * _way(count, steps))) / 2
+    return lambda count: jnp.add(end, jnp.subtract(peak, end) * (1 + jnp.cos(jnp.pi * _way(count, steps))) / 2)
 
 
 def exponential(peak: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1) -> Schedule:
     """`peak` times `rate` for every so many steps."""
-    return lambda count: peak * jnp.power(rate, jnp.asarray(count, jnp.float32) / steps)
+    return lambda count: jnp.multiply(peak, jnp.power(rate, jnp.asarray(count, jnp.float32) / steps))
 
 
 def warmup(peak: ArrayLike, steps: ArrayLike) -> Schedule:

@@ -15,7 +15,8 @@ import jax
 class Reads(set[str]):
     """Names that were read; equal to itself alone, so that a program traced with other ones is traced anew."""
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -45,10 +46,10 @@ class Recorded(dict):
     def copy(self) -> Recorded:
         return Recorded(dict(super().items()), self.reads)
 
-    def __or__(self, other: Mapping[str, Any]) -> Recorded:
+    def __or__(self, other: Any) -> Any:
         return Recorded(dict(super().items()) | dict(other), self.reads)
 
-    def __ror__(self, other: Mapping[str, Any]) -> Recorded:
+    def __ror__(self, other: Any) -> Any:
         return Recorded(dict(other) | dict(super().items()), self.reads)
 
     def __iter__(self):
