@@ -15,7 +15,7 @@ from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import check
-from jaxhp.tasks.recorded import Reads, Recorded
+from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Config, Error, Rung
 
@@ -70,7 +70,7 @@ def spec_of(
     static: Mapping[str, Any],
     traced: Mapping[str, Any],
     holdout: Any = None,
-    reads: Reads | None = None,
+    reads: set[str] | None = None,
 ) -> Spec:
     """Checks that the functions of a task fit together and take the configs of a group.
 
@@ -100,7 +100,7 @@ def _spec(
     folds: int | None,
     seed: int,
 ) -> Spec:
-    reads = Reads()
+    reads: set[str] = set()
     made = task if isinstance(task, Task) else task(Recorded(static, reads))
     if not isinstance(made, Task):
         raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")

@@ -11,19 +11,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxhp.tasks.recorded import Reads, Recorded
+from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Member, Shapes, Task, Variables, apply, batch_shapes, params_of, with_params
 from jaxhp.trials import Config, Error
 
 
-def check(task: Task, config: Mapping[str, Any], reads: Reads | None = None) -> Shapes:
+def check(task: Task, config: Mapping[str, Any], reads: set[str] | None = None) -> Shapes:
     """Runs every function of the task on shapes alone, and says in one line what does not fit.
 
     Args:
       config: one config; its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
       reads: names that were read of it already, by whoever made the task.
     """
-    reads = Reads() if reads is None else reads
+    reads = set() if reads is None else reads
     shape = partial(_shape, config, reads)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", task.init, key)
@@ -83,7 +83,7 @@ def check(task: Task, config: Mapping[str, Any], reads: Reads | None = None) -> 
     return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
 
 
-def _shape(config: Mapping[str, Any], reads: Reads, name: str, function: Callable[..., Any], *args: Any) -> Any:
+def _shape(config: Mapping[str, Any], reads: set[str], name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Returns shapes of what a function of the task makes.
 
     Args:

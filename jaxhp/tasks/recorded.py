@@ -12,20 +12,23 @@ from typing import Any
 import jax
 
 
-class Reads(set[str]):
-    """Names that were read; equal to itself alone, so that a program traced with other ones is traced anew."""
+class _Those:
+    """A set as part of a tree's structure: equal if it is the same one, so that each has programs of its own."""
+
+    def __init__(self, names: set[str]):
+        self.names = names
 
     def __hash__(self) -> int:
-        return id(self)
+        return id(self.names)
 
     def __eq__(self, other: object) -> bool:
-        return self is other
+        return isinstance(other, _Those) and self.names is other.names
 
 
 class Recorded(dict):
     """A config that remembers which of its names were read."""
 
-    def __init__(self, config: Mapping[str, Any], reads: Reads):
+    def __init__(self, config: Mapping[str, Any], reads: set[str]):
         super().__init__(config)
         self.reads = reads
 
@@ -69,15 +72,15 @@ class Recorded(dict):
         return super().values()
 
 
-def _flatten(config: Recorded) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, ...], Reads]]:
+def _flatten(config: Recorded) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, ...], _Those]]:
     plain = dict(dict.items(config))
     names = tuple(sorted(plain))
-    return [(jax.tree_util.DictKey(name), plain[name]) for name in names], (names, config.reads)
+    return [(jax.tree_util.DictKey(name), plain[name]) for name in names], (names, _Those(config.reads))
 
 
-def _unflatten(names_and_reads: tuple[tuple[str, ...], Reads], values: Any) -> Recorded:
-    names, reads = names_and_reads
-    return Recorded(dict(zip(names, values, strict=True)), reads)
+def _unflatten(structure: tuple[tuple[str, ...], _Those], values: Any) -> Recorded:
+    names, reads = structure
+    return Recorded(dict(zip(names, values, strict=True)), reads.names)
 
 
 jax.tree_util.register_pytree_with_keys(Recorded, _flatten, _unflatten)
