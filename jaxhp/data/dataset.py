@@ -134,7 +134,7 @@ def _refuse_wide(array: np.ndarray, path: str) -> None:
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
     else:
         low, high = -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
-    for value in (array.real.min(), array.real.max()):
+    for value in (np.real(array).min(), np.real(array).max()):
         if not low <= value <= high:
             raise Error(
                 f"{path}: expected {array.dtype} values that {dtype} holds, as JAX has them on a device, got {value}; "
