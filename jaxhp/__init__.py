@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, strategies, tasks
+    from jaxhp import data, nn, schedules, strategies, tasks
     from jaxhp.data import Folds, split
     from jaxhp.engine.runtime import setup
     from jaxhp.report.result import Result
@@ -73,6 +73,7 @@ __all__ = [
     "data",
     "include",
     "nn",
+    "schedules",
     "score",
     "search",
     "setup",
@@ -81,7 +82,7 @@ __all__ = [
     "tasks",
     "testing",
 ]
-_PACKAGES = ("data", "nn", "search", "strategies", "tasks")
+_PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
 _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),

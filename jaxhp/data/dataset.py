@@ -107,8 +107,8 @@ def checked(tree: Tree, name: str) -> Tree:
 
     Raises:
       Error: a leaf is not an array of numbers or booleans.
-      Error: there is no leaf or no example, the first axes differ, or a value is NaN or infinite; the error
-        names the leaf's path.
+      Error: there is no leaf or no example, the first axes differ, or a value is NaN, infinite, or beyond what
+        32 bits hold (unless `jax_enable_x64` is set); the error names the leaf's path.
     """
     leaves, structure = jax.tree.flatten_with_path(tree)
     if not leaves:
@@ -123,7 +123,25 @@ def checked(tree: Tree, name: str) -> Tree:
         if jax.numpy.issubdtype(array.dtype, np.inexact) and not (finite := np.isfinite(array)).all():
             index = tuple(int(i) for i in np.unravel_index(np.argmin(finite), array.shape))
             raise Error(f"{path}: expected finite values, got {array[index]} at index {index}")
+        _refuse_wide(array, path)
     return jax.tree.unflatten(structure, [array for _, array in named])
+
+
+def _refuse_wide(array: np.ndarray, path: str) -> None:
+    """Refuse values that a device would get as other ones: without `jax_enable_x64` it has 32 bits for each."""
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype == array.dtype or array.dtype == np.bool_:
+        return
+    if jax.numpy.issubdtype(dtype, np.integer):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    else:
+        low, high = -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    for value in (np.real(array).min(), np.real(array).max()):
+        if not low <= value <= high:
+            raise Error(
+                f"{path}: expected {array.dtype} values that {dtype} holds, as JAX has them on a device, got {value}; "
+                "number ids from 0, subtract an origin from times, or set jax_enable_x64"
+            )
 
 
 def examples(tree: Tree) -> int:

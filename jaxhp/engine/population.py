@@ -25,12 +25,13 @@ from jaxhp.data.folds import Folding
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, split
+from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, on_host, split
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling
+from jaxhp.tasks.rows import check_rows
 from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes
 
 
@@ -270,7 +271,12 @@ def compile(
 
     Returns:
       the population, as yet without networks.
+
+    Raises:
+      Error: a metric of the task is not one of each example.
     """
+    with on_host():
+        check_rows(spec.task, spec.shapes, spec.static, spec.traced)
     tiling = Tiling(capacity, devices or jax.local_devices())
     examples = examples_of(spec.task.train, spec.task.valid, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)

@@ -30,7 +30,7 @@ from jaxtyping import Array, PyTree
 
 from jaxhp.compiling import cpu_options
 from jaxhp.engine.bits import xla_flags
-from jaxhp.values import Error
+from jaxhp.values import Error, is_int
 
 try:
     import resource
@@ -107,13 +107,13 @@ def setup(cpu_devices: int | None = None) -> None:
     Raises:
       Error: `cpu_devices` is not a positive integer.
     """
-    if cpu_devices is not None and (type(cpu_devices) is not int or cpu_devices < 1):
+    if cpu_devices is not None and not is_int(cpu_devices, 1):
         raise Error(f"cpu_devices: expected a positive integer, got {cpu_devices!r}")
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     if cpu_devices is None and jax.config.values["jax_num_cpu_devices"] > 0:
         return
-    wanted = cpu_devices or cpu_cores()
+    wanted = int(cpu_devices or cpu_cores())
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError:

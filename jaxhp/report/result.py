@@ -22,15 +22,15 @@ from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
 from jaxhp.store.digest import digest, manifest_digest
 from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import check, load
 from jaxhp.trials import MODES, Trial, Trials, rank
 from jaxhp.values import Config, Error, Json, is_int
-
-if TYPE_CHECKING:
-    from jaxtyping import PyTree
 
 Tester = Callable[[int, Config, Path | None, int, int], Tested]
 """Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
@@ -248,11 +248,11 @@ class Result:
         """
         if self._tester is None:
             raise Error("test: expected a result of Search.run; for a directory use search.test(dir)")
-        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 2:
+        if not is_int(seeds, 2):
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
-        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, seeds)
+        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, int(seeds))
         self.opened = found.opening
         self.tests.append(found)
         return found

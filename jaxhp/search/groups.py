@@ -15,7 +15,8 @@ from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
-from jaxhp.tasks.check import Recorded, check
+from jaxhp.tasks.check import check
+from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Error, Json, Value

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.data.dataset import checked
 from jaxhp.data.folds import joined
 from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import Capacity, compile
@@ -65,10 +66,10 @@ def open_test(
     train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
     measure = retrained(spec, how, replace(task, train=train), [config], seeds)
     if directory is None:
-        return _tested(trial_id, measure(task.test.open())[0], before + 1)
+        return _tested(trial_id, measure(checked(task.test.open(), "test"))[0], before + 1)
     with Ledger(directory, write=True) as ledger:
         ledger.event(OPENED, trial_id=trial_id)
-        found = _tested(trial_id, measure(task.test.open())[0], len(ledger.events(OPENED)))
+        found = _tested(trial_id, measure(checked(task.test.open(), "test"))[0], len(ledger.events(OPENED)))
         record = found._asdict() | {"scores": [_or_none(score) for score in found.scores]}
         ledger.event(TESTED, **{name: _or_none(value) for name, value in record.items()})
         return found

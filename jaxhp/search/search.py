@@ -116,12 +116,12 @@ class Search:
             if not callable(getattr(self.strategy, name, None)):
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
         for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
-            check_int(name, getattr(self, name), least)
+            self._know(name, check_int(name, getattr(self, name), least))
         folds = checked_folds(self.folds)
         self._know("folds", folds)
         for name, least in (("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
-                check_int(name, getattr(self, name), least)
+                self._know(name, check_int(name, getattr(self, name), least))
         if self.finals is not None and not isinstance(self.finals, Finals):
             raise Error(f"finals: expected Finals or None, got {self.finals!r}")
         for name in ("memory", "devices"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxhp import words
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json, is_int
@@ -37,8 +39,9 @@ class Finals:
                 raise Error(f"Finals {name}: expected an integer of at least {least}, got {value!r}")
             object.__setattr__(self, name, int(value))
         part = self.holdout
-        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or (isinstance(part, int) and part >= 1))):
+        if part is not None and (isinstance(part, bool) or not (0 < part < 1 or is_int(part, 1))):
             raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
+        object.__setattr__(self, "holdout", part.item() if isinstance(part, np.generic) else part)
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""

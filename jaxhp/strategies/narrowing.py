@@ -48,6 +48,7 @@ class Narrowing(Sampler):
         for name in ("elite", "floor", "explore"):
             if not 0 < getattr(self, name) < 1:
                 raise Error(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
         """Choose `size` points, f32[size, D], around the elites."""

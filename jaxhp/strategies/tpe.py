@@ -44,6 +44,7 @@ class TPE(Sampler):
         super().__post_init__()
         if not 0 < self.good < 1:
             raise Error(f"TPE good: expected a fraction between 0 and 1, got {self.good!r}")
+        object.__setattr__(self, "good", float(self.good))
         object.__setattr__(self, "candidates", positive(self, "candidates", self.candidates))
 
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:

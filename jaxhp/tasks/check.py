@@ -5,58 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import PyTree
 
-from jaxhp.tasks.task import (
-    Member,
-    Shapes,
-    Task,
-    Variables,
-    batch_shapes,
-    params_of,
-    with_params,
-)
+from jaxhp.tasks.recorded import Recorded
+from jaxhp.tasks.task import Member, Shapes, Task, Variables, apply, batch_shapes, params_of, with_params
 from jaxhp.values import Config, Error
-
-
-class Recorded(dict):
-    """A config that remembers which of its names were read."""
-
-    def __init__(self, config: Config, reads: set[str]):
-        super().__init__(config)
-        self.reads = reads
-
-    def __getitem__(self, name: str) -> Any:
-        self.reads.add(name)
-        if name not in self:
-            raise KeyError(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.reads.add(name)
-        return super().get(name, default)
-
-    def __iter__(self):
-        self.reads.update(super().keys())
-        return super().__iter__()
-
-    def keys(self):
-        self.reads.update(super().keys())
-        return super().keys()
-
-    def items(self):
-        self.reads.update(super().keys())
-        return super().items()
-
-    def values(self):
-        self.reads.update(super().keys())
-        return super().values()
 
 
 def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
@@ -67,27 +25,10 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
       reads: names that were read of it already, by whoever made the task.
     """
     reads = set() if reads is None else reads
-    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
-    static = {n: v for n, v in config.items() if n not in traced}
-
-    def shape(name: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
-        try:
-            return jax.eval_shape(
-                lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args
-            )
-        except KeyError as error:
-            if error.args and error.args[0] in reads and error.args[0] not in config:
-                raise Error(
-                    f"space: expected the parameter {error.args[0]!r}, which the task's {name} reads, got only "
-                    f"{', '.join(config)}"
-                ) from error
-            raise Error(f"Task {name}: raised KeyError: {error}") from error
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            text = str(error).strip().split("\n")[0]
-            raise Error(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
-
+    shape = partial(_shape, config, reads)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", task.init, key)
+    _refuse_keys(variables, "Task init", "what init returns")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
@@ -113,26 +54,24 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
     activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
 
-    metrics = shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7))
-    if not isinstance(metrics, Mapping) or not metrics:
-        raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
-    for name, value in metrics.items():
-        if not hasattr(value, "shape") or value.shape != (7,):
-            raise Error(
-                f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"
-            )
-    if task.metric not in metrics:
-        raise Error(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
+    metrics = _metrics(task, shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7)))
+    if task.train_examples != 0:
+        try:
+            of_train = shape("evaluate", task.evaluate, variables, batch_shapes(task.train, 7))
+            _check_same(of_train, metrics, "with examples of valid")
+        except Error as error:
+            text = "with examples of train, whose curve train_examples=0 turns off"
+            raise Error(f"{error} ({text})") from error
 
     def optimize(params: PyTree, config: Config) -> tuple[PyTree, PyTree, PyTree]:
         optimizer = task.optimizer(config)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
         state = optimizer.init(params)
-        updates, after = optimizer.update(params, state, params)
-        return state, optax.apply_updates(params, updates), after
+        return state, *apply(optimizer, params, state, params, jnp.float32(0))
 
     opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
+    _refuse_keys(opt_state, "Task optimizer", "the state")
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
@@ -143,6 +82,87 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
             f"got also {', '.join(unread)}"
         )
     return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
+
+
+def _shape(config: Config, reads: set[str], name: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    """Returns shapes of what a function of the task makes.
+
+    Args:
+      config: static values, and a `jax.ShapeDtypeStruct` for each that is data.
+      reads: gets the names that it reads.
+      name: what messages call it.
+      function: gets `args`, of which these are shapes, and the config.
+
+    Raises:
+      Error: it raised what a function raises that its arguments do not fit.
+    """
+
+    def run(config: Config) -> PyTree:
+        traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
+        static = {n: v for n, v in config.items() if n not in traced}
+        return jax.eval_shape(lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args)
+
+    try:
+        return run(config)
+    except KeyError as error:
+        if error.args and error.args[0] in reads and error.args[0] not in config:
+            raise Error(
+                f"space: expected the parameter {error.args[0]!r}, which the task's {name} reads, got only "
+                f"{', '.join(config)}"
+            ) from error
+        raise Error(f"Task {name}: raised KeyError: {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        concrete = _concrete(config, run)
+        if concrete:
+            raise Error(
+                f"Task {name}: expected functions that take the parameter {concrete} as data, which is traced, got one "
+                f"that needs its value in Python ({type(error).__name__}); give a function of the step "
+                "(lambda count: ...), hp.nn.dropout or hp.schedules, or make it static: hp.Choice(..., static=True)"
+            ) from error
+        text = str(error).strip().split("\n")[0]
+        raise Error(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
+
+
+def _concrete(config: Config, run: Callable[[Config], PyTree]) -> str:
+    """Names the parameters whose values a function needs in Python; "" if it fails with their values too."""
+    traced = [name for name, value in config.items() if isinstance(value, jax.ShapeDtypeStruct)]
+    for names in [*([name] for name in traced), traced]:
+        values = {name: 0.5 if jnp.issubdtype(config[name].dtype, jnp.floating) else 2 for name in names}
+        try:
+            run({**config, **values})
+        except Exception:  # whatever it is, these are not the cause
+            continue
+        return ", ".join(map(repr, names))
+    return ""
+
+
+def _metrics(task: Task, metrics: PyTree) -> Mapping[str, PyTree]:
+    """Refuses what is no dict of one value an example; returns it.
+
+    Args:
+      metrics: what `evaluate` makes of seven examples.
+    """
+    if not isinstance(metrics, Mapping) or not metrics:
+        raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
+    for name, value in metrics.items():
+        if not hasattr(value, "shape") or value.shape != (7,):
+            raise Error(
+                f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"
+            )
+    if task.metric not in metrics:
+        raise Error(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
+    return metrics
+
+
+def _refuse_keys(tree: PyTree, name: str, where: str) -> None:
+    """Refuses typed keys of random numbers, which cannot be stored as arrays of numbers are."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise Error(
+                f"{name}: expected arrays of numbers in {where}, got a key of random numbers, {_describe(leaf)}, at "
+                f"{jax.tree_util.keystr(path)}; leave it out (nnx.Rngs) and use the key that loss gets, or keep "
+                "jax.random.key_data of it"
+            )
 
 
 def _sizes(tree: PyTree) -> list[tuple[tuple[int, ...], np.dtype]]:

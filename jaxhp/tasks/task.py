@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ class Task:
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
-            object.__setattr__(self, "test", Sealed(self.test))
+            object.__setattr__(self, "test", Sealed(checked(self.test, "Task test")))
         if self.label is not None:
             classes(self.train, self.label, "Task label")
         if self.mode not in MODES:
@@ -99,6 +99,7 @@ class Task:
             raise Error(
                 f"Task train_examples: expected 0 (no training curve) to {self.n_train} (all of train), got {at_most!r}"
             )
+        object.__setattr__(self, "train_examples", None if at_most is None else int(at_most))
 
     @property
     def n_train(self) -> int:
@@ -136,9 +137,31 @@ def update(
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
     gradients = jax.lax.optimization_barrier(gradients)
-    updates, opt_state = task.optimizer(config).update(gradients, member.opt_state, params)
-    params = optax.apply_updates(params, updates)
+    params, opt_state = apply(task.optimizer(config), gradients, member.opt_state, params, loss)
     return Member(Variables(params, state) if stateful else params, opt_state), loss
+
+
+def apply(
+    optimizer: Any,  # what only some of them take is asked of it
+    gradients: PyTree[Array],
+    opt_state: PyTree[Array],
+    params: PyTree[Array],
+    loss: jax.Array,
+) -> tuple[PyTree[Array], PyTree[Array]]:
+    """One step of an optimizer; returns the new params and the new state.
+
+    Those that need the loss get it as `value=`, and the gradients as `grad=` (reduce_on_plateau, Polyak's step). A
+    state of fewer bits than the traced hyperparameters stays so, as it does where these are numbers of Python.
+    """
+    more = isinstance(optimizer, (optax.GradientTransformationExtraArgs, optax.MultiSteps))
+    extra = {"value": loss, "grad": gradients} if more else {}
+    updates, after = optimizer.update(gradients, opt_state, params, **extra)
+    return optax.apply_updates(params, updates), jax.tree.map(_as_before, after, opt_state)
+
+
+def _as_before(after: jax.Array, before: jax.Array) -> jax.Array:
+    floating = jnp.issubdtype(after.dtype, jnp.floating) and jnp.issubdtype(before.dtype, jnp.floating)
+    return after.astype(before.dtype) if floating and after.dtype != before.dtype else after
 
 
 def params_of(variables: PyTree[Array]) -> PyTree[Array]:

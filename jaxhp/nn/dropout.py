@@ -1,0 +1,21 @@
+"""Dropout whose rate may be a hyperparameter."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def dropout(key: jax.Array, x: jax.Array, rate: ArrayLike) -> jax.Array:
+    """Zero each value with probability `rate`, and divide the others by `1 - rate`.
+
+    Unlike the layers of flax and others it decides nothing in Python, so that `rate` may be traced.
+
+    Args:
+      key: of random numbers, such as the one that `loss` gets; another one for each layer (`jax.random.fold_in`).
+      x: of any shape.
+      rate: in [0, 1).
+    """
+    keep = 1 - jnp.asarray(rate, x.dtype)
+    return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)

@@ -1,0 +1,87 @@
+"""Whether a metric is one of each example: rows are evaluated with one other row, and among many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxhp.compiling import jit
+from jaxhp.tasks.task import Shapes, Task
+from jaxhp.trials import Error
+
+_ROWS = 64  # at most
+_TRIES = 3  # networks with random weights
+_TOLERANCE = 0.05  # rounding is far less, also in bfloat16
+_SHARE = 0.5  # of the rows: where rounding decides, as between two classes, few of them change
+_passed: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()  # static parts of configs that need no second look
+
+
+def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
+    """Refuses a metric whose value for a row depends on the other rows, as a score of the batch does.
+
+    Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole.
+
+    Args:
+      task: with functions that fit together.
+      shapes: what `check` found.
+      static: the part of a config that is compiled in.
+      traced: name to dtype of the part that is data.
+
+    Raises:
+      Error: it does, for most rows.
+    """
+    n, passed = min(task.n_valid, _ROWS), _passed.setdefault(task, set())
+    if n < 3 or repr(static) in passed:
+        return
+    picked = np.linspace(0, task.n_valid - 1, n).astype(np.int64)
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf[picked]), task.valid)
+    config = {name: np.asarray(0.5 if dtype.kind == "f" else 1, dtype) for name, dtype in traced.items()}
+
+    def both(variables: Any, rows: Any, config: Any) -> tuple[Any, Any]:
+        def evaluate(batch: Any) -> dict[str, jax.Array]:
+            return dict(task.evaluate(variables, batch, dict(static) | config))
+
+        def in_pair(i: jax.Array) -> dict[str, jax.Array]:
+            pair = jnp.stack([i, (i + 1) % n])
+            return jax.tree.map(lambda value: value[0], evaluate(jax.tree.map(lambda leaf: leaf[pair], rows)))
+
+        return jax.lax.map(in_pair, jnp.arange(n)), evaluate(rows)
+
+    compiled = jit(both)
+    for seed in range(_TRIES):
+        in_pairs, among = jax.device_get(compiled(_random(shapes.member.variables, seed), rows, config))
+        for name in sorted(among):
+            if _differ(np.asarray(in_pairs[name], float), np.asarray(among[name], float)):
+                raise Error(
+                    f"Task evaluate: expected one value an example, which does not depend on the other examples, for "
+                    f"{name!r}; got {float(in_pairs[name][0]):.4g} for an example with one other and "
+                    f"{float(among[name][0]):.4g} for it among {n}"
+                )
+    passed.add(repr(static))
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
+    scale = np.fmax(np.abs(a), np.abs(b))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(a - b) > _TOLERANCE * scale
+    return bool(np.mean(apart | (np.isnan(a) != np.isnan(b))) > _SHARE)
+
+
+def _random(variables: Any, seed: int) -> Any:
+    """Makes weights of usual sizes: no program of the task's own is compiled for them."""
+    draws = np.random.default_rng(seed)
+
+    def leaf(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if not jnp.issubdtype(shape.dtype, jnp.floating):
+            return np.zeros(shape.shape, shape.dtype)
+        if len(shape.shape) < 2:
+            return np.asarray(draws.uniform(0.5, 1.5, shape.shape), shape.dtype)
+        size = np.sqrt(max(int(np.prod(shape.shape)) / shape.shape[-1], 1))
+        return np.asarray(draws.normal(size=shape.shape) * 2 / size, shape.dtype)
+
+    return jax.tree.map(leaf, variables)
