@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,7 @@ from jaxhp.trials import Error
 
 FORMAT = 2  # of a manifest; 1 is that of jaxhp 0.1.0
 _ABOUT = ("environment", "experiment")  # where it ran and who started it: not what was searched
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # says nothing to a person
 _SAME_BITS = ("devices", "python", "argv", "numpy")  # may change without changing a number
 _FLAGS = ("jax_enable_x64", "jax_default_prng_impl", "jax_threefry_partitionable", "jax_numpy_dtype_promotion")
 
@@ -85,7 +87,10 @@ def claim(ledger: Ledger, manifest: Mapping[str, Any], *, accept_environment: bo
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
-        raise Error(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
+        raise Error(
+            f"dir: {ledger.directory} holds another search: {_sentence(other)}. Run this one in another directory; "
+            "warm_start=hp.Result.load(dir).trials lets it learn from that one"
+        )
     harmful = [entry for entry in where if entry[0].split(".")[0] not in _SAME_BITS]
     if harmful and not accept_environment:
         raise Error(
@@ -116,7 +121,12 @@ def differences(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, A
 
 
 def _sentence(entries: list[tuple[str, Any, Any]]) -> str:
-    return "; ".join(f"its {name} is {_short(before)}, now it is {_short(now)}" for name, before, now in entries)
+    def told(name: str, before: Any, now: Any) -> str:
+        if _DIGEST.search(f"{before} {now}"):
+            return f"its {name} is another one"
+        return f"its {name} is {_short(before)}, now it is {_short(now)}"
+
+    return "; ".join(told(*entry) for entry in entries)
 
 
 def _short(value: Any) -> str:
