@@ -153,7 +153,8 @@ def progress(run: RunRecord) -> Markup | None:
         )
         ends.append((best, middle))
     rows = []
-    columns = (pieces.scores([pair[place] for pair in ends])[0] for place in (0, 1))
+    typical = [_typical(run)] * len(ends)
+    columns = (pieces.scores([pair[place] for pair in ends], typical)[0] for place in (0, 1))
     for (asked, scores), best, middle in zip(finished, *columns, strict=True):
         lost = int((~np.isfinite(scores)).sum())
         wall = None if asked.wall_s is None else f"{asked.wall_s:.1f}"
@@ -163,6 +164,12 @@ def progress(run: RunRecord) -> Markup | None:
         shown = element("details", element("summary", f"{len(rows)} rounds"), shown)
     lead = "Boxes: the middle half of a round; whiskers: 10% to 90%; dots: its best; line: the best so far."
     return section("Progress", lead, element("div", element("figure", picture), element("div", shown), class_="two"))
+
+
+def _typical(run: RunRecord) -> float:
+    """The error of a score, as it is with most trials."""
+    known = run.result.trials.stderr[run.result.trials.healthy()]
+    return float(np.median(known)) if len(known) else _NAN
 
 
 def importance(run: RunRecord) -> Markup:
