@@ -92,7 +92,9 @@ def test_where_every_trial_diverged_it_says_so_and_where_and_exits_with_a_code_o
     assert out(capsys, "show", tmp_path, "--top", 1)[1].split("\n\n")[1] in shown
     assert "every trial diverged" in out(capsys, "test", tmp_path)[2]
     main(["report", str(tmp_path)])
-    assert "Nothing chosen" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Nothing chosen" in page
+    assert ">chosen</span>" not in page  # on no trial
 
 
 def test_show_prints_ranked_trials_as_json(done, capsys):
