@@ -83,6 +83,17 @@ def test_a_checkpoint_of_another_round_has_not_got_it(begun):
     assert summary(begun)[3].startswith("network   not saved yet")
 
 
+def test_the_raw_best_is_the_best_of_those_trained_longest_and_not_the_best_score_seen(begun):
+    with Ledger(begun, write=True) as ledger:
+        end(ledger, 0, [trial(0, 3, 0.875), trial(1, 3, 0.9375), trial(2, 3, 0.5)])
+        ask(ledger, 1, [1], 9)
+        end(ledger, 1, [trial(1, 9, 0.75)])
+        ledger.set_meta("finished", "yes")
+    raw = hp.Result.load(begun).raw_best
+    assert (raw.trial_id, raw.score, raw.epochs) == (1, 0.75, 9)
+    assert "raw best  accuracy 0.750 (trial 1): the best score at 9 epochs, biased by the choice" in summary(begun)
+
+
 def test_while_every_trial_has_diverged(begun):
     with Ledger(begun, write=True) as ledger:
         end(ledger, 0, [trial(i, 3, float("nan")) for i in range(3)])
