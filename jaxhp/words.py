@@ -106,7 +106,7 @@ def column(
         fits = common is not None and not style.scientific and style.last <= common.last + 1
         hides = value == 0 and not error > 0
         chosen = common if common is not None and (fits or hides) else style
-        found.append((chosen.write(value, sign=sign), _error(error, chosen)))
+        found.append((chosen.write(value, sign=sign), _error(error, chosen) if math.isfinite(value) else "-"))
     return found
 
 

@@ -110,6 +110,10 @@ CASES = {
     ),
     "no epochs": (lambda _: search(epochs=0), "epochs: expected at least 1, got 0"),
     "seed that is no integer": (lambda _: search(seed=0.5), "seed: expected an integer, got 0.5"),
+    "strategy's class": (
+        lambda _: search(strategy=Random),
+        "strategy: expected a strategy such as Random(...), got the class Random itself",
+    ),
     "strategy by name": (lambda _: search(strategy="tpe"), "strategy: expected a strategy with a method schedule"),
     "space as a dict": (lambda _: hp.Search(task(), {"lr": 1}, Random()), "space: expected a Space, got dict"),
     "population of none": (lambda _: Random(population=0), "Random population: expected at least 1, got 0"),

@@ -80,7 +80,7 @@ def test_where_every_trial_diverged_it_says_so_and_where_and_exits_with_a_code_o
     epochs, rates = [t["diverged_at"] for t in trials], [t["config"]["lr"] for t in trials]
     latest = max(trials, key=lambda t: t["diverged_at"])
     when = f"in epochs {min(epochs)} to {max(epochs)}" if min(epochs) < max(epochs) else f"in epoch {epochs[0]}"
-    assert f"chosen    none: every trial diverged, the 4 {when}\n" in shown
+    assert f"chosen    none: every trial diverged, 4 trials {when}\n" in shown
     assert (
         f"longest   trial {latest['trial_id']}, diverged in epoch {max(epochs)}: lr={latest['config']['lr']:.4g}"
         in shown
@@ -92,7 +92,9 @@ def test_where_every_trial_diverged_it_says_so_and_where_and_exits_with_a_code_o
     assert out(capsys, "show", tmp_path, "--top", 1)[1].split("\n\n")[1] in shown
     assert "every trial diverged" in out(capsys, "test", tmp_path)[2]
     main(["report", str(tmp_path)])
-    assert "Nothing chosen" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Nothing chosen" in page
+    assert ">chosen</span>" not in page  # on no trial
 
 
 def test_show_prints_ranked_trials_as_json(done, capsys):

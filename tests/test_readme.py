@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxhp.cli import _parser
@@ -23,6 +25,33 @@ def test_its_python_runs(number, tmp_path, monkeypatch, capsys):
     exec(compile(BLOCKS[number], f"README block {number + 1}", "exec"), names)
     assert np.isfinite(names["result"].best.score)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(names["result"].best.params))
+
+
+def test_its_loop_over_one_network_trains_and_says_where_a_nan_comes_from():
+    """The loss of one weight w is w * x: its gradient is x = 1, so eight steps of SGD lead from 1 to 1 - 8 lr."""
+    (loop,) = re.findall(r"^```py\n(.*?)^```$", TEXT, re.M | re.S)
+    names = {
+        "jax": jax,
+        "optax": optax,
+        "train": {"x": np.ones(400, np.float32)},
+        "init": lambda key, config: jnp.ones(()),
+        "loss": lambda w, batch, key, config: jnp.mean(w * batch["x"]),
+        "optimizer": lambda config: optax.sgd(config["lr"]),
+    }
+    exec(loop, names)
+    assert float(names["params"]) == pytest.approx(1 - 8 * 0.1, rel=1e-5)
+    names["loss"] = lambda w, batch, key, config: jnp.log(-w * batch["x"]).sum()
+    with pytest.raises(FloatingPointError, match="nan"):
+        exec(loop, names)
+
+
+def test_its_schedule_is_as_long_as_its_run():
+    (steps,) = re.findall(r"cosine_decay_schedule\(1\.0, (\d+)\)", BLOCKS[1])
+    rows, share, batch, epochs = (
+        float(re.findall(pattern, BLOCKS[1])[0])
+        for pattern in (r"size=\((\d+),", r"valid=([\d.]+)", r"batch_size=(\d+)", r"epochs=(\d+)")
+    )
+    assert int(steps) == rows * (1 - share) / batch * epochs
 
 
 def test_what_the_same_bits_depend_on_is_said_in_the_same_words_everywhere():

@@ -47,6 +47,7 @@ def test_a_number_whose_error_is_not_known_has_four_digits(value):
         (-1e-9, 0.03, "0.000 ± 0.030"),
         (0.9996, 0.000996, "0.9996 ± 0.0010"),
         (math.nan, math.nan, "- ± -"),
+        (math.nan, 0.03, "- ± -"),
         (0.5, math.nan, "0.5000 ± -"),
     ],
 )

@@ -79,7 +79,7 @@ def trials(run: RunRecord) -> Markup:
         pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
         rows.append([*row, trial.epochs, trial.round + 1, pill])
     columns = ["rank", "trial", result.metric, "± stderr", *finals, *names, "epochs", "round", "status"]
-    kinds = ["chosen" if trial.trial_id == result.best.trial_id else None for trial in shown]
+    kinds = ["chosen" if trial.trial_id == run.chosen else None for trial in shown]
     lead = joined(f"All {plural(len(shown), 'trial')}.")
     if left_out := len(result.trials) - len(shown):
         known = f"The best {len(shown):,} of {len(result.trials):,} trials; {left_out:,} are left out here."

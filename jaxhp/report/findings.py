@@ -98,7 +98,7 @@ def curves(run: RunRecord) -> Markup | None:
     y = plots.curves_axis(shown, metric, run.result.mode)
 
     def figure(place: int, trial: Trial) -> Markup:
-        ours = trial.trial_id == run.result.best.trial_id
+        ours = trial.trial_id == run.chosen
         name = joined(element("b", f"Best-{place}"), f" {score(trial.score, trial.stderr)}")
         pill = element("span", "chosen", class_="pill complete") if ours else None
         settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
@@ -127,7 +127,7 @@ def scatter(run: RunRecord) -> Markup:
     if known and not y.low <= min(known) <= max(known) <= y.high:
         lead += " Worse scores than the axis has room for lie at its edge."
     figures = (
-        element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, result.best.trial_id))
+        element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, run.chosen))
         for name, parameter in run.parameters.items()
     )
     signs = [("dots complete", "trained to the end")]
@@ -135,7 +135,8 @@ def scatter(run: RunRecord) -> Markup:
     signs += [("dots stopped", "given up at a rung")] if Status.STOPPED in statuses else []
     signs += [("crosses", "diverged")] if Status.DIVERGED in statuses else []
     pictures = element("div", *figures, class_="pictures")
-    return section("Score by hyperparameter", lead, legend(*signs, ("point chosen", "chosen")), pictures)
+    signs += [("point chosen", "chosen")] if run.chosen is not None else []
+    return section("Score by hyperparameter", lead, legend(*signs), pictures)
 
 
 def progress(run: RunRecord) -> Markup | None:
@@ -153,7 +154,8 @@ def progress(run: RunRecord) -> Markup | None:
         )
         ends.append((best, middle))
     rows = []
-    columns = (pieces.scores([pair[place] for pair in ends])[0] for place in (0, 1))
+    typical = [_typical(run)] * len(ends)
+    columns = (pieces.scores([pair[place] for pair in ends], typical)[0] for place in (0, 1))
     for (asked, scores), best, middle in zip(finished, *columns, strict=True):
         lost = int((~np.isfinite(scores)).sum())
         wall = None if asked.wall_s is None else f"{asked.wall_s:.1f}"
@@ -163,6 +165,12 @@ def progress(run: RunRecord) -> Markup | None:
         shown = element("details", element("summary", f"{len(rows)} rounds"), shown)
     lead = "Boxes: the middle half of a round; whiskers: 10% to 90%; dots: its best; line: the best so far."
     return section("Progress", lead, element("div", element("figure", picture), element("div", shown), class_="two"))
+
+
+def _typical(run: RunRecord) -> float:
+    """The error of a score, as it is with most trials."""
+    known = run.result.trials.stderr[run.result.trials.healthy()]
+    return float(np.median(known)) if len(known) else _NAN
 
 
 def importance(run: RunRecord) -> Markup:
@@ -213,7 +221,7 @@ def finalists(run: RunRecord) -> Markup | None:
         candidate = "yes" if f.candidate else "no"
         rows.append([f.trial_id, f.replicates, mean, difference, neighbourhood, candidate, share, told])
     names = ("trial", "replicates", "mean", "difference", "neighbourhood", "candidate", "P(best)", "config")
-    kinds = ["chosen" if f.trial_id == result.best.trial_id else None for f in result.finalists]
+    kinds = ["chosen" if f.trial_id == run.chosen else None for f in result.finalists]
     lead = (
         f"The best trials ran again on fresh replicates. Differences of {result.metric} are paired, from the best of "
         "them (negative is worse); of the candidates, those within one standard error of it, the one with the best "

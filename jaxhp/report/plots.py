@@ -45,13 +45,13 @@ def _curve(trial: Trial, part: str, metric: str) -> np.ndarray:
 
 
 def score_by_parameter(
-    trials: Sequence[Trial], name: str, parameter: Parameter, metric: str, y: Axis, chosen: int
+    trials: Sequence[Trial], name: str, parameter: Parameter, metric: str, y: Axis, chosen: int | None
 ) -> Markup:
     """Draw a point a trial; a cross in the strip below for one that diverged.
 
     Args:
       trials: best first; the first few say which they are.
-      chosen: the id of the chosen trial, which gets a ring.
+      chosen: the id of the chosen trial, which gets a ring; None if there is none.
     """
     x = parameter_axis(parameter)
     having = [trial for trial in trials if name in trial.config]

@@ -47,6 +47,11 @@ class RunRecord:
         names = dict.fromkeys([*self.result.best.config, *self.space.parameters])
         return {name: self.space.parameters[name] for name in names if name in self.space.parameters}
 
+    @property
+    def chosen(self) -> int | None:
+        """The id of the trial that was chosen; None where nothing is, or not yet."""
+        return self.result.best.trial_id if self.result.decided else None
+
     def told(self, name: str) -> Any:
         """An entry of the manifest's environment, or None."""
         environment = self.manifest.get("environment")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.report.pieces import plural
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Status, Trial, Trials
 from jaxhp.values import Error, is_int
@@ -56,11 +57,11 @@ class Stage(NamedTuple):
         """How far it is, in a line."""
         if self.finished:
             return "finished"
-        count = f" of {len(self.rungs)}" if self.rungs else ""
-        so_far = f"{self.done}{count} rounds finished"
+        rounds = f"{self.done} of {plural(len(self.rungs), 'round')}" if self.rungs else plural(self.done, "round")
+        so_far = f"{rounds} finished"
         if self.begun > self.done:
             rung = self.rungs[self.done] if self.done < len(self.rungs) else None
-            size = f" ({rung[0]} trials to {rung[1]} epochs)" if rung else ""
+            size = f" ({plural(rung[0], 'trial')} to {plural(rung[1], 'epoch')})" if rung else ""
             so_far += f", round {self.done + 1} under way{size}"
         elif self.rungs and self.done >= len(self.rungs):
             so_far += ", not its finals" if not self.no_finals else ", not its end"

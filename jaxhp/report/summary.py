@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxhp import words
+from jaxhp.report.pieces import plural
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
 from jaxhp.report.tested import Tested
@@ -58,11 +59,13 @@ def _choice(of: Findings) -> Iterator[tuple[str, str]]:
 def _nothing(ruin: Ruin, *, finished: bool) -> Iterator[tuple[str, str]]:
     first, last = ruin.epochs
     when = f"in epoch {first}" if first == last else f"in epochs {first} to {last}"
-    count = f"the {ruin.diverged}" if finished else f"the {ruin.diverged} finished so far"
-    yield "chosen" if finished else "best yet", f"none: every trial diverged, {count} {when}"
+    name, which = ("chosen", "every trial") if finished else ("best yet", "every trial so far")
+    yield name, f"none: {which} diverged, {plural(ruin.diverged, 'trial')} {when}"
     yield "longest", f"trial {ruin.latest.trial_id}, diverged in epoch {last}: {show_config(ruin.latest.config)}"
-    ranges = (f"{name} {show_value(low)} to {show_value(high)}" for name, (low, high) in ruin.tried.items())
-    yield "tried", f"{', '.join(ranges) or 'no parameter that is a number'}; search elsewhere, or mend the task"
+    ranges = [
+        f"{name} {show_value(low)} to {show_value(high)}" for name, (low, high) in ruin.tried.items() if low < high
+    ]
+    yield "tried", f"{', '.join(ranges) or 'one value of every number'}; search elsewhere, or mend the task"
 
 
 def _estimate(of: Findings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # says nothing to a person
 _SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
 
 
@@ -87,7 +89,10 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
     traced_alike = not any(name in ("jax", "optax") for name, _, _ in where)
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
-        raise Error(f"dir: {ledger.directory} holds another search: {_sentence(other)}")
+        raise Error(
+            f"dir: {ledger.directory} holds another search: {_sentence(other)}. Run this one in another directory; "
+            "warm_start=hp.Result.load(dir).trials lets it learn from that one"
+        )
     harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
     if harmful and not accept_environment:
         raise Error(
@@ -128,7 +133,12 @@ def differences(before: object, now: object, name: str = "") -> list[tuple[str, 
 
 
 def _sentence(entries: list[tuple[str, object, object]]) -> str:
-    return "; ".join(f"its {name} is {_short(before)}, now it is {_short(now)}" for name, before, now in entries)
+    def told(name: str, before: object, now: object) -> str:
+        if _DIGEST.search(f"{before} {now}"):
+            return f"its {name} is another one"
+        return f"its {name} is {_short(before)}, now it is {_short(now)}"
+
+    return "; ".join(told(*entry) for entry in entries)
 
 
 def _short(value: object) -> str:

@@ -112,6 +112,9 @@ class Search:
     def __post_init__(self) -> None:
         if not isinstance(self.space, Space):
             raise Error(f"space: expected a Space, got {type(self.space).__name__}")
+        if isinstance(self.strategy, type):
+            name = self.strategy.__name__
+            raise Error(f"strategy: expected a strategy such as {name}(...), got the class {name} itself")
         for name in ("schedule", "init", "ask", "tell"):
             if not callable(getattr(self.strategy, name, None)):
                 raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")

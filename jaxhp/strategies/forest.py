@@ -63,7 +63,7 @@ def grow(
     """
     (count, dim), nodes = unit.shape, 2**DEPTH
     key_order, key_share = jax.random.split(key)
-    order, rows = jax.random.permutation(key_order, count), jnp.arange(count)
+    order, rows = jax.random.permutation(key_order, count), jnp.arange(count, dtype=jnp.int32)
     x, y, present = unit[order], jnp.where(present, target, 0.0)[order], present[order]
     share = jax.random.uniform(key_share, (DEPTH, nodes, dim))
 
@@ -74,7 +74,7 @@ def grow(
         node, place = carry  # i32[N], i32[M]
         # the rows are in random order, so a node's first and last are two random points: every threshold parts them
         home = jnp.where(present, node, nodes)
-        first = jnp.full(nodes, count - 1).at[home].min(rows, mode="drop")
+        first = jnp.full(nodes, count - 1, jnp.int32).at[home].min(rows, mode="drop")
         last = jnp.zeros(nodes, jnp.int32).at[home].max(rows, mode="drop")
         threshold = x[first] + share[level] * (x[last] - x[first])  # [K, D]
         below = (x < threshold[node]).astype(jnp.float32)  # [N, D]

@@ -232,7 +232,7 @@ def pick(
         room = jnp.any(apart)
         mine = slot % models
         bound = mean[mine] + boldness[slot] * jnp.sqrt(jnp.maximum(variance[mine], 0.0))
-        one = jnp.argmax(jnp.where(jnp.where(room, apart, gap >= 0), bound, -jnp.inf))
+        one = jnp.argmax(jnp.where(jnp.where(room, apart, gap >= 0), bound, -jnp.inf)).astype(jnp.int32)
         known = jnp.einsum("ks,ksm->km", columns[:, :, one], columns)
         column = (cov[:, one] - known) / jnp.sqrt(jnp.maximum(variance[:, one, None], 0.0) + noise)
         gap = jnp.minimum(gap, jnp.sum(jnp.square(at - at[one][None]), axis=1)).at[one].set(-1.0)

@@ -154,7 +154,7 @@ def test_they_are_text_in_the_display(name, value, metric):
         assert plain(metric) in shown
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(names, names, names)
 @example("$\\foo$", "$x^$", "$\\frac{$")
 def test_they_are_text_in_the_picture(tmp_path_factory, name, value, metric):

@@ -107,7 +107,7 @@ def test_without_finals_test_or_curves_it_says_so(tmp_path):
         ends = [Trial(0, {"lr": 0.0}, 0, Status.COMPLETE, 1, 0.5), Trial(1, {"lr": 0.25}, 0, Status.DIVERGED, 1, nan)]
         ledger.finish(0, Trials.of(ends), np.float32([0.5, nan]), 0.1)
     text = told(write_report(tmp_path, tmp_path / "other.html"))
-    assert "So far status in training, or killed: 1 rounds finished best yet trial 0: lr=0" in text
+    assert "So far status in training, or killed: 1 round finished best yet trial 0: lr=0" in text
     with Ledger(tmp_path, write=True) as ledger:
         ledger.set_meta("finished", "yes")
     text = told(write_report(tmp_path, tmp_path / "other.html"))

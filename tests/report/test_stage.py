@@ -58,7 +58,7 @@ def test_between_rounds_it_says_how_far_it_is_the_best_yet_and_whether_its_netwo
         ledger.event("stopped", signal="SIGTERM")
     lines = summary(begun)
     assert lines == [
-        "status    stopped by SIGTERM: 1 of 2 rounds finished, round 2 under way (1 trials to 9 epochs)",
+        "status    stopped by SIGTERM: 1 of 2 rounds finished, round 2 under way (1 trial to 9 epochs)",
         "best yet  trial 1: lr=0.2",
         "score     accuracy 0.625 (trial 1): the best score at 3 epochs, biased by the choice",
         "network   not saved yet; best.safetensors is written when the search ends",
@@ -83,11 +83,22 @@ def test_a_checkpoint_of_another_round_has_not_got_it(begun):
     assert summary(begun)[3].startswith("network   not saved yet")
 
 
+def test_the_raw_best_is_the_best_of_those_trained_longest_and_not_the_best_score_seen(begun):
+    with Ledger(begun, write=True) as ledger:
+        end(ledger, 0, [trial(0, 3, 0.875), trial(1, 3, 0.9375), trial(2, 3, 0.5)])
+        ask(ledger, 1, [1], 9)
+        end(ledger, 1, [trial(1, 9, 0.75)])
+        ledger.set_meta("finished", "yes")
+    raw = hp.Result.load(begun).raw_best
+    assert (raw.trial_id, raw.score, raw.epochs) == (1, 0.75, 9)
+    assert "raw best  accuracy 0.750 (trial 1): the best score at 9 epochs, biased by the choice" in summary(begun)
+
+
 def test_while_every_trial_has_diverged(begun):
     with Ledger(begun, write=True) as ledger:
         end(ledger, 0, [trial(i, 3, float("nan")) for i in range(3)])
     assert summary(begun)[1:] == [
-        "best yet  none: every trial diverged, the 3 finished so far in epoch 2",
+        "best yet  none: every trial so far diverged, 3 trials in epoch 2",
         "longest   trial 0, diverged in epoch 2: lr=0.1",
         "tried     lr 0.1000 to 0.3000; search elsewhere, or mend the task",
     ]

@@ -1,6 +1,7 @@
 import json
 import os
 import pickletools
+import re
 import shutil
 import signal
 import subprocess
@@ -373,6 +374,8 @@ def test_another_search_is_refused_and_the_difference_named(named, changes, tmp_
     with pytest.raises(ValueError, match="holds another search") as refused:
         search("random", **changes).run(made, quiet=True)
     assert named in str(refused.value)
+    assert not re.search("[0-9a-f]{40}", str(refused.value))  # which say nothing to a person
+    assert "Run this one in another directory; warm_start=" in str(refused.value)
 
 
 def trained(ledger: Ledger) -> None:

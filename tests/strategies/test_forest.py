@@ -16,6 +16,15 @@ def points(seed, count, dim):
     return jax.random.uniform(jax.random.key(seed), (count, dim))
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_the_forest_grows_where_arrays_are_of_64_bits():
+    """`scatter` is going to refuse an int64 in an array of int32; today it warns."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        unit = points(0, 8, 2).astype(jnp.float32)
+        said, _ = forest(KEY, unit, jnp.arange(8, dtype=jnp.float32), jnp.ones(8, bool), unit, 2)
+    assert said.shape == (8,)
+
+
 def corner(unit):
     """1 in a corner of two of the dimensions, 0 elsewhere."""
     return jnp.all(unit[:, :2] > 0.7, axis=1).astype(jnp.float32)
