@@ -6,6 +6,7 @@ A tile holds members of one replicate and one start epoch, so that they share th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,22 @@ def arrange(start: Sequence[int] | Int[np.ndarray, "P"], replicates: Sequence[in
             facts.extend([(replicate, int(epoch))] * (len(padded) // tile))
     known = np.asarray(facts, np.int32).reshape(-1, 2)
     return Layout(np.asarray(rows, np.int32).reshape(-1, tile), known[:, 0], known[:, 1], slots)
+
+
+def expected_slots(trials: int, replicates: int, tile: int, groups: int) -> float:
+    """Expect how many slots of tiles, padding included, trials take in all that fall to each of some groups alike.
+
+    >>> expected_slots(5, 1, 4, 1), expected_slots(2, 3, 4, 2)
+    (8.0, 18.0)
+    """
+    count = np.arange(1, trials + 1)  # of the trials of one group; each is one of its with probability 1 / groups
+    chance = np.zeros(trials + 1)
+    if groups == 1:
+        chance[trials] = 1.0
+    else:
+        odds = np.log(trials - count + 1) - np.log(count) - math.log(groups - 1)
+        chance[:] = np.exp(np.cumsum([trials * math.log1p(-1 / groups), *odds]))
+    return float(groups * tile * replicates * np.sum(chance * np.ceil(np.arange(trials + 1) / tile)))
 
 
 def tiles_needed(trials: int, replicates: int, tile: int) -> int:

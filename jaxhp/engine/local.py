@@ -217,7 +217,9 @@ class Local:
             seconds = time.perf_counter() - began
             done = int((upto - np.clip(start, wave.epoch, upto)).sum()) * len(job.replicates)
             self._spent = self._spent._replace(
-                step_s=self._spent.step_s + seconds, epochs_trained=self._spent.epochs_trained + done
+                step_s=self._spent.step_s + seconds,
+                epochs_trained=self._spent.epochs_trained + done,
+                slot_epochs=self._spent.slot_epochs + int((upto - begin).sum()) * population.capacity.tile,
             )
             calls = int((upto - wave.epoch) * _STEP_SECONDS / max(seconds, 1e-6))
             length = max(1, min(calls, 2 * (upto - wave.epoch) * 8))

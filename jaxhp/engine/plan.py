@@ -57,7 +57,9 @@ class Plan:
       finals: (trials, replicates) of the finals, or None.
       no_finals: why there are none, "" where there are.
       member_epochs: epochs of training in all, finals included, if no trial continues another.
-      flops: floating-point operations in all: `member_epochs` of the costliest group.
+      slot_epochs: the same of all slots of the tiles that are trained, padding included, if trials and finalists fall
+        to each group alike.
+      flops: floating-point operations of `slot_epochs`.
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`.
       groups: what each static group needs; those are compiled that a trial is asked for in.
     """
@@ -69,6 +71,7 @@ class Plan:
     finals: tuple[int, int] | None
     no_finals: str
     member_epochs: int
+    slot_epochs: float
     flops: float
     seconds: float
     groups: list[GroupPlan]
@@ -97,8 +100,8 @@ class Plan:
             f"device      {self.devices} x {self.device}",
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
             f"finals      {finals}",
-            f"work        {self.member_epochs:,} member-epochs, {self.flops / 1e12:.3g} TFLOP at most, "
-            f"{training} of training",
+            f"work        {self.member_epochs:,} member-epochs, {self.slot_epochs:,.0f} with the padding of tiles, "
+            f"{self.flops / 1e12:.3g} TFLOP, {training} of training",
             f"compiling   about {self.compile_seconds:.0f} s for {count}, none for what earlier processes have kept",
             f"memory      {_size(self.peak_bytes)} at most",
         ]

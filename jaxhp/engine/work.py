@@ -91,6 +91,7 @@ class Cost(NamedTuple):
     step_s: float = 0.0
     compilations: int = 0
     epochs_trained: int = 0  # members times epochs
+    slot_epochs: int = 0  # the same of all slots of the tiles that were trained, padding included
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
-from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
@@ -176,6 +176,27 @@ def epochs_trained(rungs: tuple[Rung, ...], tile: int = 1) -> int:
         trained += tiles_needed(rung.trials, 1, tile) * (rung.epochs if fresh else rung.epochs - reached)
         reached = rung.epochs
     return trained
+
+
+def slot_epochs(
+    rungs: tuple[Rung, ...], members: int, finals: tuple[int, int] | None, epochs: int, tile: int, groups: int
+) -> float:
+    """Expect the epochs that all slots of one group's tiles are trained, if trials fall to each group alike.
+
+    Args:
+      members: of a trial.
+      finals: trials and fresh replicates of the finals; None: none.
+      epochs: of a full training.
+      tile: of the group.
+      groups: how many there are.
+    """
+    trained, reached = 0.0, 0
+    for rung in rungs:
+        fresh = rung.epochs <= reached
+        slots = expected_slots(rung.trials, members, tile, groups) / groups
+        trained += slots * (rung.epochs if fresh else rung.epochs - reached)
+        reached = rung.epochs
+    return trained + (expected_slots(finals[0], finals[1], tile, groups) / groups * epochs if finals else 0)
 
 
 def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:

@@ -271,7 +271,7 @@ def _summary(of: Wiring, account: _Account, result: Result) -> Json:
         "digest": result.digest,
         "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes},
         "measured": {
-            "flops": cost["epochs_trained"] * max(group.epoch_flops for group in of.plan.groups),
+            "flops": cost["slot_epochs"] * of.plan.flops / of.plan.slot_epochs,
             "seconds": cost["step_s"],
             "peak_bytes": _peak_bytes(of.devices),
         },

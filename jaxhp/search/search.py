@@ -28,7 +28,7 @@ from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result, Tester
 from jaxhp.report.tested import Tested
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, tiles_of
+from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, slot_epochs, tiles_of
 from jaxhp.search.included import Included, included
 from jaxhp.search.loop import Course
 from jaxhp.search.manifest import FORMAT, environment
@@ -224,7 +224,8 @@ class Search:
         groups = [self._plan_group(spec, machine) for spec in self.groups.specs.values()]
         finals = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else None
         total = epochs_trained(self.rungs) * self.members + (finals[0] * finals[1] * self.epochs if finals else 0)
-        flops = total * max(group.epoch_flops for group in groups)
+        slots = [slot_epochs(self.rungs, self.members, finals, self.epochs, g.tile, len(groups)) for g in groups]
+        flops = sum(epochs * group.epoch_flops for epochs, group in zip(slots, groups, strict=True))
         return Plan(
             device=machine.devices[0].device_kind,
             devices=len(machine.devices),
@@ -233,6 +234,7 @@ class Search:
             finals=finals,
             no_finals=self.no_finals,
             member_epochs=total,
+            slot_epochs=sum(slots),
             flops=flops,
             seconds=expected_seconds(flops, machine.devices),
             groups=groups,

@@ -24,7 +24,8 @@ def plan(memory: int | None = None, **changes) -> Plan:
 def test_operations_are_those_of_the_members_and_their_epochs():
     one, group = plan(), plan().groups[0]
     assert one.member_epochs == 2 * 9 * 9
-    assert one.flops == one.member_epochs * group.epoch_flops
+    assert one.slot_epochs == 2 * 10 * 9  # nine trials in tiles of two
+    assert one.flops == one.slot_epochs * group.epoch_flops
     twice = plan(epochs=18)
     assert twice.flops == pytest.approx(2 * one.flops)
     assert twice.seconds == pytest.approx(2 * one.seconds)
