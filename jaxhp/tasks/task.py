@@ -76,7 +76,7 @@ class Task:
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
-            object.__setattr__(self, "test", Sealed(checked(self.test, "Task test")))
+            object.__setattr__(self, "test", Sealed(self.test))
         if self.mode not in MODES:
             raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
         if not is_int(self.batch_size, 1):
