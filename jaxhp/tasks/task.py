@@ -82,7 +82,7 @@ class Task:
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
-            object.__setattr__(self, "test", Sealed(checked(self.test, "Task test")))
+            object.__setattr__(self, "test", Sealed(self.test))
         if self.label is not None:
             classes(self.train, self.label, "Task label")
         if self.mode not in MODES:

@@ -109,9 +109,14 @@ def test_what_is_read_of_a_copy_is_remembered():
 def test_numbers_beyond_32_bits_are_refused_by_name(array, text):
     with pytest.raises(hp.Error, match=rf"^train\['id'\]: .*{text}"):
         hp.data.arrays({"id": array})
-    y = np.zeros(2, np.float32)
-    with pytest.raises(hp.Error, match=r"^Task test\['id'\]: "):
-        task(test={"id": array, "y": y})
+
+
+@pytest.mark.slow
+def test_sealed_numbers_beyond_32_bits_are_refused_when_they_are_opened():
+    made = task(test={"x": np.ones((2, 4), np.float32), "y": np.zeros(2, np.float32), "id": np.asarray([1, 2**31])})
+    result = search("random", task=made, epochs=1).run(quiet=True)
+    with pytest.raises(hp.Error, match=r"^test\['id'\]: expected int64 values that int32 holds"):
+        result.test()
 
 
 def test_wide_numbers_within_32_bits_are_data():
