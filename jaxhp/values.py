@@ -47,6 +47,18 @@ def value_of(name: str, value: object) -> Value:
     return plain
 
 
+def check_name(name: str, what: str) -> None:
+    """Check that a name can be written down: a half of a surrogate pair cannot.
+
+    Raises:
+      Error: it cannot.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Error(f"{what}: expected a name of Unicode's characters, got {name!a}") from None
+
+
 def same_value(a: object, b: object) -> bool:
     """Tell whether two values of a parameter are one: 8 is 8.0, but 1 is not True.
 

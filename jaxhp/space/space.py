@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxhp.space.conditions import check_conditions, exists, may_exist
 from jaxhp.space.parameters import KINDS, Parameter
-from jaxhp.values import Config, Error, Json, Value, decoded, encoded, same_value, value_of
+from jaxhp.values import Config, Error, Json, Value, check_name, decoded, encoded, same_value, value_of
 
 Predicate = Callable[[Config], object]
 _GRID = 2.0**24
@@ -61,6 +61,7 @@ class Space:
         self.parameters: dict[str, Parameter] = {}
         self.fixed: Config = {}
         for name, parameter in sorted(parameters.items()):
+            check_name(name, "Space")
             if isinstance(parameter, Parameter):
                 self.parameters[name] = parameter
                 continue

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Member, Shapes, Task, Variables, apply, batch_shapes, params_of, with_params
-from jaxhp.values import Config, Error
+from jaxhp.values import Config, Error, check_name
 
 
 def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
@@ -145,6 +145,7 @@ def _metrics(task: Task, metrics: PyTree) -> Mapping[str, PyTree]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
     for name, value in metrics.items():
+        check_name(str(name), "Task evaluate")
         if not hasattr(value, "shape") or value.shape != (7,):
             raise Error(
                 f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"

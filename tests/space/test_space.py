@@ -310,6 +310,10 @@ BAD = {
     "a bound that is no number": (lambda: Uniform("0", 1), "Uniform low: expected a number, got '0'"),
     "an integer range of floats": (lambda: IntUniform(1.5, 3), "IntUniform low: expected an integer, got 1.5"),
     "log integers from zero": (lambda: IntUniform(0, 3, log=True), "expected low >= 1 with log=True, got low=0"),
+    "half a character": (
+        lambda: Space(**{"lr\ud800": Uniform(0, 1)}),
+        r"expected a name of Unicode's characters, got 'lr.ud800'",
+    ),
     "no choices": (lambda: Choice([]), "expected at least one value, got none"),
     "a string of choices": (lambda: Choice("ab"), "expected a list of values, got 'ab'"),
     "the same choice twice": (lambda: Choice([1, 1]), "expected distinct values"),
