@@ -162,6 +162,8 @@ class Space:
 
     def _checked(self, config: Mapping[str, Value]) -> Config:
         """Return the part of a config that exists; raises as `unit`."""
+        if not isinstance(config, Mapping):
+            raise Error(f"config: expected values by name, got {config!r:.80}")
         for name, value in self.fixed.items():
             if not same_value(config.get(name, value), value):
                 raise Error(f"config {name}: expected the fixed value {value!r}, got {config[name]!r}")

@@ -11,7 +11,7 @@ import jaxhp as hp
 from jaxhp.engine import bits
 from jaxhp.engine.runtime import folder_for
 from jaxhp.report.bits import depends_on
-from jaxhp.search.manifest import claim, environment
+from jaxhp.search.manifest import FORMAT, claim, environment
 from jaxhp.store import files
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Trial, Trials
@@ -63,14 +63,14 @@ def test_this_machine():
 def begun(tmp_path):
     """A directory with a trained trial, and what resumes it: returns what is noted."""
     one, ids = np.ones(1, np.float32), np.zeros(1, np.int32)
-    manifest = {"format": 2, "environment": environment(jax.local_devices())}
+    manifest = {"format": FORMAT, "environment": environment(jax.local_devices())}
     with Ledger(tmp_path / "run", write=True) as ledger:
         claim(ledger, manifest, accept_environment=False)
         ledger.begin(Round(0, 1, one[:, None], ids - 1, ids), Trials.of([Trial(0, {"lr": 1.0})]))
         ledger.finish(0, Trials.of([Trial(0, {"lr": 1.0}, score=1.0, replicate_scores=(1.0,))]), one, 1.0)
 
     def resume(accept: bool = False) -> list[str]:
-        now = {"format": 2, "environment": environment(jax.local_devices())}
+        now = {"format": FORMAT, "environment": environment(jax.local_devices())}
         with Ledger(tmp_path / "run", write=True) as ledger:
             return claim(ledger, now, accept_environment=accept)
 
