@@ -12,9 +12,11 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import no_estimate, raw_best
+from jaxhp.report.summary import edge, no_estimate, raw_best
 from jaxhp.selection.importance import Importance
+from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
+from jaxhp.values import Error
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest
@@ -81,12 +83,22 @@ def _worth(run: RunRecord) -> Markup | None:
 
 def _edges(run: RunRecord) -> list[Markup]:
     def notice(name: str, side: int) -> Markup:
-        known, wider = run.space.parameters[name], run.space.widened({name: side}).parameters[name]
-        which = "upper" if side > 0 else "lower"
-        told = f": the best lie at the {which} end of its range, {known}; search beyond it, such as in {wider}."
-        return element("p", element("b", name), told, class_="notice")
+        known = run.space.parameters[name]
+        wider = _wider(known, side)
+        where, what = edge(known, side)
+        such = "" if wider is None else f", such as in {wider}"
+        return element("p", element("b", name), f": {where}, {known}; {what}{such}.", class_="notice")
 
     return [notice(name, side) for name, side in run.result.edges.items()]
+
+
+def _wider(parameter: Parameter, side: int) -> Parameter | None:
+    """Return a parameter as it is widened; None where that gives nothing new, as for a list of strings."""
+    try:
+        wider = parameter.widened(side)
+    except Error:
+        return None
+    return wider if wider != parameter else None
 
 
 def curves(run: RunRecord) -> Markup | None:

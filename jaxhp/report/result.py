@@ -269,9 +269,10 @@ class Result:
 
     @property
     def edges(self) -> dict[str, int]:
-        """Parameters whose best values lie at the lower (-1) or upper (1) edge of their range.
+        """Name the parameters whose best values lie at the lower (-1) or upper (1) edge of their range.
 
-        `space.widened(result.edges)` is the space to search next.
+        `space.widened(result.edges)` is the space to search next. An ordered Choice counts too: one of numbers is
+        widened by one more, and of another only you know what comes after its values, so `widened` refuses it by name.
 
         Raises:
           Error: the result was made without its space, or holds only some of the trials.
@@ -313,6 +314,7 @@ class Result:
             estimate=self.estimate,
             finalists=bool(self.finalists),
             edges=self.edges if self.space is not None and self._whole else {},
+            space=self.space,
             tests=self.tests,
             opened=self.opened,
         )
