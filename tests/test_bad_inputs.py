@@ -37,7 +37,7 @@ def into_a_file(tmp_path):
 CASES = {
     "reversed range": (
         lambda _: hp.LogUniform(1e-2, 1e-6),
-        "LogUniform: expected low < high, got low=0.01, high=1e-06",
+        "LogUniform: expected low <= high, got low=0.01, high=1e-06",
     ),
     "log range with zero": (lambda _: hp.LogUniform(0, 1), "LogUniform: expected low > 0"),
     "parameter that the task does not read": (

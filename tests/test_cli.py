@@ -184,7 +184,7 @@ def test_an_error_in_the_file_names_its_line(tmp_path, capsys):
     file.write_text("import jaxhp as hp\n\nspace = hp.Space(lr=hp.LogUniform(1, 0.1))\n")
     code, _, line = out(capsys, "plan", file)
     assert code == 2
-    assert line == ("jaxhp: LogUniform: expected low < high, got low=1, high=0.1\n" + f"  at {file}, line 3\n")
+    assert line == ("jaxhp: LogUniform: expected low <= high, got low=1, high=0.1\n" + f"  at {file}, line 3\n")
 
 
 def test_what_jax_notes_on_a_traceback_is_not_shown(tmp_path, capsys):
