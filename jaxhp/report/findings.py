@@ -24,7 +24,7 @@ _NAN = float("nan")
 
 
 def chosen(run: RunRecord) -> Markup:
-    """The chosen configuration and what it is worth; or why none is chosen, or none yet, and the best so far."""
+    """Make the section of the chosen config and what it is worth; or of why none is chosen, and the best so far."""
     best = run.result.best
     if not run.result.decided:
         name = "Nothing chosen" if run.result.stage.finished else "So far"
@@ -70,7 +70,7 @@ def _sealed(run: RunRecord) -> Markup:
 
 
 def _worth(run: RunRecord) -> Markup | None:
-    """The estimate, the test and the raw best on one axis."""
+    """Draw the estimate, the test and the raw best on one axis; None where there is but one of them."""
     result, e = run.result, run.result.estimate
     rows = [] if e is None else [("estimate", "honest", e.mean, e.low, e.high)]
     for test in result.tests:
@@ -102,7 +102,7 @@ def _wider(parameter: Parameter, side: int) -> Parameter | None:
 
 
 def curves(run: RunRecord) -> Markup | None:
-    """The learning curves of the best trials, as in the book."""
+    """Make the section with the learning curves of the best trials, as in the book; None where there are none."""
     metric = run.result.metric
     shown = [trial for trial in run.result.trials if len(trial.curve.get(f"valid_{metric}", ()))][:_CURVES]
     if not shown:
@@ -124,7 +124,7 @@ def curves(run: RunRecord) -> Markup | None:
 
 
 def scatter(run: RunRecord) -> Markup:
-    """The score against each hyperparameter."""
+    """Make the section with the score against each hyperparameter."""
     result = run.result
     trials = [trial for trial in result.trials if trial.status is not Status.RUNNING]
     drawn = trials
@@ -152,7 +152,7 @@ def scatter(run: RunRecord) -> Markup:
 
 
 def progress(run: RunRecord) -> Markup | None:
-    """Round by round."""
+    """Make the section that goes round by round; None where none is finished."""
     finished = [(r, np.asarray(r.scores, np.float64)) for r in run.rounds if r.scores is not None]
     if not finished:
         return None
@@ -180,13 +180,13 @@ def progress(run: RunRecord) -> Markup | None:
 
 
 def _typical(run: RunRecord) -> float:
-    """The error of a score, as it is with most trials."""
+    """Return the error of a score, as it is with most trials."""
     known = run.result.trials.stderr[run.result.trials.healthy()]
     return float(np.median(known)) if len(known) else _NAN
 
 
 def importance(run: RunRecord) -> Markup:
-    """What mattered."""
+    """Make the section of what mattered."""
     found = run.importance
     if not isinstance(found, Importance):
         return section("What mattered", f"Not known: {found}.")
@@ -215,7 +215,7 @@ def importance(run: RunRecord) -> Markup:
 
 
 def finalists(run: RunRecord) -> Markup | None:
-    """The finals."""
+    """Make the section of the finals; None where there were none."""
     result = run.result
     if not result.finalists:
         return None
