@@ -39,7 +39,7 @@ class Sealed:
 
     @property
     def opened(self) -> int:
-        """Count how many times the data was opened. An opening whose loading failed showed nothing and does not count."""
+        """Count how often the data was opened. An opening whose loading failed showed nothing and does not count."""
         return self._opened
 
     def open(self) -> Tree:

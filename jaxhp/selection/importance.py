@@ -265,8 +265,10 @@ def _regress(design: np.ndarray, outcome: np.ndarray, weights: np.ndarray) -> tu
 
 
 def _edge(u: np.ndarray, diverged: np.ndarray, parameter: Parameter) -> Edge | None:
-    """The threshold that best tells diverged trials (above) from others, if it errs in less than half as many trials
-    as there are diverged ones."""
+    """Find the threshold that best tells diverged trials (above) from others.
+
+    None where it errs in more than half as many trials as there are diverged ones, or these are fewer than three.
+    """
     if diverged.sum() < 3 or diverged.all():
         return None
 
