@@ -38,7 +38,7 @@ def warmup(peak: ArrayLike, steps: ArrayLike) -> Schedule:
 
 
 def warmup_cosine(peak: ArrayLike, warmup: ArrayLike, steps: ArrayLike, end: ArrayLike = 0.0) -> Schedule:
-    """Lead from 0 to `peak` in a straight line of `warmup` steps, then to `end` along half a cosine until step `steps`."""
+    """Lead from 0 to `peak` in a straight line of `warmup` steps, then to `end` along half a cosine until `steps`."""
     up, down = linear(0.0, peak, warmup), cosine(peak, jnp.subtract(steps, warmup), end)
     return lambda count: jnp.where(jnp.less(count, warmup), up(count), down(jnp.subtract(count, warmup)))
 
