@@ -51,18 +51,6 @@ class Space:
       Error: a keyword's value is neither a parameter nor a plain one (see `jaxhp.trials.Config`).
       Error: a `when` names nothing that it can depend on or none of its values; `where` is no function.
       Error: there is no parameter and no fixed value, or no config that `where` lets pass was found among 1,024.
-
-    >>> from jaxhp.space import Choice, Uniform
-    >>> space = Space(
-    ...     heads=Choice([1, 2, 4]),
-    ...     width=Choice([6, 8]),
-    ...     dropout=Uniform(0.0, 0.5, when={"heads": [2, 4]}),  # there is none where heads is 1
-    ...     where=lambda config: config["width"] % config["heads"] == 0,
-    ... )
-    >>> space.config([0.5, 0.0, 0.0]), space.config([0.5, 0.9, 0.0])  # dropout, heads, width
-    ({'heads': 1, 'width': 6}, {'dropout': 0.25, 'heads': 4, 'width': 6})
-    >>> space.allows({"heads": 1, "width": 6}), space.allows({"dropout": 0.25, "heads": 4, "width": 6})
-    (True, False)
     """
 
     def __init__(self, /, where: Predicate | Sequence[Predicate] = (), **parameters: Parameter | Value):
