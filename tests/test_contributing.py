@@ -41,6 +41,15 @@ def test_every_file_that_is_named_exists():
     assert not missing
 
 
+def test_every_recipe_says_what_to_touch_and_which_test_to_extend():
+    table = TEXT[TEXT.index("## Where to make a change") : TEXT.index("## Words")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"][2:]
+    assert len(rows) > 10
+    for recipe, *parts in rows:
+        assert len(parts) == 2, recipe
+        assert re.search(r"`tests/\S+`", parts[1]), recipe
+
+
 @dataclass(frozen=True)
 class Corners(hp.Sampler):
     """A strategy of one's own by the recipe: points near a corner that the key picks."""

@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+import jaxhp as hp
 from jaxhp.cli import _parser
 from jaxhp.search.search import Machine, Search
+from jaxhp.space.parameters import KINDS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text()
@@ -43,6 +45,21 @@ def test_its_loop_over_one_network_trains_and_says_where_a_nan_comes_from():
     names["loss"] = lambda w, batch, key, config: jnp.log(-w * batch["x"]).sum()
     with pytest.raises(FloatingPointError, match="nan"):
         exec(loop, names)
+
+
+def test_its_table_of_spaces_has_what_there_is():
+    section = TEXT[TEXT.index("## Spaces") : TEXT.index("## Bring your own model")]
+    shown = re.findall(r"`(hp\.\w+\(.*?\))`", section)
+    others = "width=hp.Choice([8, 12]), heads=hp.Choice([1, 2, 3]), "
+    made = [eval(one.replace("..., where", others + "where").replace(", ...", ""), {"hp": hp}) for one in shown]
+    assert {type(one).__name__ for one in made if not isinstance(one, hp.Space)} == {
+        name for name in KINDS if hasattr(hp, name)
+    }
+    (where,) = (one for one in made if isinstance(one, hp.Space) and one.where)
+    assert [where.allows({"width": 8, "heads": heads}) for heads in (1, 2, 3)] == [True, True, False]
+    for when in (eval(one) for one in re.findall(r"when=({.*?})", section)):
+        space = hp.Space(optimizer=hp.Choice(["sgd", "adam"]), beta=hp.Uniform(0, 1, when=when))
+        assert ["beta" in space.config([0.5, u]) for u in (0.0, 1.0)] == [False, True]
 
 
 def test_its_schedule_is_as_long_as_its_run():

@@ -39,11 +39,11 @@ class Sealed:
 
     @property
     def opened(self) -> int:
-        """How many times the data was opened. An opening whose loading failed showed nothing and does not count."""
+        """Count how often the data was opened. An opening whose loading failed showed nothing and does not count."""
         return self._opened
 
     def open(self) -> Tree:
-        """The test data: a pytree of arrays, first axis = examples."""
+        """Load the test data, a pytree of arrays, first axis = examples, and count that."""
         tree = self._load()
         self._opened += 1
         return tree
@@ -79,7 +79,7 @@ class _Shown:
 
 
 def arrays(train: Tree, test: Tree | Sealed | None = None) -> Dataset:
-    """A Dataset of your own arrays, checked as `checked` does; `test` is sealed unless it already is.
+    """Make a Dataset of your own arrays, checked as `checked` does; `test` is sealed unless it already is.
 
     Args:
       train: a pytree of arrays, first axis = examples.
@@ -99,7 +99,7 @@ def arrays(train: Tree, test: Tree | Sealed | None = None) -> Dataset:
 
 
 def checked(tree: Tree, name: str) -> Tree:
-    """The pytree with its leaves as NumPy arrays, if it can serve as data.
+    """Return the pytree with its leaves as NumPy arrays, if it can serve as data.
 
     Args:
       tree: a pytree of arrays, first axis = examples.
@@ -145,7 +145,7 @@ def _refuse_wide(array: np.ndarray, path: str) -> None:
 
 
 def examples(tree: Tree) -> int:
-    """The number of examples of a checked pytree."""
+    """Count the examples of a checked pytree."""
     return len(jax.tree.leaves(tree)[0])
 
 

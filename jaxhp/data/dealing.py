@@ -14,7 +14,15 @@ _TRIES = 100  # shuffles of the groups, of which the one that suits the classes 
 
 
 def check_names(stratify: Any, groups: Any, order: Any, where: str = "") -> None:
-    """Check names of columns, of which `order` goes with none of the others."""
+    """Check names of columns, of which `order` goes with none of the others.
+
+    Args:
+      stratify, groups, order: each a name or None.
+      where: whose arguments they are, in messages.
+
+    Raises:
+      Error: one is no name, or `order` stands beside another.
+    """
     for argument, name in (("stratify", stratify), ("groups", groups), ("order", order)):
         if name is not None and not isinstance(name, str):
             raise Error(f"{where}{argument}: expected the name of a column of the data, got {name!r}")
@@ -42,7 +50,7 @@ def column(data: Any, name: str, argument: str) -> np.ndarray:
 
 
 def classes(data: Any, name: str, argument: str) -> np.ndarray:
-    """Return i64[n], the number of each example's class; see `column`."""
+    """Return i64[n], the number of each example's class; raises as `column`, and where values are no classes."""
     found = column(data, name, argument)
     if found.dtype.kind not in "iub":
         raise Error(f"{argument}: expected a column of classes, integers or booleans, got {name!r}, {found.dtype.name}")

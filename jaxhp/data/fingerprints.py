@@ -13,9 +13,12 @@ from jaxhp.values import Error
 
 
 def fingerprint(tree: Tree) -> str:
-    """SHA-256, 64 hexadecimal digits, over the paths, dtypes, shapes and bytes of a pytree of arrays.
+    """Compute the SHA-256, 64 hexadecimal digits, of the paths, dtypes, shapes and bytes of a pytree of arrays.
 
     Memory layout and byte order do not matter, nor the order in which a dict was filled.
+
+    Raises:
+      Error: a leaf is no array of numbers.
 
     >>> fingerprint({"x": np.zeros(2, np.float32)})[:16]
     'e456a3c45e56f28a'

@@ -67,7 +67,7 @@ class Folding(NamedTuple):
 
     @property
     def k(self) -> int:
-        """How many folds there are."""
+        """Count the folds."""
         return int(self.fold.max()) + 1
 
     @property
@@ -76,16 +76,16 @@ class Folding(NamedTuple):
         return self.fold[self.fold >= 0]
 
     def train(self, fold: int) -> np.ndarray:
-        """Return the rows that a fold is trained on."""
+        """Return i64[m], the rows that a fold is trained on."""
         return np.flatnonzero(self.fold < fold if self.forward else self.fold != fold)
 
     def valid(self, fold: int) -> np.ndarray:
-        """Return the rows that a fold is validated on."""
+        """Return i64[m], the rows that a fold is validated on."""
         return np.flatnonzero(self.fold == fold)
 
     @property
     def identity(self) -> str:
-        """What a manifest says of it: how it was made, and 16 hex digits of every example's fold."""
+        """Say in a manifest which it is: how it was made, and 16 hex digits of every example's fold."""
         content = np.ascontiguousarray(self.fold, "<i4").tobytes() + bytes([self.forward])
         return f"{self.how}: {hashlib.sha256(content).hexdigest()[:16]}"
 

@@ -22,7 +22,7 @@ _MEANING = {1: "labels", 3: "images"}
 
 
 def idx(folder: str | os.PathLike[str]) -> Dataset:
-    """Reads a folder of IDX files named as MNIST's, each plain or .gz.
+    """Read a folder of IDX files named as MNIST's, each plain or .gz.
 
     `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` are read at once, `t10k-images-idx3-ubyte` and
     `t10k-labels-idx1-ubyte` when the seal is opened; without these two, the Dataset has no test data.
@@ -51,7 +51,15 @@ def idx(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
-    """The uint8 array of ndim axes in an IDX file, plain or .gz; a ValueError names the file and what is wrong."""
+    """Read the uint8 array in an IDX file, plain or .gz.
+
+    Args:
+      path: of the file.
+      ndim: how many axes the array has.
+
+    Raises:
+      Error: it is no such file; the file is named, and what is wrong.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -19,14 +19,14 @@ _MEMORY = 9  # as TensorFlow builds libpng; the size of the hash table shows in 
 
 
 def encode(images: np.ndarray) -> list[bytes]:
-    """uint8[N, 28, 28] to N PNG files."""
+    """Encode images uint8[N, 28, 28] as N PNG files."""
     kind, filtered = _filter(images.astype(np.int16))
     lines = np.concatenate([kind[..., None].astype(np.uint8), filtered], axis=-1)
     return [_file(line.tobytes()) for line in lines]
 
 
 def _filter(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The filter of each line, [N, 28], and the lines so filtered, uint8[N, 28, 28]: least sum of magnitudes wins."""
+    """Return the filter of each line, [N, 28], and the lines so filtered, uint8[N, 28, 28]: the least sum wins."""
     padded = np.pad(x, ((0, 0), (1, 0), (1, 0)))
     left, up, corner = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
     to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)

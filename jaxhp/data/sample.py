@@ -16,7 +16,7 @@ _TRAIN_EXAMPLES = 5000
 
 
 def mnist_sample(n: int = _TRAIN_EXAMPLES) -> Dataset:
-    """The first n training images of MNIST in their original order, and its first 1,000 test images under seal.
+    """Load the first n training images of MNIST in their original order, and 1,000 test images under seal.
 
     Args:
       n: how many training images, 1 to 5,000.

@@ -24,7 +24,7 @@ def split(
     groups: str | None = None,
     order: str | None = None,
 ) -> tuple[Tree, Tree]:
-    """Shuffles the examples, then splits them: every example lands in exactly one of the two parts.
+    """Shuffle the examples, then split them: every example lands in exactly one of the two parts.
 
     The order is that of 64 bits of PCG64 an example, whose stream NumPy keeps for ever: the same seed gives the same
     split on every platform and NumPy version.

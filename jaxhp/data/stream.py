@@ -35,7 +35,7 @@ class Stream:
         self.first = self._made(0)
 
     def examples(self, number: int) -> Tree:
-        """The examples of an epoch, as NumPy arrays.
+        """Make the examples of an epoch, as NumPy arrays.
 
         Raises:
           Error: they cannot serve as data, or differ in shape from those of epoch 0.
@@ -47,7 +47,7 @@ class Stream:
         return made
 
     def joined(self, more: Tree) -> Stream:
-        """This stream with the same further examples in every epoch."""
+        """Make a stream like this one with the same further examples in every epoch."""
         return Stream(lambda number: jax.tree.map(lambda a, b: np.concatenate([a, b]), self._made(number), more))
 
     def _made(self, number: int) -> Tree:

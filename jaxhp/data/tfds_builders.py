@@ -28,7 +28,11 @@ _CHUNK = 1000  # images encoded at once: bounds memory
 
 
 def prepare(builder: core.DatasetBuilder, manual_dir: Path | None) -> None:
-    """Takes the original files from `manual_dir`, or downloads them, and writes the records `builder` will read.
+    """Take the original files from `manual_dir`, or download them, and write the records `builder` will read.
+
+    Args:
+      builder: of a data set that is not prepared yet.
+      manual_dir: a folder with the original files; None: there is none.
 
     Raises:
       ValueError, ModuleNotFoundError, ConnectionError: see `jaxhp.data.tfds`.
@@ -60,7 +64,7 @@ def prepare(builder: core.DatasetBuilder, manual_dir: Path | None) -> None:
 
 
 def without_tensorflow(stock: type[MNIST]) -> type[MNIST]:
-    """A builder that writes what `stock` writes, and needs no TensorFlow."""
+    """Make a builder that writes what `stock` writes, and needs no TensorFlow."""
     with skip_registration():
 
         class Builder(stock):

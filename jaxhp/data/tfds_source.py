@@ -26,7 +26,7 @@ def tfds(
     test: str | None = "test",
     keys: Sequence[str] | None = None,
 ) -> Dataset:
-    """A TFDS data set, read into memory; prepared first if it is not yet.
+    """Read a TFDS data set into memory; it is prepared first if it is not yet.
 
     Reading needs no TensorFlow, nor does preparing mnist, fashion_mnist and kmnist; preparing most others does. The
     examples come in TFDS's order, shuffled by hash, which is not the order of the original files.

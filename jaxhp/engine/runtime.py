@@ -59,7 +59,7 @@ class Device(Protocol):
 
 
 def compiler_options(device: Device) -> dict[str, bool | int]:
-    """Options for `jax.jit(..., compiler_options=)`; without those that the user chose in `XLA_FLAGS`.
+    """Return options for `jax.jit(..., compiler_options=)`, without those that the user chose in `XLA_FLAGS`.
 
     An operation that has no deterministic form does not compile with them; such a flag set to false admits it, for
     results that may differ from run to run.
@@ -71,7 +71,7 @@ def compiler_options(device: Device) -> dict[str, bool | int]:
 
 
 def on_host() -> AbstractContextManager[object]:
-    """A context in which JAX computes on the CPU, so that a strategy proposes the same wherever networks train.
+    """Make a context in which JAX computes on the CPU, so that a strategy proposes the same wherever networks train.
 
     Where the user left JAX no CPU (`JAX_PLATFORMS=cuda`), it changes nothing.
     """
@@ -82,12 +82,12 @@ def on_host() -> AbstractContextManager[object]:
 
 
 def cpu_cores() -> int:
-    """The cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def host_peak_bytes() -> int | None:
-    """The most memory that this process has had; None where the system does not tell (Windows)."""
+    """Return the most memory that this process has had, in bytes; None where the system does not tell (Windows)."""
     if resource is None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
@@ -135,7 +135,7 @@ def _warn_late(have: int, wanted: int) -> None:
 
 
 def split(tree: PyTree[Array], devices: Sequence[Device]) -> list[PyTree[Array]]:
-    """Of arrays [N, D, ...] that lie on D devices, each device's part [N, 1, ...], without copying.
+    """Take arrays [N, D, ...] that lie on D devices apart: each device's part [N, 1, ...], without copying.
 
     Donating a part donates its share of the whole.
     """
@@ -145,7 +145,7 @@ def split(tree: PyTree[Array], devices: Sequence[Device]) -> list[PyTree[Array]]
 
 
 def join(parts: Sequence[PyTree[Array]], sharding: jax.sharding.Sharding) -> PyTree[Array]:
-    """The inverse of `split`."""
+    """Put together what `split` took apart."""
 
     def whole(*leaves: jax.Array) -> jax.Array:
         n, _, *rest = leaves[0].shape
@@ -155,7 +155,7 @@ def join(parts: Sequence[PyTree[Array]], sharding: jax.sharding.Sharding) -> PyT
 
 
 def members_at(leaf: jax.Array, slots: np.ndarray) -> np.ndarray:
-    """Of an array [N, D, T, ...] that lies on D devices, the members at flat slots i32[n, R], as [n, R, ...].
+    """Take of an array [N, D, T, ...] that lies on D devices the members at flat slots i32[n, R], as [n, R, ...].
 
     Nothing but these is copied: NumPy's view of the whole would be a second one, kept as long as the array.
     """
@@ -169,7 +169,7 @@ def members_at(leaf: jax.Array, slots: np.ndarray) -> np.ndarray:
 
 
 def keep_compiled(device: Device) -> Path | None:
-    """From now on, programs that take over a second to compile are looked up and kept in `folder_for(device)`.
+    """Keep programs that take over a second to compile in `folder_for(device)`, and look them up there, from now on.
 
     Where the user set `JAX_COMPILATION_CACHE_DIR` (or the option of that name), or turned this off by
     `JAXHP_CACHE=off`, nothing is changed; nor where the folder cannot be written.
@@ -192,7 +192,7 @@ def keep_compiled(device: Device) -> Path | None:
 
 
 def folder_for(device: Device) -> Path:
-    """`jaxhp/<machine>` in `$XDG_CACHE_HOME`, by default `~/.cache`; `<machine>` is 16 hexadecimal digits."""
+    """Return `jaxhp/<machine>` in `$XDG_CACHE_HOME`, by default `~/.cache`; `<machine>` is 16 hexadecimal digits."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     facts = [version("jaxlib"), device.platform, device.device_kind, platform.node(), platform.machine(), *_cpu()]
     facts.append(xla_flags())  # of which JAX knows the name of their file alone
@@ -200,7 +200,7 @@ def folder_for(device: Device) -> Path:
 
 
 def _cpu() -> list[str]:
-    """Name and instruction sets of the first CPU, where the system tells."""
+    """Return the name and instruction sets of the first CPU, where the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:

@@ -39,9 +39,9 @@ def conv_general_dilated(
     preferred_element_type: DTypeLike | None = None,
     out_sharding: jax.sharding.NamedSharding | jax.sharding.PartitionSpec | None = None,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, as matrix products.
+    """Convolve as `jax.lax.conv_general_dilated` does, by matrix products.
 
-    Takes the same arguments, raises the same errors and returns the same numbers up to rounding, forward and
+    It takes the same arguments, raises the same errors and returns the same numbers up to rounding, forward and
     backward (reverse mode only). It fits `flax.linen.Conv(conv_general_dilated=...)` and the same argument of
     `flax.nnx.Conv`. Fastest with the batch last: `dimension_numbers=("CHWN", "HWIO", "CHWN")`.
 
@@ -112,17 +112,17 @@ class _Axis(NamedTuple):
 
     @property
     def run(self) -> int:
-        """Length of one phase: the positions that are equal modulo the stride."""
+        """Return the length of one phase: the positions that are equal modulo the stride."""
         return self.out + (self.window - 1) * self.dilation // self.stride
 
     @property
     def starts(self) -> list[int]:
-        """Where the run that a window position sees in all outputs begins, once the axis is sorted by phase."""
+        """List where the run that each window position sees in all outputs begins, once the axis is sorted by phase."""
         seen = range(0, self.window * self.dilation, self.dilation)
         return [at % self.stride * self.run + at // self.stride for at in seen]
 
     def by_phase(self, x: jax.Array, axis: int) -> jax.Array:
-        """Sorts an axis of `x` by phase."""
+        """Sort an axis of `x` by phase."""
         edges = [(0, 0, 0)] * x.ndim
         edges[axis] = (0, self.run * self.stride - x.shape[axis], 0)
         x = lax.pad(x, jnp.zeros((), x.dtype), edges)
@@ -143,28 +143,28 @@ class _Shape(NamedTuple):
 
     @property
     def taps(self) -> np.ndarray:
-        """i32[window positions, spatial axes], where the run of each begins."""
+        """Return i32[window positions, spatial axes], where the run of each begins."""
         return np.array(list(itertools.product(*(axis.starts for axis in self.axes))), np.int32)
 
     @property
     def rows(self) -> int:
-        """How many output rows (along the first spatial axis) one product covers."""
+        """Count the output rows (along the first spatial axis) that one product covers."""
         return rows_at_once(self.out[0]) if len(self.axes) > 1 else self.out[0]
 
     @property
     def parts(self) -> int:
-        """How many products cover all output rows."""
+        """Count the products that cover all output rows."""
         return self.out[0] // self.rows
 
 
 def rows_at_once(rows: int) -> int:
-    """How many of `rows` output rows one product covers."""
+    """Count how many of `rows` output rows one product covers."""
     return 1 if jax.default_backend() == "cpu" else rows
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _product(shape: _Shape, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [G, C, *spatial, B] sorted by phase, kernel [G, K, O] with K over (*window, C) -> [G, O, *out, B]."""
+    """Map x [G, C, *spatial, B], sorted by phase, by a kernel [G, K, O], K over (*window, C), to [G, O, *out, B]."""
     return _stacked(partial(_outputs, shape), features=(2, 1))(x, kernel)
 
 
@@ -183,7 +183,7 @@ _product.defvjp(_forward, _backward)
 
 
 def _stacked(function: _Pair, features: tuple[int, int] | None = None) -> _Pair:
-    """Under `vmap`, members are groups: `function(a, b)`, whose arrays have the groups in front, gets T times as many.
+    """Make members groups under `vmap`: `function(a, b)`, whose arrays have groups in front, gets T times as many.
 
     Args:
       features: axes of `b` and of the result. Where `a` is the same for all members, they are laid side by side along
@@ -242,12 +242,12 @@ def _input_gradient(shape: _Shape, spatial: tuple[int, ...], kernel: jax.Array, 
 
 
 def _rows(shape: _Shape, g: jax.Array, n: jax.Array) -> jax.Array:
-    """The n-th part of g [G, O, *out, B]: [G, O, N], N over (rows, *out[1:], B)."""
+    """Take the n-th part of g [G, O, *out, B]: [G, O, N], N over (rows, *out[1:], B)."""
     return lax.dynamic_slice_in_dim(g, n * shape.rows, shape.rows, 2).reshape(*g.shape[:2], -1)
 
 
 def _patches(shape: _Shape, x: jax.Array, n: jax.Array) -> jax.Array:
-    """What the kernel sees for the n-th part of the output rows: [G, K, N], N over (rows, *out[1:], B)."""
+    """Gather what the kernel sees for the n-th part of the output rows: [G, K, N], N over (rows, *out[1:], B)."""
     first = np.arange(len(shape.axes)) == 0
     starts = shape.taps + jnp.where(first, n * shape.rows, 0).astype(jnp.int32)
     spatial = tuple(range(2, x.ndim - 1))
@@ -258,6 +258,6 @@ def _patches(shape: _Shape, x: jax.Array, n: jax.Array) -> jax.Array:
 
 
 def _dot(shape: _Shape, a: jax.Array, b: jax.Array, a_axis: int, b_axis: int, dtype: DTypeLike) -> jax.Array:
-    """The product of each group's pair over one axis of each."""
+    """Multiply each group's pair over one axis of each."""
     numbers = (((a_axis,), (b_axis,)), ((0,), (0,)))
     return lax.dot_general(a, b, numbers, precision=shape.precision, preferred_element_type=dtype)

@@ -16,6 +16,9 @@ def dropout(key: jax.Array, x: jax.Array, rate: ArrayLike) -> jax.Array:
       key: of random numbers, such as the one that `loss` gets; another one for each layer (`jax.random.fold_in`).
       x: of any shape.
       rate: in [0, 1).
+
+    Returns:
+      An array like `x`.
     """
     keep = 1 - jnp.asarray(rate, x.dtype)
     return jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)

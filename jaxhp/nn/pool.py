@@ -27,7 +27,7 @@ def max_pool(
     strides: Sequence[int] | None = None,
     padding: Padding = "VALID",
 ) -> jax.Array:
-    """The maximum over windows: `flax.linen.max_pool` with a gradient that is fast and deterministic.
+    """Take the maximum over windows: `flax.linen.max_pool` with a gradient that is fast and deterministic.
 
     Where several elements of a window are the maximum, the gradient goes to the first of them in row-major order.
     Differentiable in reverse mode.
@@ -56,7 +56,7 @@ def avg_pool(
     padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """The mean over windows: `flax.linen.avg_pool` by slices and sums.
+    """Take the mean over windows: `flax.linen.avg_pool` by slices and sums.
 
     Args:
       inputs: floating point, [..., *spatial, channels], or [channels, *spatial, batch].
@@ -121,7 +121,7 @@ _max.defvjp(_max_forward, _max_backward)
 
 
 def _spread(window: tuple[int, ...], winner: jax.Array, g: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """Each window's gradient at its winner, where windows tile the input."""
+    """Put each window's gradient at its winner, where windows tile the input."""
     first = g.ndim - 1 - len(window)
     inner = tuple(range(first + 1, first + 2 * len(window), 2))
     shape = np.ones(g.ndim + len(window), int)
@@ -135,7 +135,7 @@ def _spread(window: tuple[int, ...], winner: jax.Array, g: jax.Array, size: tupl
 
 
 def _taps(window: tuple[int, ...], steps: tuple[int, ...], x: jax.Array) -> list[jax.Array]:
-    """For each position in the window, the elements that all windows have there: [..., *windows, channels]."""
+    """Return for each position in the window what all windows have there: [..., *windows, channels]."""
     first = x.ndim - 1 - len(window)
     counts = [(n - w) // step + 1 for n, w, step in zip(x.shape[first:-1], window, steps, strict=True)]
     return [
@@ -153,7 +153,7 @@ def _taps(window: tuple[int, ...], steps: tuple[int, ...], x: jax.Array) -> list
 def _geometry(
     inputs: jax.Array, window_shape: Sequence[int], strides: Sequence[int] | None, padding: Padding
 ) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int, int]]]:
-    """The checked window, the steps, and the edges of every axis as `lax.pad` takes them."""
+    """Return the checked window, the steps, and the edges of every axis as `lax.pad` takes them."""
     window = tuple(window_shape)
     steps = (1,) * len(window) if strides is None else tuple(strides)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):

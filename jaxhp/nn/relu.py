@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """max(x, 0), with derivative 0 at 0, as `jax.nn.relu`.
+    """Compute max(x, 0), with derivative 0 at 0, as `jax.nn.relu`.
 
     Where x is not positive, a gradient that is infinite becomes NaN rather than 0.
     """

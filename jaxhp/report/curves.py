@@ -20,11 +20,19 @@ _WIDE = 32  # characters of a name and a value that are drawn
 
 
 def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:
-    """Draws a grid Best-1, Best-2, ... of the trials given, best first, into a PNG file.
+    """Draw a grid Best-1, Best-2, ... of the trials given, best first, into a PNG file.
 
     Args:
       trials: in ranked order; the first columns * rows of those that have a curve are drawn.
       metric: drawn over epochs; the axes are shared, so the panels can be compared.
+      path: of the file, which is replaced.
+      columns, rows: of the grid, at most.
+
+    Returns:
+      The path.
+
+    Raises:
+      OSError: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and seldom needed
     from matplotlib.figure import Figure

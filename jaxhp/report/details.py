@@ -43,7 +43,7 @@ _MACHINE = (
 
 
 def heading(run: RunRecord) -> Markup:
-    """What was run, and when."""
+    """Make the heading: what was run, and when."""
     result, seed = run.result, run.manifest.get("seed")
     times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
     name, kind = str(result.stage), "finished" if result.stage.finished else "running"
@@ -64,7 +64,7 @@ def heading(run: RunRecord) -> Markup:
 
 
 def trials(run: RunRecord) -> Markup:
-    """The ranked table."""
+    """Make the section with the ranked table."""
     result = run.result
     shown = result.trials[:_ROWS]
     names = [n for n in dict.fromkeys(n for trial in shown for n in trial.config) if n not in run.space.fixed]
@@ -90,7 +90,7 @@ def trials(run: RunRecord) -> Markup:
 
 
 def events(run: RunRecord) -> Markup | None:
-    """What happened."""
+    """Make the section of what happened; None where nothing did."""
     if not run.events:
         return None
     rows = [[when(event["time"]), event["kind"], _what(event)] for event in run.events[-_EVENTS:]]
@@ -100,7 +100,7 @@ def events(run: RunRecord) -> Markup | None:
 
 
 def _what(event: Json) -> str:
-    """An event's details in words."""
+    """Write an event's details in words."""
     detail = {name: given for name, given in event.items() if name not in ("time", "kind")}
     if isinstance(detail.get("round"), int):
         detail["round"] += 1
@@ -118,7 +118,7 @@ def _what(event: Json) -> str:
 
 
 def setting(run: RunRecord) -> Markup:
-    """What was asked for, and what it ran on."""
+    """Make the section of what was asked for, and of what it ran on."""
     space = [(name, str(parameter)) for name, parameter in run.parameters.items()]
     space += [(name, f"{given} (fixed)") for name, given in run.space.fixed.items()]
     search = [(name, listed(run.manifest[name])) for name in _SEARCH if run.manifest.get(name) is not None]

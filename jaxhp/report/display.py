@@ -51,12 +51,14 @@ class _Phase(NamedTuple):
 
 
 class Display:
-    """Round, epoch, members a second, time left and the current top five.
+    """Show round, epoch, members a second, time left and the current top five.
 
     Args:
       total: member-epochs of the whole search.
       metric: the name of the score.
+      mode: "max" or "min", which scores are better.
       quiet: show nothing.
+      console: where it is shown; None: standard output.
     """
 
     def __init__(
@@ -131,18 +133,26 @@ class Display:
             self.note(line)
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._console is not None:
             self._console.print(Text(words.plain(text)), soft_wrap=True)
 
     def skip(self, member_epochs: int) -> None:
-        """Work that an earlier run of this search has done."""
+        """Count work that an earlier run of this search has done."""
         self._done += member_epochs
 
     def update(
         self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
     ) -> None:
-        """After a call of the step: what was trained, how long it took (0: does not count), the best trials so far."""
+        """Show how far it is after a call of the step.
+
+        Args:
+          label: of the round, or of the finals.
+          epoch, epochs: that the trials have come to, and are trained to.
+          member_epochs: trained by this call.
+          seconds: that it took; 0: it does not count.
+          top: the best trials so far.
+        """
         self._done += member_epochs
         if seconds:
             self._speed = _Speed(self._speed.member_epochs + member_epochs, self._speed.seconds + seconds)

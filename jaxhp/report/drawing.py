@@ -16,11 +16,13 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, FLOOR = 340, 210, 56, 12, 10, 172  # of a frame
 def frame(
     x: Axis, y: Axis, marks: Markup, *, told: str, label_x: str = "", label_y: str = "", strip: int = 0
 ) -> Markup:
-    """A picture with two axes.
+    """Draw a picture with two axes.
 
     Args:
+      x, y: the axes.
       marks: what is drawn between them, placed by `across` and `up`.
       told: what the picture shows, for those who do not see it.
+      label_x, label_y: names of the axes; "" for none.
       strip: units below the horizontal axis, above its numbers, that are left free.
     """
     rules = [*_rules(x, y, strip), element("path", d=f"M{LEFT} {TOP}V{FLOOR + strip}H{WIDTH - RIGHT}", class_="axis")]
@@ -46,7 +48,15 @@ def _rules(x: Axis, y: Axis, strip: int) -> Iterator[Markup]:
 
 
 def scale(x: Axis, left: float, top: float, floor: float) -> tuple[Callable[[float], float], list[Markup]]:
-    """Of a picture with names on its left: where values lie, as a function, and the vertical rules."""
+    """Lay out a picture with names on its left.
+
+    Args:
+      x: the horizontal axis.
+      left, top, floor: where it begins, in the picture's own units.
+
+    Returns:
+      Where a value lies, as a function, and the vertical rules.
+    """
 
     def place(value: float) -> float:
         return left + float(x.at(value)) * (WIDTH - RIGHT - 8 - left)
@@ -60,23 +70,23 @@ def scale(x: Axis, left: float, top: float, floor: float) -> tuple[Callable[[flo
 
 
 def svg(content: Markup, width: float, height: float, told: str | None, class_: str | None = None) -> Markup:
-    """The picture; with `told` None it only repeats what stands beside it."""
+    """Make the picture of its content; with `told` None it only repeats what stands beside it."""
     role = {"role": "img", "aria_label": told} if told is not None else {"aria_hidden": "true"}
     return element("svg", content, viewBox=f"0 0 {width} {n(height)}", class_=class_, **role)
 
 
 def across(fraction: Any) -> Any:
-    """From the left, what lies at a fraction of the horizontal axis."""
+    """Return the distance from the left of what lies at a fraction of the horizontal axis."""
     return LEFT + fraction * (WIDTH - LEFT - RIGHT)
 
 
 def up(fraction: Any) -> Any:
-    """From the top, what lies at a fraction of the vertical axis."""
+    """Return the distance from the top of what lies at a fraction of the vertical axis."""
     return FLOOR - fraction * (FLOOR - TOP)
 
 
 def line(right: np.ndarray, height: np.ndarray, kind: str) -> Markup:
-    """A line through points, given as fractions of the axes, broken where one is not known; a dot for a single one."""
+    """Draw a line through points f64[n], fractions of the axes, broken where one is not known; one alone is a dot."""
     d, pen_down = [], False
     known = np.isfinite(height)
     for x, y, there in zip(across(right).tolist(), up(height).tolist(), known.tolist(), strict=True):
@@ -89,7 +99,7 @@ def line(right: np.ndarray, height: np.ndarray, kind: str) -> Markup:
 
 
 def dots(right: np.ndarray, height: np.ndarray, kind: str) -> Markup | None:
-    """Round dots as one path, which takes a tenth of the bytes of circles."""
+    """Draw round dots as one path, which takes a tenth of the bytes of circles; None where there are none."""
     known = np.isfinite(height)
     pairs = zip(right[known].tolist(), height[known].tolist(), strict=True)
     d = "".join(f"M{n(x)} {n(y)}h0" for x, y in pairs)
@@ -97,18 +107,19 @@ def dots(right: np.ndarray, height: np.ndarray, kind: str) -> Markup | None:
 
 
 def crosses(right: np.ndarray, height: float) -> Markup | None:
-    """Small crosses in a row."""
+    """Draw small crosses in a row; None where there are none."""
     d = "".join(f"M{n(x - 2.5)} {n(height - 2.5)}l5 5m0 -5l-5 5" for x in right.tolist())
     return element("path", d=d, class_="crosses") if d else None
 
 
 def thinned(of: Axis, most: int) -> list[tuple[float, str]]:
-    """At most so many of an axis's marked values."""
+    """Return at most so many of an axis's marked values, with their labels."""
     return list(of.ticks[:: max(1, -(-len(of.ticks) // most))])
 
 
 def short(text: str, most: int) -> str:
-    """
+    """Cut text to so many characters.
+
     >>> short("weight_decay", 8)
     'weight_…'
     """
@@ -116,5 +127,5 @@ def short(text: str, most: int) -> str:
 
 
 def n(value: float) -> str:
-    """A coordinate, to a tenth of a unit."""
+    """Write a coordinate, to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")

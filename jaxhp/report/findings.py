@@ -12,9 +12,11 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import no_estimate, raw_best
+from jaxhp.report.summary import edge, no_estimate, raw_best
 from jaxhp.selection.importance import Importance
+from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
+from jaxhp.values import Error
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest
@@ -22,7 +24,7 @@ _NAN = float("nan")
 
 
 def chosen(run: RunRecord) -> Markup:
-    """The chosen configuration and what it is worth; or why none is chosen, or none yet, and the best so far."""
+    """Make the section of the chosen config and what it is worth; or of why none is chosen, and the best so far."""
     best = run.result.best
     if not run.result.decided:
         name = "Nothing chosen" if run.result.stage.finished else "So far"
@@ -68,7 +70,7 @@ def _sealed(run: RunRecord) -> Markup:
 
 
 def _worth(run: RunRecord) -> Markup | None:
-    """The estimate, the test and the raw best on one axis."""
+    """Draw the estimate, the test and the raw best on one axis; None where there is but one of them."""
     result, e = run.result, run.result.estimate
     rows = [] if e is None else [("estimate", "honest", e.mean, e.low, e.high)]
     for test in result.tests:
@@ -81,16 +83,26 @@ def _worth(run: RunRecord) -> Markup | None:
 
 def _edges(run: RunRecord) -> list[Markup]:
     def notice(name: str, side: int) -> Markup:
-        known, wider = run.space.parameters[name], run.space.widened({name: side}).parameters[name]
-        which = "upper" if side > 0 else "lower"
-        told = f": the best lie at the {which} end of its range, {known}; search beyond it, such as in {wider}."
-        return element("p", element("b", name), told, class_="notice")
+        known = run.space.parameters[name]
+        wider = _wider(known, side)
+        where, what = edge(known, side)
+        such = "" if wider is None else f", such as in {wider}"
+        return element("p", element("b", name), f": {where}, {known}; {what}{such}.", class_="notice")
 
     return [notice(name, side) for name, side in run.result.edges.items()]
 
 
+def _wider(parameter: Parameter, side: int) -> Parameter | None:
+    """Return a parameter as it is widened; None where that gives nothing new, as for a list of strings."""
+    try:
+        wider = parameter.widened(side)
+    except Error:
+        return None
+    return wider if wider != parameter else None
+
+
 def curves(run: RunRecord) -> Markup | None:
-    """The learning curves of the best trials, as in the book."""
+    """Make the section with the learning curves of the best trials, as in the book; None where there are none."""
     metric = run.result.metric
     shown = [trial for trial in run.result.trials if len(trial.curve.get(f"valid_{metric}", ()))][:_CURVES]
     if not shown:
@@ -112,7 +124,7 @@ def curves(run: RunRecord) -> Markup | None:
 
 
 def scatter(run: RunRecord) -> Markup:
-    """The score against each hyperparameter."""
+    """Make the section with the score against each hyperparameter."""
     result = run.result
     trials = [trial for trial in result.trials if trial.status is not Status.RUNNING]
     drawn = trials
@@ -140,7 +152,7 @@ def scatter(run: RunRecord) -> Markup:
 
 
 def progress(run: RunRecord) -> Markup | None:
-    """Round by round."""
+    """Make the section that goes round by round; None where none is finished."""
     finished = [(r, np.asarray(r.scores, np.float64)) for r in run.rounds if r.scores is not None]
     if not finished:
         return None
@@ -168,13 +180,13 @@ def progress(run: RunRecord) -> Markup | None:
 
 
 def _typical(run: RunRecord) -> float:
-    """The error of a score, as it is with most trials."""
+    """Return the error of a score, as it is with most trials."""
     known = run.result.trials.stderr[run.result.trials.healthy()]
     return float(np.median(known)) if len(known) else _NAN
 
 
 def importance(run: RunRecord) -> Markup:
-    """What mattered."""
+    """Make the section of what mattered."""
     found = run.importance
     if not isinstance(found, Importance):
         return section("What mattered", f"Not known: {found}.")
@@ -203,7 +215,7 @@ def importance(run: RunRecord) -> Markup:
 
 
 def finalists(run: RunRecord) -> Markup | None:
-    """The finals."""
+    """Make the section of the finals; None where there were none."""
     result = run.result
     if not result.finalists:
         return None

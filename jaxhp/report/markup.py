@@ -19,7 +19,12 @@ class Markup(str):
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """An element; attributes that are None are left out, `_` in their names stands for `-`, at the end for nothing.
+    """Make an element.
+
+    Args:
+      name: of its tag.
+      children: what is in it, see `joined`.
+      attributes: those that are None are left out; `_` in their names stands for `-`, at the end for nothing.
 
     >>> element("p", "a < b", element("b", 1), class_="note", aria_label='"x"')
     '<p class="note" aria-label="&quot;x&quot;">a &lt; b<b>1</b></p>'
@@ -30,6 +35,6 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
 
 
 def joined(*children: object) -> Markup:
-    """Children one after another; None is nothing."""
+    """Put children one after another: markup as it is, anything else as text; None is nothing."""
     known = (child for child in children if child is not None)
     return Markup("".join(child if isinstance(child, Markup) else html.escape(plain(child)) for child in known))

@@ -31,9 +31,10 @@ _SECTIONS = (
 
 
 def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the page about a run directory, finished or not, and returns its path.
+    """Write the page about a run directory, finished or not, and return its path.
 
     Args:
+      directory: of the run.
       out: an HTML file, replaced as a whole, a device, or `-`, standard output; None: `report.html` in the directory.
 
     Raises:
@@ -47,7 +48,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
 
 
 def page(run: RunRecord) -> str:
-    """The page as text."""
+    """Make the page, as text."""
     files = resources.files("jaxhp.report")
     style, script = (Markup(files.joinpath(name).read_text("utf-8")) for name in ("page.css", "page.js"))
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"

@@ -12,13 +12,13 @@ from jaxhp.report.table import show_value
 
 
 def section(name: str, lead: str | None, *content: object) -> Markup:
-    """A card with a heading and, above the content, a line that says how to read it."""
+    """Make a card with a heading and, above the content, a line that says how to read it."""
     told = element("p", lead, class_="lead small") if lead else None
     return element("section", element("h2", name), told, *content)
 
 
 def pairs(entries: Iterable[tuple[str, str]], class_: str | None = None) -> Markup:
-    """Names with their values."""
+    """Make a list of names with their values."""
     shown = (joined(element("dt", name), element("dd", value)) for name, value in entries)
     return element("dl", *shown, class_=class_)
 
@@ -32,14 +32,16 @@ def table(
     wide: Sequence[int] = (),
     sortable: bool = False,
 ) -> Markup:
-    """A table that scrolls sideways.
+    """Make a table that scrolls sideways.
 
     Args:
+      names: of the columns.
       rows: cells are text, markup or numbers; None stays empty. Numbers are shown rounded and sorted by their whole
         value.
       told: what it lists, for those who do not see it.
       kinds: a class of each row, or None.
       wide: columns whose text may go over several lines.
+      sortable: whether a press on a heading sorts the rows.
     """
     heads = (
         element("th", element("button", n, type="button") if sortable else n, scope="col", class_=_wide(c in wide))
@@ -67,7 +69,7 @@ def _wide(wide: bool) -> str | None:
 
 
 def legend(*items: tuple[str, str]) -> Markup:
-    """Signs, by their class in the style sheet, and what they mean."""
+    """Make a list of signs, by their class in the style sheet, and what they mean."""
 
     def sign(kind: str) -> Markup:
         if kind.startswith("line"):
@@ -92,14 +94,14 @@ class Written(float):
 
 
 def written(value: float, text: str) -> Written:
-    """A cell that is shown as `text` and sorted as `value`."""
+    """Make a cell that is shown as `text` and sorted as `value`."""
     cell = Written(value)
     cell.text = text
     return cell
 
 
 def scores(values: Sequence[float], errors: Sequence[float] | None = None) -> tuple[list[Written], list[Written]]:
-    """Two columns of a table: scores, and their errors."""
+    """Make two columns of a table: scores, and their errors."""
     texts = words.column(values, errors)
     errors = [math.nan] * len(values) if errors is None else errors
     return (
@@ -109,7 +111,7 @@ def scores(values: Sequence[float], errors: Sequence[float] | None = None) -> tu
 
 
 def score(number: float, error: float = math.nan) -> str:
-    """A score by its error.
+    """Write a score to the digits that its error leaves.
 
     >>> score(0.81236, 0.01), score(7.04e-6), score(float("nan"))
     ('0.812', '7.040e-06', '–')
@@ -118,17 +120,17 @@ def score(number: float, error: float = math.nan) -> str:
 
 
 def value(given: object) -> str:
-    """A hyperparameter's value, or anything else."""
+    """Write a hyperparameter's value, or anything else."""
     return "–" if isinstance(given, float) and not math.isfinite(given) else show_value(given)
 
 
 def listed(given: object) -> str:
-    """A value, or the values of a list."""
+    """Write a value, or the values of a list."""
     return ", ".join(map(str, given)) if isinstance(given, list) else value(given)
 
 
 def when(seconds: float) -> str:
-    """A moment, given in seconds since 1970."""
+    """Write a moment, given in seconds since 1970."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (TypeError, ValueError, OverflowError, OSError):
@@ -136,7 +138,8 @@ def when(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
+    """Write how long something took, in units that suit it.
+
     >>> duration(12.34), duration(75), duration(7260)
     ('12.3 s', '1 min 15 s', '2 h 1 min')
     """
@@ -148,7 +151,8 @@ def duration(seconds: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """
+    """Write so many of something.
+
     >>> plural(1, "trial"), plural(2000, "trial")
     ('1 trial', '2,000 trials')
     """

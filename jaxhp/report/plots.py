@@ -83,7 +83,7 @@ def score_by_parameter(
 
 
 def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
-    """A value on its `parameter_axis`; those of a category are spread so as not to hide one another."""
+    """Return a value on its `parameter_axis`; those of a category are spread so as not to hide one another."""
     if parameter.scale != "category":
         return float(given)
     cell = parameter.unit(given) * len(parameter.categories()) - 0.5
@@ -91,8 +91,14 @@ def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
 
 
 def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -> Markup:
-    """Draw of each round (its epochs, its scores) the middle half, the tenth and ninetieth percentile and the best; and
-    the best so far as a line."""
+    """Draw how the scores of rounds went.
+
+    Of each the middle half, the tenth and ninetieth percentile and the best; and the best so far as a line.
+
+    Args:
+      rounds: of each its epochs, and its scores f64[P], NaN for diverged.
+      metric, mode: of the scores.
+    """
     finite = [scores[np.isfinite(scores)] for _, scores in rounds]
     nothing = np.full(5, np.nan)
     spread = [np.quantile(s, [0.1, 0.25, 0.5, 0.75, 0.9]) if len(s) else nothing for s in finite]

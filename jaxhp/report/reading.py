@@ -43,23 +43,23 @@ class RunRecord:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """Those of the space, in the order of the configs; a manifest has them sorted by name."""
+        """Return the parameters of the space, by name, in the order of the best config."""
         names = dict.fromkeys([*self.result.best.config, *self.space.parameters])
         return {name: self.space.parameters[name] for name in names if name in self.space.parameters}
 
     @property
     def chosen(self) -> int | None:
-        """The id of the trial that was chosen; None where nothing is, or not yet."""
+        """Return the id of the trial that was chosen; None where nothing is, or not yet."""
         return self.result.best.trial_id if self.result.decided else None
 
     def told(self, name: str) -> Any:
-        """An entry of the manifest's environment, or None."""
+        """Return an entry of the manifest's environment, or None."""
         environment = self.manifest.get("environment")
         return environment.get(name) if isinstance(environment, Mapping) else None
 
 
 def read(directory: str | Path) -> RunRecord:
-    """Reads a run directory; raises as `Result.load`."""
+    """Read a run directory; raises as `Result.load`."""
     place = located(directory)
     manifest = read_json(place / "manifest.json")
     with Ledger(directory) as ledger, ledger.snapshot():
@@ -83,7 +83,7 @@ def read(directory: str | Path) -> RunRecord:
 
 
 def _check(trials: Sequence[Trial], space: Space) -> None:
-    """Raises ValueError or TypeError where a value of a config is not one of its parameter."""
+    """Raise ValueError or TypeError where a value of a config is not one of its parameter."""
     for name, parameter in space.parameters.items():
         for trial in trials:
             if name in trial.config:

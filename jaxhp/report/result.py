@@ -47,10 +47,10 @@ class Chosen(Trial):
 
     @property
     def params(self) -> PyTree[np.ndarray]:
-        """What the task's `init` made, trained for `epochs`: of the trial's first replicate in the search.
+        """Return what the task's `init` made, trained for `epochs`, of the trial's first replicate in the search.
 
-        The pytree that `init` made. Read from a run directory without the task (`Result.load`), objects other than
-        dicts, lists and tuples are dicts of their attributes.
+        It is the pytree that `init` made. Read from a run directory without the task (`Result.load`), objects in it
+        other than dicts, lists and tuples are dicts of their attributes.
 
         Raises:
           Error: the search has not got so far, or the file is damaged or another run's.
@@ -178,7 +178,11 @@ class Result:
 
     @functools.cached_property
     def digest(self) -> str:
-        """What `jaxhp digest` prints, see `jaxhp.store.digest`."""
+        """Return what `jaxhp digest` prints, see `jaxhp.store.digest`.
+
+        Raises:
+          Error: the result was loaded without some trials or curves.
+        """
         if not (self._whole and self._curves):
             raise Error("digest: expected all trials and their curves, got a result loaded without some of them")
         return digest(self.trials, self._scores)
@@ -187,9 +191,10 @@ class Result:
     def load(
         cls, directory: str | Path, top: int | None = None, *, curves: bool = True, tester: Tester | None = None
     ) -> Result:
-        """The result of a run directory, finished or not.
+        """Read the result of a run directory, finished or not.
 
         Args:
+          directory: of the run.
           top: load only so many of the best trials; quick, however many there are. None: all.
           curves: whether to load the learning curves.
           tester: opens the sealed test data, see `test`.
@@ -212,7 +217,7 @@ class Result:
         curves: bool = True,
         tester: Tester | None = None,
     ) -> Result:
-        """As `load`, from an open ledger and its manifest."""
+        """Read what `load` does, from an open ledger and its manifest."""
         metric, mode, space, epochs = (manifest.get(name) for name in ("metric", "mode", "space", "epochs"))
         if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
             raise Error(
@@ -234,7 +239,7 @@ class Result:
         )
 
     def test(self, seeds: int = 8) -> Tested:
-        """Opens the sealed test data for the chosen config, and records in the ledger that it did.
+        """Open the sealed test data for the chosen config, and records in the ledger that it did.
 
         The config is trained anew on train and validation data together, then evaluated once. A second opening is
         possible; it is counted and shown, since a number that was looked at twice is no longer a test.
@@ -258,7 +263,7 @@ class Result:
         return found
 
     def importance(self) -> Importance:
-        """Which hyperparameters made the difference; prints as a table, and has marginals and the stability edge.
+        """Find out which hyperparameters made the difference; prints as a table, has marginals and the stability edge.
 
         Raises:
           Error: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
@@ -269,9 +274,10 @@ class Result:
 
     @property
     def edges(self) -> dict[str, int]:
-        """Parameters whose best values lie at the lower (-1) or upper (1) edge of their range.
+        """Name the parameters whose best values lie at the lower (-1) or upper (1) edge of their range.
 
-        `space.widened(result.edges)` is the space to search next.
+        `space.widened(result.edges)` is the space to search next. An ordered Choice counts too: one of numbers is
+        widened by one more, and of another only you know what comes after its values, so `widened` refuses it by name.
 
         Raises:
           Error: the result was made without its space, or holds only some of the trials.
@@ -285,23 +291,23 @@ class Result:
         return f"<Result of {len(self.trials)} trials: {told}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the ten best trials and the summary."""
+        """Make what a notebook shows: the ten best trials and the summary."""
         headings, *rows = cells_of(self.trials, self.metric, 10, self.finals)
         return joined(table(headings, rows, "Ranked trials"), pairs(self.lines()))
 
     def table(self, top: int = 10) -> str:
-        """The best trials as text."""
+        """Write the `top` best trials as text, best first."""
         return trials_text(self.trials, self.metric, top, self.finals)
 
     def summary(self) -> str:
-        """The chosen configuration and what its score means, in a few lines.
+        """Say what was chosen and what its score means, in a few lines.
 
         Of a search that is not finished, how far it is and the best yet; where every trial diverged, where that was.
         """
         return "\n".join(f"{name:10s}{words.plain(text)}" for name, text in self.lines())
 
     def lines(self) -> list[tuple[str, str]]:
-        """What `summary` says, as names and sentences."""
+        """Return what `summary` says, as names and sentences."""
         findings = Findings(
             metric=self.metric,
             stage=self.stage,
@@ -313,6 +319,7 @@ class Result:
             estimate=self.estimate,
             finalists=bool(self.finalists),
             edges=self.edges if self.space is not None and self._whole else {},
+            space=self.space,
             tests=self.tests,
             opened=self.opened,
         )
@@ -320,7 +327,7 @@ class Result:
 
     @property
     def decided(self) -> bool:
-        """Whether a trial was chosen: the finals are over, or the search ended without any."""
+        """Tell whether a trial was chosen: the finals are over, or the search ended without any."""
         return self.ruin is None and (self._judged or self.stage.finished)
 
 
@@ -344,7 +351,7 @@ def _check_numbers(*values: object) -> None:
 
 
 def table_rows(trials: Iterable[Trial]) -> list[dict]:
-    """Trials as JSON objects, in the order given; a diverged trial's score is null."""
+    """Return trials as JSON objects, in the order given; a diverged trial's score is null."""
     return [
         {
             "trial_id": t.trial_id,

@@ -54,7 +54,7 @@ class Stage(NamedTuple):
         )
 
     def __str__(self) -> str:
-        """How far it is, in a line."""
+        """Say how far it is, in a line."""
         if self.finished:
             return "finished"
         rounds = f"{self.done} of {plural(len(self.rungs), 'round')}" if self.rungs else plural(self.done, "round")

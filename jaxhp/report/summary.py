@@ -11,6 +11,7 @@ from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
 from jaxhp.report.tested import Tested
 from jaxhp.selection.verdict import Estimate
+from jaxhp.space import Parameter, Space
 from jaxhp.trials import Trial
 
 NO_FINALS = "no finals were run"
@@ -28,7 +29,8 @@ class Findings(NamedTuple):
     raw_best: Trial
     estimate: Estimate | None
     finalists: bool  # whether there were any
-    edges: Mapping[str, int]
+    edges: Mapping[str, int]  # of parameters of `space`
+    space: Space | None
     tests: Sequence[Tested]
     opened: int
 
@@ -88,8 +90,16 @@ def raw_best(metric: str, trial: Trial) -> str:
 
 def _edges(of: Findings) -> Iterator[tuple[str, str]]:
     for name, side in of.edges.items():
-        which = "upper" if side > 0 else "lower"
-        yield "edge", f"{name}: the best lie at the {which} end of its range; search beyond it"
+        assert of.space is not None
+        yield "edge", f"{name}: {'; '.join(edge(of.space.parameters[name], side))}"
+
+
+def edge(parameter: Parameter, side: int) -> tuple[str, str]:
+    """Say at which end of a parameter the best lie, and what to do; `side` as in `Result.edges`."""
+    if parameter.categories():
+        which, beyond = ("last", "after") if side > 0 else ("first", "before")
+        return f"the best lie at the {which} of its values", f"add a value {beyond} it"
+    return f"the best lie at the {'upper' if side > 0 else 'lower'} end of its range", "search beyond it"
 
 
 def _tests(of: Findings) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ FreshScores = Mapping[int, np.ndarray]  # trial id to f32[R], scores on fresh re
 
 
 def cells_of(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> list[list[str]]:
-    """The headings, and the first `top` trials; `finals` adds a column of means on fresh replicates."""
+    """Return the headings and the first `top` trials, as text; `finals` adds a column of means on fresh replicates."""
     names = list(dict.fromkeys(name for trial in trials for name in trial.config))
     shown = list(trials[:top])
     scores = words.column([trial.score for trial in shown], [trial.stderr for trial in shown])
@@ -31,7 +31,7 @@ def cells_of(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores
 
 
 def trials_text(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> str:
-    """The table as text, for anywhere."""
+    """Write the table as text, for anywhere; see `cells_of`."""
     rows = cells_of(trials, metric, top, finals)
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -42,7 +42,7 @@ def trials_text(trials: Sequence[Trial], metric: str, top: int, finals: FreshSco
 
 
 def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
-    """The table for a live display."""
+    """Make the table for a live display; see `cells_of`."""
     headings, *rows = cells_of(trials, metric, top)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings[:-1]:
@@ -54,7 +54,7 @@ def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
 
 
 def finals_column(trials: Sequence[Trial], finals: FreshScores) -> dict[int, tuple[float, str]]:
-    """The means of finalists on fresh replicates, by trial id, with how they are written below each other."""
+    """Return the means of finalists on fresh replicates, by trial id, with how they are written below each other."""
     found = {trial.trial_id: np.asarray(finals[trial.trial_id], float) for trial in trials if trial.trial_id in finals}
     means = [float(np.mean(scores)) for scores in found.values()]
     errors = [float(np.std(s, ddof=1)) / len(s) ** 0.5 if len(s) > 1 else float("nan") for s in found.values()]
@@ -63,7 +63,7 @@ def finals_column(trials: Sequence[Trial], finals: FreshScores) -> dict[int, tup
 
 
 def show_config(config: Mapping[str, object]) -> str:
-    """A config in a line.
+    """Write a config in a line.
 
     >>> show_config({"lr": 0.0095451, "kind": "sgd"})
     'lr=0.009545, kind=sgd'
@@ -72,7 +72,7 @@ def show_config(config: Mapping[str, object]) -> str:
 
 
 def show_value(value: object) -> str:
-    """A parameter's value, floats with four digits."""
+    """Write a parameter's value, floats with four digits."""
     return (
         f"{value:.3e}"
         if isinstance(value, float) and not 1e-2 <= abs(value) < 1e4

@@ -29,6 +29,7 @@ class Tested(NamedTuple):
 
     @classmethod
     def from_event(cls, event: Json) -> Tested:
+        """Read it from the ledger's event, in which null stands for NaN."""
         scores = tuple(float("nan") if score is None else score for score in event["scores"])
         mean, low, high = (float("nan") if event[n] is None else event[n] for n in ("mean", "low", "high"))
         return cls(event["trial_id"], mean, low, high, scores, event["opening"])

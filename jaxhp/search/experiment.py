@@ -37,7 +37,16 @@ class Experiment:
 
     @classmethod
     def parse(cls, place: str, seed: int | None, changes: Sequence[str], smoke: bool) -> Experiment:
-        """From `FILE[:NAME]`, a seed and a list of `KEY=VALUE`, whose values are JSON or plain strings.
+        """Make one of what stands on a command line.
+
+        Args:
+          place: `FILE[:NAME]`.
+          seed: another one; None: that of the file.
+          changes: each `KEY=VALUE`, whose value is JSON or a plain string.
+          smoke: see `Experiment`.
+
+        Raises:
+          Error: a change is no `KEY=VALUE`.
 
         >>> Experiment.parse("book.py:narrow", 3, ["epochs=5", "shape=box"], False).changes
         {'epochs': 5, 'shape': 'box', 'seed': 3}
@@ -60,13 +69,14 @@ class Experiment:
 
     @classmethod
     def from_json(cls, record: object) -> Experiment:
-        """The inverse of `to_json`; raises ValueError for anything else."""
+        """Make the experiment that `to_json` describes; raises Error for anything else."""
         kinds: dict[str, type] = {"file": str, "name": str, "changes": dict, "smoke": bool}
         if not isinstance(record, Mapping) or {k: type(v) for k, v in record.items()} != kinds:
             raise Error(f"experiment: expected the record of an experiment file, got {json.dumps(record)[:200]}")
         return cls(**record)
 
     def to_json(self) -> Json:
+        """Make a JSON object from which `from_json` makes an equal experiment."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -74,7 +84,7 @@ class Experiment:
         return f"{self.file}:{self.name}{changed}{' (smoke)' if self.smoke else ''}"
 
     def search(self) -> Search:
-        """Runs the file and returns its search, changed.
+        """Run the file and return its search, changed.
 
         Raises:
           FileNotFoundError: there is no such file.
@@ -89,7 +99,7 @@ class Experiment:
 
 
 def _load(file: str) -> ModuleType:
-    """The module of a Python file; the name under which it stands tells files of the same stem apart."""
+    """Run a Python file as a module, under a name that tells files of the same stem apart."""
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file}: expected an experiment, a Python file; found none")
     name = f"jaxhp_experiment_{hashlib.sha256(file.encode()).hexdigest()[:12]}"
@@ -113,7 +123,7 @@ def _load(file: str) -> ModuleType:
 
 
 def _smaller(search: Search) -> dict[str, object]:
-    """Changes that make a search tiny."""
+    """Return changes that make a search tiny."""
     changes: dict[str, object] = {"epochs": min(search.epochs, 2), "include": search.include[:8], "warm_start": ()}
     if search.finals is not None:
         changes["finals"] = replace(search.finals, top=2, replicates=4)

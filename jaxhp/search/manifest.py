@@ -24,7 +24,7 @@ _SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change w
 
 
 def environment(devices: Sequence[Device]) -> Json:
-    """Versions, devices and flags that results may depend on."""
+    """Return versions, devices and flags that results may depend on, as JSON."""
     return {
         "device_kind": devices[0].device_kind,
         "platform": devices[0].platform,
@@ -47,7 +47,11 @@ def _version(package: str) -> str:
 
 
 def recorded(ledger: Ledger) -> Json | None:
-    """The manifest of the search that a ledger belongs to, None for a new one."""
+    """Read the manifest of the search that a ledger belongs to; None for a new one.
+
+    Raises:
+      Error: it is missing or damaged.
+    """
     if ledger.directory is None:
         return None
     path = ledger.directory / "manifest.json"
@@ -59,7 +63,12 @@ def recorded(ledger: Ledger) -> Json | None:
 
 
 def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[str]:
-    """Makes the directory this search's, or checks that it is. One in which nothing was trained is free for any search.
+    """Make the directory this search's, or check that it is. One in which nothing was trained is free for any search.
+
+    Args:
+      ledger: of the directory.
+      manifest: of this search.
+      accept_environment: see `Search.run`.
 
     Returns:
       What is different but harmless, one line each.
@@ -107,23 +116,23 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
 
 
 def trained(ledger: Ledger) -> bool:
-    """Whether a trial of a ledger is trained, or a checkpoint holds some of one."""
+    """Tell whether a trial of a ledger is trained, or a checkpoint holds some of one."""
     return bool(ledger.checkpoints()) or any(asked.scores is not None for asked in ledger.rounds())
 
 
 def is_other(before: Json, manifest: Json) -> bool:
-    """Whether two manifests are of different searches."""
+    """Tell whether two manifests are of different searches."""
     return bool(differences(_identity(before, True), _identity(manifest, True)))
 
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:
-    """What was searched. Another version of jax or optax may trace the same task to another program."""
+    """Return what was searched. Another version of jax or optax may trace the same task to another program."""
     left_out = ABOUT if traced_alike else (*ABOUT, "task")
     return {name: value for name, value in manifest.items() if name not in left_out}
 
 
 def differences(before: object, now: object, name: str = "") -> list[tuple[str, object, object]]:
-    """(name, before, now) of every entry of two JSON values that differs."""
+    """List (name, before, now) of every entry of two JSON values that differs."""
     if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
         return [] if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True) else [(name, before, now)]
     found = []

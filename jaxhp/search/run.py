@@ -1,4 +1,7 @@
-"""The composition root: a search's ledger, executor and observers are made, wired and run here, and nowhere else."""
+"""The composition root: a search's ledger, checkpoints, durable executor and observers are made, wired and run here.
+
+What a search brings is its `Wiring`, with the executor that does the work; `Search._wire` makes that one.
+"""
 
 from __future__ import annotations
 

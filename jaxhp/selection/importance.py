@@ -160,7 +160,7 @@ def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) ->
 
 
 def _after(trial: Trial, epochs: int, name: str) -> float:
-    """The score of a trial after so many epochs."""
+    """Return the score of a trial after so many epochs."""
     return float(trial.curve[name][epochs - 1]) if trial.epochs > epochs and name in trial.curve else trial.score
 
 
@@ -188,13 +188,13 @@ class _Fit:
         self.coefficients, self.errors, self.residual = (np.stack(part) for part in zip(*fitted, strict=True))
 
     def variances(self) -> np.ndarray:
-        """f64[1 + draws, terms], what each term contributes to the variance of the outcome, noise removed."""
+        """Return f64[1 + draws, terms], what each term contributes to the variance of the outcome, noise removed."""
         squares = (self.coefficients**2 - self.errors)[:, 1:]
         by_term = np.stack([np.bincount(self.owner, row, minlength=len(self.terms)) for row in squares])
         return np.maximum(by_term, 0.0)
 
     def shares(self) -> np.ndarray:
-        """f64[1 + draws, terms + 1], shares of the variance; the last is that of the residual."""
+        """Return f64[1 + draws, terms + 1], shares of the variance; the last is that of the residual."""
         parts = np.concatenate([self.variances(), self.residual[:, None]], 1)
         return parts / np.maximum(parts.sum(1, keepdims=True), 1e-12)
 
@@ -214,7 +214,7 @@ class _Fit:
         return Marginal(values, mean.reshape(shape), stderr.reshape(shape))
 
     def _design(self, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """f64[N, 1 + K], a constant and K basis functions; and i64[K], the term that each belongs to."""
+        """Return f64[N, 1 + K], a constant and K basis functions; and i64[K], the term that each belongs to."""
         degree, pair_degree = self.degrees
         bases = {n: _basis(p, unit[:, i], degree) for i, (n, p) in enumerate(self.parameters.items())}
         sides = {
@@ -230,7 +230,7 @@ class _Fit:
 
 
 def _basis(parameter: Parameter, u: np.ndarray, degree: int) -> np.ndarray:
-    """f64[N, K], functions of u with mean 0 and variance 1, uncorrelated, for u uniform on [0, 1]."""
+    """Return f64[N, K], functions of u with mean 0 and variance 1, uncorrelated, for u uniform on [0, 1]."""
     middles = parameter.cells(_POINTS)
     if middles is None:
         values = np.polynomial.legendre.legvander(2 * u - 1, degree)[:, 1:]
@@ -248,14 +248,14 @@ def _basis(parameter: Parameter, u: np.ndarray, degree: int) -> np.ndarray:
 
 
 def _leave_one_out(design: np.ndarray, outcome: np.ndarray) -> float:
-    """Mean squared error of predicting each outcome from the others."""
+    """Return the mean squared error of predicting each outcome from the others."""
     half = np.linalg.solve(design.T @ design + np.eye(design.shape[1]), design.T)
     leverage = np.minimum((design * half.T).sum(1), 0.999)
     return float(np.mean(((outcome - design @ (half @ outcome)) / (1 - leverage)) ** 2))
 
 
 def _regress(design: np.ndarray, outcome: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Coefficients f64[K] of a regression with a little ridge, their variances f64[K], and that of the residual."""
+    """Return coefficients f64[K] of a regression with a little ridge, their variances, and that of the residual."""
     weighted = design * weights[:, None]
     inverse = np.linalg.inv(design.T @ weighted + np.eye(design.shape[1]))
     coefficients = inverse @ (weighted.T @ outcome)
@@ -265,8 +265,10 @@ def _regress(design: np.ndarray, outcome: np.ndarray, weights: np.ndarray) -> tu
 
 
 def _edge(u: np.ndarray, diverged: np.ndarray, parameter: Parameter) -> Edge | None:
-    """The threshold that best tells diverged trials (above) from others, if it errs in less than half as many trials
-    as there are diverged ones."""
+    """Find the threshold that best tells diverged trials (above) from others.
+
+    None where it errs in more than half as many trials as there are diverged ones, or these are fewer than three.
+    """
     if diverged.sum() < 3 or diverged.all():
         return None
 
@@ -287,7 +289,7 @@ def _edge(u: np.ndarray, diverged: np.ndarray, parameter: Parameter) -> Edge | N
 
 
 def _share(draws: np.ndarray) -> Share:
-    """From f64[1 + draws], of which the first is on the trials as they are."""
+    """Make a share of f64[1 + draws], of which the first is on the trials as they are."""
     return Share(float(draws[0]), float(draws[1:].std()))
 
 

@@ -23,7 +23,7 @@ class Choice(Parameter):
     report says where the best lie at an end of the list.
     """
 
-    values: tuple[Value, ...]
+    values: Sequence[Value]  # a tuple of them, once made
     static: bool = True
     ordered: bool = False
     when: Mapping[str, object] | None = None
@@ -72,7 +72,7 @@ class Choice(Parameter):
         return None
 
     def categories(self) -> tuple[Value, ...]:
-        return self.values
+        return tuple(self.values)
 
     def ends(self) -> tuple[float, float] | None:
         if not self.ordered or len(self.values) < 2:

@@ -267,7 +267,8 @@ class Normal(Parameter):
         return low, 2 * self.mean - least if self.high is None else self.high
 
     def ends(self) -> tuple[float, float] | None:
-        return None if self.low is None or self.high is None else (0.0, 1.0)
+        first, last = self._shares
+        return (0.0, 1.0) if first > _TAIL and last < 1 - _TAIL else None
 
     def widened(self, side: int) -> Normal:
         if self.low is None or self.high is None:

@@ -50,7 +50,7 @@ class Space:
     Raises:
       Error: a keyword's value is neither a parameter nor a plain one (see `jaxhp.trials.Config`).
       Error: a `when` names nothing that it can depend on or none of its values; `where` is no function.
-      Error: there is no parameter and no fixed value, or no config that `where` lets pass was found.
+      Error: there is no parameter and no fixed value, or no config that `where` lets pass was found among 1,024.
     """
 
     def __init__(self, /, where: Predicate | Sequence[Predicate] = (), **parameters: Parameter | Value):
@@ -211,7 +211,8 @@ class Space:
           edges: parameter name to -1 (lower) or 1 (upper), such as `Result.edges`.
 
         Raises:
-          Error: an edge is not one of these, or of a parameter without a range.
+          Error: an edge is not one of these, or of a parameter that cannot be widened: it has no range, or it is a
+            Choice of something else than numbers in an order.
 
         >>> from jaxhp.space import IntUniform, LogUniform
         >>> Space(lr=LogUniform(1e-4, 1e-2), width=IntUniform(1, 4), momentum=0.9).widened({"lr": 1, "width": -1})
@@ -220,7 +221,13 @@ class Space:
         for name, side in edges.items():
             if name not in self.parameters or side not in (-1, 1):
                 raise Error(f"edges: expected a parameter's name to -1 or 1, got {name!r}: {side!r}")
-        wider = {n: p.widened(edges[n]) if n in edges else p for n, p in self.parameters.items()}
+        wider = dict(self.parameters)
+        for name, side in edges.items():
+            try:
+                wider[name] = wider[name].widened(side)
+            except Error as error:
+                text = str(error).removeprefix("widened: ")
+                raise Error(f"edges {name}: {text}; leave it out here, and give it more values by hand") from error
         return Space(self.where, **wider, **self.fixed)
 
     def to_json(self) -> Json:

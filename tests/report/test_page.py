@@ -116,6 +116,29 @@ def test_without_finals_test_or_curves_it_says_so(tmp_path):
     assert "Raw best loss 0.5000 (trial 0)" in text
 
 
+@pytest.mark.parametrize(
+    ("parameter", "where", "beyond"),
+    [
+        (hp.Choice(["small", "large"], ordered=True), "last of its values", "add a value after it."),
+        (
+            hp.Choice([8, 16, 32], ordered=True),
+            "last of its values",
+            "in Choice([8, 16, 32, 64], ordered=True).",
+        ),
+        (hp.Normal(0.0, 2.0, low=-1.0, high=1.0), "upper end of its range", "such as in Normal(0, 2, low=-1, high=2)."),
+        (hp.Uniform(0.0, 2.0, step=0.5), "upper end of its range", "such as in Uniform(0, 3, step=0.5)."),
+    ],
+)
+def test_an_edge_names_what_to_try_beyond_it_where_that_is_known(parameter, where, beyond, tmp_path):
+    run = made(tmp_path / "run", space=hp.Space(lr=hp.Uniform(0.0, 1.0), size=parameter))  # best near the last's end
+    result, text = hp.Result.load(run), told(write_report(run))
+    assert result.edges == {"size": 1}
+    (notice,) = re.findall(r"size : the best lie at the .*?\w[])]?\.(?= )", text)
+    assert notice.startswith(f"size : the best lie at the {where}, {parameter}; ")
+    assert notice.endswith(beyond)
+    assert f"size: the best lie at the {where}; " in result.summary()
+
+
 def test_a_test_that_was_opened_again_is_no_longer_one(tmp_path):
     run = made(tmp_path / "run")
     with Ledger(run, write=True) as ledger:

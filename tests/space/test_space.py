@@ -261,6 +261,20 @@ def test_an_ordered_choice_has_ends_and_goes_on_beyond_them():
         Choice(["small", "large"], ordered=True).widened(1)
 
 
+def test_a_space_names_the_parameter_that_it_cannot_widen():
+    space = Space(size=Choice(["small", "large"], ordered=True), lr=Uniform(0, 1))
+    with pytest.raises(
+        ValueError, match=r"^edges size: expected a list of numbers in an order, .* more values by hand$"
+    ):
+        space.widened({"lr": 1, "size": 1})
+
+
+def test_a_bound_of_a_normal_is_an_end_where_the_distribution_reaches_it():
+    assert Normal(0, 1, low=-1, high=2).ends() == (0.0, 1.0)
+    assert Normal(0, 1, low=-1).ends() is None
+    assert Normal(0, 1, low=-1, high=9).ends() is None  # no value beyond 5.4 is proposed, whatever the bound
+
+
 def test_log_uniform_gives_every_decade_the_same_share():
     space = Space(lr=LogUniform(1e-6, 1e-2))
     drawn = [c["lr"] for c in space.configs(np.linspace(0, 1, 4001, dtype=np.float32)[:, None])]
