@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +36,8 @@ from jaxhp.data.folds import Folding
 from jaxhp.tasks.task import Variables
 
 INIT, ORDER, NOISE = 1, 2, 3  # the streams of `jaxhp/engine/streams.py`, whose numbers never change
-# Of weights stored and layers computed in these, relative to the way that a leaf was trained. A wrong key is off by 1; a
-# ReLU that bfloat16 turns off elsewhere, by some hundredths.
+# Of weights stored and layers computed in these, relative to the way that a leaf was trained. A wrong key is off by 1;
+# a ReLU that bfloat16 turns off elsewhere, by some hundredths.
 TOLERANCE = {"float32, float32": 1e-4, "float32, bfloat16": 0.05, "bfloat16, bfloat16": 0.1}
 N_TRAIN, N_VALID, CLASSES = 22, 9, 3
 OPTIMIZERS: dict[str, Callable[[dict], Any]] = {
@@ -62,7 +63,7 @@ class Layer(NamedTuple):
     name: str
     weights: dict[str, tuple[int, ...]]  # their shapes
     run: Callable[[Any, Any, jax.Array, Mode], tuple[jax.Array, Any]]  # weights, statistics, x, mode -> x, statistics
-    statistics: dict[str, tuple[int, ...]] = {}
+    statistics: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 class Drawn(NamedTuple):
