@@ -1,4 +1,4 @@
-"""A search that goes on with a changed script gives the digest that the script gives unbroken, or is refused by name."""
+"""A search that goes on with a changed script gives the digest that it gives unbroken, or is refused by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCRIPT: dict[str, Any] = {
         "depth": 2,
     },
     "decay": "decay",  # the name of this parameter
-    "where": (),
+    "where": [lambda config: config["lr"] < 0.29],
     "strategy": hp.Random(population=4, rounds=2),
     "search": {"epochs": 2, "tile": 2, "finals": None},
     "task": {"batch_size": 10, "metric": "error", "mode": "min"},
@@ -105,12 +105,6 @@ def moved(script: dict[str, Any]) -> dict[str, Any]:
     return {"data": script["data"] | {"y": script["data"]["y"] + np.float32(1e-3) * (np.arange(40) == 3)}}
 
 
-@cache
-def first_config() -> dict[str, Any]:
-    """A config of the first round."""
-    return first_round()[0]
-
-
 EARLIER = hp.Trial(
     0, {"lr": 0.1, "decay": 0.1, "k": 8, "depth": 2}, status=hp.Status.COMPLETE, score=0.5, metric="error", mode="min",
     epochs=2,
@@ -125,7 +119,8 @@ EDITS = {
     "NumPy's strategy": Edit(lambda s: {"strategy": hp.Random(population=np.int64(4), rounds=np.int64(2))}, "", False),
     "NumPy's batch size": Edit(within("task", batch_size=np.int64(10)), compiled=False),
     "another function": Edit(lambda s: {"loss": lambda e, c: (e.mean() * c["k"]) / 8}),
-    "where that says yes": Edit(lambda s: {"where": [lambda config: True]}, "space.where", False),
+    "another where": Edit(lambda s: {"where": [lambda config: not config["lr"] >= 0.29]}, compiled=False),
+    "no where": Edit(lambda s: {"where": ()}, "space.where", False),
     "8 to 8.0": Edit(within("parameters", k=hp.Choice([8.0, 16.0], static=False)), "space.parameters.k.values"),
     "2 to 2.0": Edit(within("parameters", depth=2.0), "space.fixed.depth"),
     "2 to True": Edit(within("parameters", depth=True), "space.fixed.depth"),
@@ -135,7 +130,7 @@ EDITS = {
     "name of a parameter": Edit(renamed, "space.parameters.wd"),
     "where": Edit(lambda s: {"where": [lambda config: config["lr"] < 0.1]}, "space.where", False),
     "where, of one config": Edit(
-        lambda s: {"where": [lambda config: config["lr"] != first_config()["lr"]]}, "space.where", False
+        lambda s: {"where": [*s["where"], lambda config: config["lr"] != first_config()["lr"]]}, "space.where", False
     ),
     "epochs": Edit(within("search", epochs=3), "epochs"),
     "seed": Edit(within("search", seed=1), "seed"),
@@ -159,10 +154,21 @@ EDITS = {
     "optimizer's constant": Edit(lambda s: {"momentum": 0.6}, "task"),
     "loss": Edit(lambda s: {"loss": lambda error, config: jnp.mean(error) * config["k"] / 9}, "task"),
 }
-SAME = {  # these change one entry, so only one of each can be drawn
-    name: "strategy" if "strategy" in name or name in ("population", "rounds") else edit.named.split(",")[0] or name
-    for name, edit in EDITS.items()
+ALIKE = {  # what changes the same part of a script; of each only one is drawn
+    "the choice": ("NumPy's choice", "8 to 8.0", "order of a choice"),
+    "the fixed value": ("NumPy's fixed", "2 to 2.0", "2 to True"),
+    "the range": ("NumPy's range", "range end", "kind of range"),
+    "names": ("order of keywords", "name of a parameter"),
+    "where": ("another where", "no where", "where", "where, of one config"),
+    "epochs": ("NumPy's epochs", "epochs"),
+    "seed": ("NumPy's seed", "seed"),
+    "strategy": ("NumPy's strategy", "population", "rounds", "strategy"),
+    "batch": ("NumPy's batch size", "batch size"),
+    "data": ("a label", "order of examples"),
+    "loss": ("another function", "loss"),
 }
+PARTS = [*ALIKE.values(), *((name,) for name in EDITS if not any(name in names for names in ALIKE.values()))]
+IDLE = [tuple(n for n in names if not EDITS[n].named and not EDITS[n].compiled) for names in PARTS]
 
 
 def edited(names: frozenset[str]) -> hp.Search:
@@ -195,8 +201,10 @@ def begun() -> Path:
     return directory
 
 
-def first_round() -> list[dict[str, Any]]:
-    return [trial.config for trial in hp.Result.load(begun()).trials if trial.epochs]
+@cache
+def first_config() -> dict[str, Any]:
+    """A config of the first round."""
+    return next(trial.config for trial in hp.Result.load(begun()).trials if trial.epochs)
 
 
 def check(names: frozenset[str], directory: Path) -> bool:
@@ -214,7 +222,31 @@ def check(names: frozenset[str], directory: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", EDITS)
+QUICK = ("order of keywords", "where, of one config", "name of another metric", "8 to 8.0", "optimizer's constant")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EDITS])
 def test_one_change(name, tmp_path):
     refused = check(frozenset([name]), tmp_path / "run")
     assert refused == bool(EDITS[name].named) or name == "another function"
+
+
+def some(parts: list[tuple[str, ...]], least: int) -> st.SearchStrategy[frozenset[str]]:
+    """Draw changes, at most one of each part of the script."""
+    chosen = st.lists(st.sampled_from([names for names in parts if names]), min_size=least, max_size=4, unique=True)
+    return chosen.flatmap(lambda names: st.tuples(*map(st.sampled_from, names))).map(frozenset)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(some(PARTS, 2))
+def test_any_changes(names):
+    with tempfile.TemporaryDirectory() as directory:
+        check(names, Path(directory) / "run")
+
+
+@settings(max_examples=4, deadline=None)
+@given(some(IDLE, 3))
+def test_any_changes_that_mean_nothing(names):
+    with tempfile.TemporaryDirectory() as directory:
+        assert not check(names, Path(directory) / "run")
