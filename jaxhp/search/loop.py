@@ -28,7 +28,7 @@ from jaxhp.space.space import Space
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.strategies.base import Strategy, include
 from jaxhp.trials import STATUSES, Proposal, Rung, Status, Trials, joined, signed
-from jaxhp.values import Config
+from jaxhp.values import Config, Error
 
 Spent = Callable[[], Mapping[str, float]]
 
@@ -60,13 +60,14 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
 
     Raises:
       Stopped: a signal asked for it; everything up to there is recorded.
+      Error: the space's `where` forbids what was recorded.
     """
     state = begin(course)
     for number, rung in enumerate(course.rungs):
         proposal, state = ask(course, state, first=number == 0)
         asked = lineage.identify(number, rung.epochs, proposal, partial(_pool, course, number))
         recorded = ledger.round(number)
-        asked = asked if recorded is None else _recorded(asked, recorded, emit)
+        asked = asked if recorded is None else _recorded(course, asked, recorded, emit)
         lineage.ask(asked)
         if asked.scores is None:
             asked = train_round(course, ledger, lineage, executor, spent, asked, emit)
@@ -127,10 +128,20 @@ def train_round(
     return asked
 
 
-def _recorded(asked: Round, recorded: Round, emit: Emit) -> Round:
-    """Return what was recorded: it counts, also where the strategy would ask for something else by now."""
+def _recorded(course: Course, asked: Round, recorded: Round, emit: Emit) -> Round:
+    """Return what was recorded: it counts, also where the strategy would ask for something else by now.
+
+    Raises:
+      Error: the space's `where` forbids a config of it. So few that a manifest does not show them.
+    """
     if not all(np.array_equal(a, b) for a, b in zip(asked[1:5], recorded[1:5], strict=True)):
         number = asked.number + 1
+        for config in course.space.configs(recorded.unit):
+            if not course.space.allows(config):
+                raise Error(
+                    f"dir: it holds another search: its space.where lets {config} pass, which was tried in round "
+                    f"{number}, and this one's does not. Run this one in another directory"
+                )
         emit(Warned(f"round {number}: other points are asked for now than were recorded; the recorded count"))
     return recorded
 

@@ -287,6 +287,7 @@ class Search:
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
             "metric": self.metric,
             "mode": self.mode,
+            "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
             "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
             "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
             "environment": environment(list(machine.devices)),
