@@ -244,8 +244,8 @@ class Local:
             return outcome
         holdout = None
         if spec.holdout is not None:
-            holdout = population.outcomes(wave.state, columns, layout, spec.holdout)
-        return outcome._replace(valid=population.outcomes(wave.state, columns, layout), held_out=holdout)
+            holdout = population.outcomes(wave.state, columns, layout, job.stop, spec.holdout)
+        return outcome._replace(valid=population.outcomes(wave.state, columns, layout, job.stop), held_out=holdout)
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

@@ -18,6 +18,8 @@ from jaxtyping import Array, PyTree
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
+from jaxhp.tasks.clock import START, Clock, call
+from jaxhp.tasks.clock import shapes as shapes_for
 from jaxhp.trials import MODES
 from jaxhp.values import Config, Error, is_int
 
@@ -36,6 +38,9 @@ class Variables(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Task:
     """One member's functions and the data that all members share.
+
+    A function that names keyword-only parameters among `step`, `steps` and `epoch` gets them, see `clock.py`: so
+    `def optimizer(config, *, steps)` has a schedule that ends with the training, however long that is.
 
     Attributes:
       init: `(key, config) -> params`, a pytree of arrays (or `Variables`).
@@ -117,27 +122,33 @@ class Member(NamedTuple):
     opt_state: PyTree[Array]
 
 
-def create(task: Task, key: jax.Array, config: Config) -> Member:
+def clock_shapes(task: Task) -> Clock:
+    """Shapes of what the functions of a task are given; {} where none of them asks."""
+    return shapes_for(task.init, task.loss, task.evaluate, task.optimizer)
+
+
+def create(task: Task, key: jax.Array, config: Config, clock: Clock = START) -> Member:
     """A fresh member: initial weights and optimizer state."""
-    variables = task.init(key, config)
-    return Member(variables, task.optimizer(config).init(params_of(variables)))
+    variables = call(task.init, key, config, clock=clock)
+    return Member(variables, call(task.optimizer, config, clock=clock).init(params_of(variables)))
 
 
 def update(
-    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config
+    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config, clock: Clock = START
 ) -> tuple[Member, jax.Array]:
     """One optimizer step; returns the new member and the loss before the step, a scalar."""
     stateful = isinstance(member.variables, Variables)
 
     def objective(params):
-        found = task.loss(with_params(member.variables, params), batch, key, config)
+        found = call(task.loss, with_params(member.variables, params), batch, key, config, clock=clock)
         return found if stateful else (found, None)
 
     params = params_of(member.variables)
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
     gradients = jax.lax.optimization_barrier(gradients)
-    params, opt_state = apply(task.optimizer(config), gradients, member.opt_state, params, loss)
+    optimizer = call(task.optimizer, config, clock=clock)
+    params, opt_state = apply(optimizer, gradients, member.opt_state, params, loss)
     return Member(Variables(params, state) if stateful else params, opt_state), loss
 
 
