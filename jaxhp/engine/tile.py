@@ -25,7 +25,7 @@ from jaxhp.engine.examples import Examples
 from jaxhp.engine.scores import quotient
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.tasks.clock import Clock, call
-from jaxhp.tasks.task import Member, Task, clock_shapes, create, params_of, update
+from jaxhp.tasks.task import Member, Task, clock_shapes, create, params_of, shown, update
 from jaxhp.values import Config
 
 
@@ -172,7 +172,8 @@ def tile_outcomes(
     """
 
     def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
-        metrics = call(rules.task.evaluate, member.variables, batch, rules.full(config), clock=rules.clock(epochs))
+        whole, clock = rules.full(config), rules.clock(epochs)
+        metrics = call(rules.task.evaluate, shown(rules.task, member, whole, clock), batch, whole, clock=clock)
         return metrics[rules.task.metric].astype(jnp.float32)
 
     tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
@@ -213,7 +214,8 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     """
     examples, fold = given.examples, given.fold
     member = _pass(rules, given, e, tile.member)
-    evaluate = partial(_evaluate, rules, given, e, member)
+    seen = _shown(rules, given, e, member)
+    evaluate = partial(_evaluate, rules, given, e, seen)
     all_rows = examples.train_rows.shape[1]
     at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
     held_out = examples.train if examples.valid is None else examples.valid
@@ -224,11 +226,26 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
     finite = jnp.isfinite(valid if train is None else jnp.where(jnp.isfinite(train), valid, train))
     healthy = finite[:, rules.metric] & _sound(rules, member.variables) & (tile.diverged_at == 0)
+    if rules.task.averaged is not None:
+        healthy &= _sound(rules, seen.variables)
     row = jnp.stack([jnp.full_like(valid, jnp.nan) if train is None else train, valid], 1)
     row = jnp.where(healthy[:, None, None] & jnp.isfinite(row), row, jnp.nan)
     diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
     curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
     return State(member, curve, spread[:, rules.metric], diverged_at)
+
+
+def _shown(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
+    """Returns the members, as `carry` has them after epoch e, with the variables that are evaluated."""
+    if rules.task.averaged is None:
+        return member
+    each = jax.vmap(
+        lambda member, config, clock: shown(rules.task, member, rules.full(config), clock),
+        in_axes=(axes(rules.moved), 0, None),
+        axis_size=rules.tile,
+    )
+    found = each(mapped(member, rules.moved, rules.tile), given.config, rules.clock(e, whole=1))
+    return member._replace(variables=carry(found, rules.moved.variables))
 
 
 def _sound(rules: TileRules, variables: PyTree) -> jax.Array:

@@ -125,8 +125,8 @@ class Executor(Protocol):
         """Return bool[n], whether each member (trial, epoch) is held."""
         ...
 
-    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, as it is trained now, of a member's first replicate."""
+    def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
+        """Return what the task's `init` made, as it is evaluated, of a member's first replicate."""
         ...
 
     def held_bytes(self) -> int:

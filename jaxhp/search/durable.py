@@ -94,10 +94,10 @@ class Durable:
         """See `Executor.has`: those that are at hand, without training any again."""
         return self._inner.has(trials, epoch)
 
-    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
+    def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
         """See `Executor.variables`; of a member of a finished round, which is trained again if it is lost."""
         self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
-        return self._inner.variables(trial, epoch)
+        return self._inner.variables(trial, epoch, config)
 
     def held_bytes(self) -> int:
         """See `Executor.held_bytes`."""

@@ -90,6 +90,11 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
+    if task.averaged is not None:
+        params = params_of(variables)
+        average = shape("averaged", partial(call, task.averaged), opt_state, params)
+        _check_same(average, params, "Task averaged: params")
+
     unread = [name for name in config if name not in reads]
     if unread:
         raise Error(

@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
 from jaxhp.tasks.clock import call
-from jaxhp.tasks.task import Shapes, Task, batch_shapes, clock_shapes, create, update
+from jaxhp.tasks.task import Shapes, Task, batch_shapes, clock_shapes, create, shown, update
 from jaxhp.values import Config
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
@@ -45,6 +45,9 @@ def program(task: Task, shapes: Shapes, config: Config) -> str:
             shapes.member.variables, batch_shapes(task.valid, 7), traced, clock
         ),
     )
+    if task.averaged is not None:
+        average = jax.make_jaxpr(lambda m, c, t: shown(task, m, static | c, t))
+        programs += (average(shapes.member, traced, clock),)
     digest = hashlib.sha256()
     for traced_program in programs:
         for line in _program(traced_program):

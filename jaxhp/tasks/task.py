@@ -61,6 +61,8 @@ class Task:
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
         examples evenly; None: at random.
+      averaged: `(opt_state, params, config) -> params`, the weights to evaluate, report and save: their running mean,
+        those of schedule-free or lookahead. None: the weights that are trained.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -76,6 +78,7 @@ class Task:
     train_examples: int | None = None
     stream: Stream | None = None
     label: str | None = None
+    averaged: Callable[..., PyTree[Array]] | None = None
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -84,6 +87,8 @@ class Task:
         for name in ("init", "loss", "evaluate", "optimizer"):
             if not callable(getattr(self, name)):
                 raise Error(f"Task {name}: expected a function, got {getattr(self, name)!r}")
+        if self.averaged is not None and not callable(self.averaged):
+            raise Error(f"Task averaged: expected a function or None, got {self.averaged!r}")
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
@@ -124,7 +129,7 @@ class Member(NamedTuple):
 
 def clock_shapes(task: Task) -> Clock:
     """Shapes of what the functions of a task are given; {} where none of them asks."""
-    return shapes_for(task.init, task.loss, task.evaluate, task.optimizer)
+    return shapes_for(task.init, task.loss, task.evaluate, task.optimizer, task.averaged)
 
 
 def create(task: Task, key: jax.Array, config: Config, clock: Clock = START) -> Member:
@@ -173,6 +178,14 @@ def apply(
 def _as_before(after: jax.Array, before: jax.Array) -> jax.Array:
     floating = jnp.issubdtype(after.dtype, jnp.floating) and jnp.issubdtype(before.dtype, jnp.floating)
     return after.astype(before.dtype) if floating and after.dtype != before.dtype else after
+
+
+def shown(task: Task, member: Member, config: Config, clock: Clock = START) -> PyTree[Array]:
+    """The variables of a member that are evaluated, reported and saved."""
+    if task.averaged is None:
+        return member.variables
+    params = call(task.averaged, member.opt_state, params_of(member.variables), config, clock=clock)
+    return with_params(member.variables, params)
 
 
 def params_of(variables: PyTree[Array]) -> PyTree[Array]:
