@@ -78,7 +78,8 @@ def test_the_mean_is_evaluated_ranked_reported_and_saved(kind, tmp_path):
         np.testing.assert_allclose(found["w"], mean["w"], rtol=1e-4, atol=1e-6)
     fresh = [error(of, plain(of, kind, r, of.train, best.config["lr"])[0], of.valid) for r in range(1, 5)]
     np.testing.assert_allclose(result.finals[best.trial_id], fresh, rtol=1e-4)
-    assert result.estimate is not None and np.isfinite(result.estimate.mean)
+    assert result.estimate is not None
+    assert np.isfinite(result.estimate.mean)
 
 
 def test_and_in_the_sealed_test():
