@@ -83,7 +83,8 @@ DONE = Status.COMPLETE
 
 def anew(search: hp.Search, task: hp.Task, configs: Sequence[dict], seeds: int) -> Callable[[Any], np.ndarray]:
     """Train configs with fresh replicates of a search; see `retrained`."""
-    return retrained(search.groups.first, search.retraining(search.machine()), task, configs, seeds)
+    how = search.retraining(search.machine())
+    return retrained(search.groups.first, how, task, [(configs, how.epochs)], seeds)
 
 
 class Run(NamedTuple):

@@ -1,4 +1,4 @@
-"""What programs for a CPU are compiled with so that their numbers are right, and a `jit` that compiles with it.
+"""Right numbers on CPUs: what programs are compiled with, a `jit` that compiles so, and a context that computes there.
 
 jaxlib 0.10.2 and 0.11.0 hand reductions and products on a CPU to YNNPACK, which gets some wrong, and crashes or hangs
 on others of rank 7 and more. An empty list of what is handed over avoids it, a program at a time.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +26,17 @@ def cpu_options() -> dict[str, Any]:
     chosen = os.environ.get("XLA_FLAGS", "")
     wrong = version("jaxlib") in WRONG_ON_CPU
     return {name: value for name, value in _RIGHT.items() if wrong and name not in chosen}
+
+
+def on_host() -> AbstractContextManager[object]:
+    """Make a context in which JAX computes on the CPU, so that a strategy proposes the same wherever networks train.
+
+    Where the user left JAX no CPU (`JAX_PLATFORMS=cuda`), it changes nothing.
+    """
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return nullcontext()
 
 
 def jit(function: Callable[..., Any], *, static_argnames: tuple[str, ...] = ()) -> Callable[..., Any]:

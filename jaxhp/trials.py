@@ -56,7 +56,7 @@ class Trial:
 
     Attributes:
       trial_id: never changes; assigned in the order of asking.
-      config: the parameters in the user's units.
+      config: the parameters in the user's units; of one with a parent, from its first round on.
       round: the round in which the trial was first asked for, from 0; what a person reads counts from 1.
       status: see `Status`.
       epochs: epochs trained.
@@ -65,7 +65,8 @@ class Trial:
       curve: `"train_<metric>"` and `"valid_<metric>"` to f32[epochs], mean over replicates.
       replicate_scores: f32[R], the score of each replicate.
       diverged_at: the epoch (from 1) in which the trial diverged, 0 if it did not.
-      parent: the trial whose weights this one inherited (population based training), else None.
+      parent: the trial whose weights at the end of the round before this one inherited, so that it has a schedule of
+        configs (population based training); else None.
       metric, mode: what `score` is, and whether "max" or "min" of it is better; None where nobody said.
       budget: the epochs of a full training where it was recorded; None where nobody said.
     """

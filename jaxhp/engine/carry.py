@@ -18,15 +18,13 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 from jaxtyping import Array, PyTree
 
-from jaxhp.values import Config
-
 
 def first_layers(
     loss: Callable[..., PyTree],
     variables: PyTree[jax.ShapeDtypeStruct],
     batch: PyTree[jax.ShapeDtypeStruct],
     key: jax.ShapeDtypeStruct,
-    config: Config,
+    config: PyTree[jax.ShapeDtypeStruct],
     opt_state: PyTree[jax.ShapeDtypeStruct],
 ) -> tuple[PyTree[bool], PyTree[bool]]:
     """Find the leaves of weights that multiply the batch.

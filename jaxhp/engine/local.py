@@ -127,9 +127,9 @@ class Local:
         known = set().union(*(held.place for held in self._held.values()))
         return np.asarray([(int(trial), epoch) in known for trial in trials], bool)
 
-    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
+    def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
         """See `Executor.variables`."""
-        return next(h for h in self._held.values() if (trial, epoch) in h.place).variables((trial, epoch))
+        return next(h for h in self._held.values() if (trial, epoch) in h.place).variables((trial, epoch), config)
 
     def held_bytes(self) -> int:
         """See `Executor.held_bytes`."""
@@ -244,8 +244,8 @@ class Local:
             return outcome
         holdout = None
         if spec.holdout is not None:
-            holdout = population.outcomes(wave.state, columns, layout, spec.holdout)
-        return outcome._replace(valid=population.outcomes(wave.state, columns, layout), held_out=holdout)
+            holdout = population.outcomes(wave.state, columns, layout, job.stop, spec.holdout)
+        return outcome._replace(valid=population.outcomes(wave.state, columns, layout, job.stop), held_out=holdout)
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

@@ -21,18 +21,20 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, PyTree
 
+from jaxhp.compiling import on_host
 from jaxhp.data.folds import Folding
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, on_host, split
+from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, split
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling
+from jaxhp.tasks.clock import call
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes
+from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes, clock_shapes
 
 
 class Programs(NamedTuple):
@@ -131,13 +133,14 @@ class Population:
         return state, self.programs.rank(*jax.device_put(state[1:], self.tiling.devices[0]), places.stop, slots)
 
     def outcomes(
-        self, state: State, configs: Mapping[str, np.ndarray], layout: Layout, data: PyTree = None
+        self, state: State, configs: Mapping[str, np.ndarray], layout: Layout, epochs: int, data: PyTree = None
     ) -> np.ndarray:
         """Evaluates the task's metric of every member on every example, as the members are now.
 
         Args:
           state: not donated.
           configs, layout: as in the last `step`.
+          epochs: that the members were trained for.
           data: a pytree like `task.valid`; None: the validation data.
 
         Returns:
@@ -151,7 +154,7 @@ class Population:
             copies = [jax.device_put(data, device) for device in self.tiling.devices]
         else:
             copies = [held.train if held.valid is None else held.valid for held, _ in self.feed.copies]
-        by_member = self._by_member(state, configs, layout, copies, rows)
+        by_member = self._by_member(state, configs, layout, copies, rows, epochs)
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
         seen = np.sort(np.concatenate([some[:count] for some, count in zip(rows, counts, strict=True)]))
@@ -169,6 +172,7 @@ class Population:
         layout: Layout,
         copies: list[PyTree[Array]],
         rows: jax.Array | np.ndarray,
+        epochs: int,
     ) -> np.ndarray:
         """Evaluates the members of filled tiles on the rows of their folds.
 
@@ -193,6 +197,7 @@ class Population:
                     np.int32(i),
                     copies[device],
                     padded[places.replicate[i, device] % len(rows), at : at + size],
+                    np.int32(epochs),
                 )
                 for device in range(devices)
             ]
@@ -313,17 +318,18 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
     tile = tiling.capacity.tile
     first = Member(
         *first_layers(
-            lambda v, b, k, c: task.loss(v, b, k, static | c),
+            lambda v, b, k, c: call(task.loss, v, b, k, static | c[0], clock=c[1]),
             shapes.member.variables,
             batch_shapes(examples.train, task.batch_size),
             jax.eval_shape(lambda: jax.random.key(0)),
-            {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced.items()},
+            ({name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced.items()}, clock_shapes(task)),
             shapes.member.opt_state,
         )
     )
     metric = shapes.metrics.index(task.metric)
     at_once = rows_at_once(task, shapes, tile, tiling.devices[0])
-    return TileRules(task, static, first, paired, tile, metric, at_once)
+    steps = -(-examples.train_rows.shape[1] // task.batch_size)
+    return TileRules(task, static, first, paired, tile, metric, at_once, steps, tiling.capacity.epochs)
 
 
 def _lowered(

@@ -18,7 +18,6 @@ import platform
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,17 +67,6 @@ def compiler_options(device: Device) -> dict[str, bool | int]:
         return cpu_options()
     chosen = os.environ.get("XLA_FLAGS", "")
     return {name: value for name, value in _GPU.items() if device.platform == "gpu" and name not in chosen}
-
-
-def on_host() -> AbstractContextManager[object]:
-    """Make a context in which JAX computes on the CPU, so that a strategy proposes the same wherever networks train.
-
-    Where the user left JAX no CPU (`JAX_PLATFORMS=cuda`), it changes nothing.
-    """
-    try:
-        return jax.default_device(jax.local_devices(backend="cpu")[0])
-    except RuntimeError:
-        return nullcontext()
 
 
 def cpu_cores() -> int:

@@ -24,7 +24,8 @@ from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
 from jaxhp.engine.scores import quotient
 from jaxhp.engine.streams import Keys, key_of
-from jaxhp.tasks.task import Member, Task, create, params_of, update
+from jaxhp.tasks.clock import Clock, call
+from jaxhp.tasks.task import Member, Task, clock_shapes, create, params_of, shown, update
 from jaxhp.values import Config
 
 
@@ -57,6 +58,15 @@ class TileRules(NamedTuple):
     tile: int  # T
     metric: int  # the column of a curve that is the score
     rows_at_once: int  # examples that a tile is evaluated on at once
+    steps: int  # of an epoch
+    epochs: int  # of the full budget
+
+    def clock(self, epochs: jax.Array | int, steps: jax.Array | int = 0, *, whole: int = 0) -> Clock:
+        """Returns what the task's functions ask for, after `epochs + whole` whole epochs and `steps` of the next."""
+        if not clock_shapes(self.task):
+            return {}
+        epoch = jnp.asarray(epochs, jnp.int32) + whole
+        return {"step": epoch * self.steps + steps, "steps": jnp.int32(self.epochs * self.steps), "epoch": epoch}
 
     def full(self, config: dict[str, Array | np.ndarray]) -> Config:
         """Returns a whole config: the static part, and this traced one."""
@@ -144,6 +154,7 @@ def tile_outcomes(
     i: jax.Array,
     data: PyTree[Array],
     rows: jax.Array,
+    epochs: jax.Array,
 ) -> jax.Array:
     """Evaluates one tile of a device on some examples.
 
@@ -154,13 +165,15 @@ def tile_outcomes(
       i: i32[], which of the N tiles.
       data: examples, leaves [n, ...].
       rows: i32[B], which of the examples.
+      epochs: i32[], that the members were trained for.
 
     Returns:
       f32[T, B], the task's metric.
     """
 
     def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
-        metrics = rules.task.evaluate(member.variables, batch, rules.full(config))
+        whole, clock = rules.full(config), rules.clock(epochs)
+        metrics = call(rules.task.evaluate, shown(rules.task, member, whole, clock), batch, whole, clock=clock)
         return metrics[rules.task.metric].astype(jnp.float32)
 
     tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
@@ -176,7 +189,7 @@ def _key(rules: TileRules, place: Places, root: jax.Array, stream: Keys) -> jax.
 def _fresh(rules: TileRules, tile: State, place: Places, root: jax.Array) -> State:
     """Makes a tile like `tile` of members that nobody has trained, leaves [T, ...]."""
     make = jax.vmap(
-        lambda key, config: create(rules.task, key, rules.full(config)),
+        lambda key, config: create(rules.task, key, rules.full(config), rules.clock(0)),
         in_axes=(rules.shared, 0),
         axis_size=rules.tile,
     )
@@ -201,7 +214,8 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     """
     examples, fold = given.examples, given.fold
     member = _pass(rules, given, e, tile.member)
-    evaluate = partial(_evaluate, rules, given, member)
+    seen = _shown(rules, given, e, member)
+    evaluate = partial(_evaluate, rules, given, e, seen)
     all_rows = examples.train_rows.shape[1]
     at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
     held_out = examples.train if examples.valid is None else examples.valid
@@ -212,11 +226,26 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
     finite = jnp.isfinite(valid if train is None else jnp.where(jnp.isfinite(train), valid, train))
     healthy = finite[:, rules.metric] & _sound(rules, member.variables) & (tile.diverged_at == 0)
+    if rules.task.averaged is not None:
+        healthy &= _sound(rules, seen.variables)
     row = jnp.stack([jnp.full_like(valid, jnp.nan) if train is None else train, valid], 1)
     row = jnp.where(healthy[:, None, None] & jnp.isfinite(row), row, jnp.nan)
     diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
     curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
     return State(member, curve, spread[:, rules.metric], diverged_at)
+
+
+def _shown(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
+    """Returns the members, as `carry` has them after epoch e, with the variables that are evaluated."""
+    if rules.task.averaged is None:
+        return member
+    each = jax.vmap(
+        lambda member, config, clock: shown(rules.task, member, rules.full(config), clock),
+        in_axes=(axes(rules.moved), 0, None),
+        axis_size=rules.tile,
+    )
+    found = each(mapped(member, rules.moved, rules.tile), given.config, rules.clock(e, whole=1))
+    return member._replace(variables=carry(found, rules.moved.variables))
 
 
 def _sound(rules: TileRules, variables: PyTree) -> jax.Array:
@@ -238,7 +267,6 @@ def _no_nan(variables: PyTree) -> jax.Array:
 def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
     """Updates the members, as `carry` has them, by every minibatch of epoch e once."""
     task, examples, count = rules.task, given.examples, given.n_train
-    steps = -(-examples.train_rows.shape[1] // task.batch_size)
 
     def in_epoch(key: jax.Array) -> jax.Array:
         return jax.random.fold_in(key, e)
@@ -246,18 +274,19 @@ def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Memb
     order = rules.each(lambda key: _shuffle(in_epoch(key), examples.train_rows, given.fold, count))(given.order)
     noise = rules.each(in_epoch)(given.noise)
     update_each = jax.vmap(
-        lambda member, batch, key, config: update(task, member, batch, key, rules.full(config)),
-        in_axes=(axes(rules.moved), rules.shared, rules.shared, 0),
+        lambda member, batch, key, config, clock: update(task, member, batch, key, rules.full(config), clock),
+        in_axes=(axes(rules.moved), rules.shared, rules.shared, 0, None),
     )
 
     def one(i: jax.Array, member: Member) -> Member:
         rows = jnp.take(order, (i * task.batch_size + jnp.arange(task.batch_size)) % count, axis=-1)
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), examples.train)
         keys = rules.each(lambda key: jax.random.fold_in(key, i))(noise)
-        updated, _ = update_each(mapped(member, rules.moved, rules.tile), batch, keys, given.config)
+        clock = rules.clock(e, i)
+        updated, _ = update_each(mapped(member, rules.moved, rules.tile), batch, keys, given.config, clock)
         return carry(updated, rules.moved)
 
-    return lax.fori_loop(0, steps, one, member)
+    return lax.fori_loop(0, rules.steps, one, member)
 
 
 def _shuffle(
@@ -279,13 +308,17 @@ def _shuffle(
     return train_rows[fold][shuffled]
 
 
-def _evaluate(rules: TileRules, given: _Given, member: Member, batch: PyTree[Array]) -> Mapping[str, jax.Array]:
-    """Evaluates the members, as `carry` has them, on one minibatch: name to [T, B]."""
+def _evaluate(
+    rules: TileRules, given: _Given, e: jax.Array, member: Member, batch: PyTree[Array]
+) -> Mapping[str, jax.Array]:
+    """Evaluates the members, as `carry` has them after epoch e, on one minibatch: name to [T, B]."""
     each = jax.vmap(
-        lambda member, batch, config: rules.task.evaluate(member.variables, batch, rules.full(config)),
-        in_axes=(axes(rules.moved), None, 0),
+        lambda member, batch, config, clock: call(
+            rules.task.evaluate, member.variables, batch, rules.full(config), clock=clock
+        ),
+        in_axes=(axes(rules.moved), None, 0, None),
     )
-    return each(mapped(member, rules.moved, rules.tile), batch, given.config)
+    return each(mapped(member, rules.moved, rules.tile), batch, given.config, rules.clock(e, whole=1))
 
 
 def _measure(

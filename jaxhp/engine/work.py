@@ -34,6 +34,7 @@ class Job(NamedTuple):
     replicates: Sequence[int]  # [R], ids of the replicates of every row
     keep: bool = False  # whether a later job may continue all these rows
     outcomes: bool = False  # whether to return the metric of each example too
+    before: tuple[Job, ...] = ()  # jobs of no round, one after another, that make the members that this one continues
 
     def rows(self, chosen: np.ndarray) -> Job:
         """Return the job of some rows, i64[K] or bool[P]."""
@@ -124,8 +125,8 @@ class Executor(Protocol):
         """Return bool[n], whether each member (trial, epoch) is held."""
         ...
 
-    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, as it is trained now, of a member's first replicate."""
+    def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
+        """Return what the task's `init` made, as it is evaluated, of a member's first replicate."""
         ...
 
     def held_bytes(self) -> int:

@@ -12,7 +12,7 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import edge, no_estimate, raw_best
+from jaxhp.report.summary import edge, no_estimate, raw_best, schedule
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
@@ -31,7 +31,8 @@ def chosen(run: RunRecord) -> Markup:
         return section(name, None, pairs(run.result.lines()))
     which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
     config = pairs(((name, value(given)) for name, given in best.config.items()), "config")
-    columns = (joined(element("p", which, class_="soft"), config), _estimate(run), _worth(run))
+    told = element("p", element("b", "Schedule "), schedule(best.history)) if len(best.history) > 1 else None
+    columns = (joined(element("p", which, class_="soft"), config, told), _estimate(run), _worth(run))
     parts = (element("div", part) for part in columns if part is not None)
     return section("Chosen", None, element("div", *parts, class_="three"), *_edges(run))
 

@@ -20,6 +20,7 @@ from jaxhp.report.table import cells_of, trials_text
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
+from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.selection.verdict import Estimate, Finalist, Verdict
 from jaxhp.space import Space
 
@@ -32,14 +33,19 @@ from jaxhp.store.params import check, load
 from jaxhp.trials import MODES, Trial, Trials, rank
 from jaxhp.values import Config, Error, Json, is_int
 
-Tester = Callable[[int, Config, Path | None, int, int], Tested]
-"""Tests a trial: (trial_id, config, run directory, openings so far, seeds); see `jaxhp.search.sealed.open_test`."""
+Tester = Callable[[int, tuple[Stretch, ...], Path | None, int, int], Tested]
+"""Tests a trial: (trial_id, how it was trained, run directory, openings so far, seeds); see `search/sealed.py`."""
 
 
 @dataclass(frozen=True)
 class Chosen(Trial):
-    """The chosen trial, with its network."""
+    """The chosen trial, with its network.
 
+    Attributes:
+      history: how it was trained: with which config up to which epoch, one after another where it inherited weights.
+    """
+
+    history: tuple[Stretch, ...] = field(default=(), repr=False)
     network: PyTree[np.ndarray] = field(default=None, repr=False, compare=False)
     file: Path | None = field(default=None, repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False, compare=False)  # of the file, where it was recorded
@@ -146,6 +152,7 @@ class Result:
         if not len(place):
             raise Error(f"{ledger.path}: the choice is damaged: there is no such trial")
         best, stage = trials[int(place[0])], Stage.of(ledger)
+        history = ledger.decode("the lineage of the chosen trial", _history, ledger, best)
         lost = ledger.trials(curves=False) if top is not None and not trials.healthy().any() else trials
         ruin = ledger.decode("the trials", Ruin.of, lost)
         has_file = ledger.directory is not None and stage.finished and ruin is None
@@ -159,7 +166,14 @@ class Result:
             directory=ledger.directory,
             trials=trials[:top],
             raw_best=trials[0],
-            best=Chosen(**vars(best), network=params, file=file, sha256=ledger.meta("network"), like=like(best.config)),
+            best=Chosen(
+                **vars(best),
+                history=history,
+                network=params,
+                file=file,
+                sha256=ledger.meta("network"),
+                like=like(best.config),
+            ),
             estimate=verdict.estimate if verdict else None,
             finalists=finalists,
             finals=ledger.decode(
@@ -257,7 +271,7 @@ class Result:
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
-        found = self._tester(self.best.trial_id, self.best.config, self.directory, self.opened, int(seeds))
+        found = self._tester(self.best.trial_id, self.best.history, self.directory, self.opened, int(seeds))
         self.opened = found.opening
         self.tests.append(found)
         return found
@@ -315,6 +329,7 @@ class Result:
             decided=self.decided,
             saved=self._saved,
             best=self.best,
+            history=self.best.history,
             raw_best=self.raw_best,
             estimate=self.estimate,
             finalists=bool(self.finalists),
@@ -329,6 +344,13 @@ class Result:
     def decided(self) -> bool:
         """Tell whether a trial was chosen: the finals are over, or the search ended without any."""
         return self.ruin is None and (self._judged or self.stage.finished)
+
+
+def _history(ledger: Ledger, trial: Trial) -> tuple[Stretch, ...]:
+    if trial.parent is None:
+        return (Stretch(trial.trial_id, trial.config, trial.epochs),)
+    budgets = [asked.epochs for asked in ledger.rounds()]
+    return stretches(ledger.trials(curves=False), trial.trial_id, budgets, trial.epochs)
 
 
 def _verdict(text: str) -> Verdict:

@@ -10,6 +10,7 @@ from jaxhp.report.pieces import plural
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
 from jaxhp.report.tested import Tested
+from jaxhp.selection.stretches import Stretch
 from jaxhp.selection.verdict import Estimate
 from jaxhp.space import Parameter, Space
 from jaxhp.trials import Trial
@@ -26,6 +27,7 @@ class Findings(NamedTuple):
     decided: bool
     saved: bool  # whether a checkpoint holds the best trial of a search that is not decided
     best: Trial
+    history: Sequence[Stretch]  # how the best was trained
     raw_best: Trial
     estimate: Estimate | None
     finalists: bool  # whether there were any
@@ -47,15 +49,38 @@ def _choice(of: Findings) -> Iterator[tuple[str, str]]:
         yield from _nothing(of.ruin, finished=of.stage.finished)
     elif of.decided:
         yield "chosen", trial
+        yield from _schedule(of.history)
         yield "estimate", _estimate(of)
         yield "raw best", raw_best(of.metric, of.raw_best)
     elif not of.stage.done:
         yield "best yet", "none: no round is finished"
     else:
         yield "best yet", trial
+        yield from _schedule(of.history)
         yield "score", raw_best(of.metric, of.best)
         where = "a checkpoint has it" if of.saved else "not saved yet"
         yield "network", f"{where}; best.safetensors is written when the search ends"
+
+
+def _schedule(history: Sequence[Stretch]) -> Iterator[tuple[str, str]]:
+    if len(history) > 1:
+        yield "schedule", schedule(history)
+
+
+def schedule(history: Sequence[Stretch]) -> str:
+    """Say which values a training had, and up to which epoch, of every parameter that changed.
+
+    >>> schedule([Stretch(0, {"lr": 0.1, "m": 0.9}, 3), Stretch(4, {"lr": 0.05, "m": 0.9}, 9)])
+    'lr 0.1 to epoch 3, then 0.05'
+    """
+    told = []
+    for name in dict.fromkeys(name for stretch in history for name in stretch.config):
+        values = [show_value(stretch.config[name]) if name in stretch.config else "none" for stretch in history]
+        last = [at for at, value in enumerate(values) if values[at + 1 : at + 2] != [value]]
+        if len(last) > 1:
+            ends = [f"{values[at]} to epoch {history[at].upto}" for at in last[:-1]]
+            told.append(f"{name} {', then '.join([*ends, values[last[-1]]])}")
+    return "; ".join(told) or "one config"
 
 
 def _nothing(ruin: Ruin, *, finished: bool) -> Iterator[tuple[str, str]]:

@@ -58,7 +58,7 @@ class Durable:
         self._unsaved_s = 0.0  # of training since members were saved
 
     def train(self, job: Job, emit: Emit) -> Outcome:
-        """See `Executor.train`; rows may continue members of the round before, held or not.
+        """See `Executor.train`; rows may continue members of the round before, or of the jobs before, held or not.
 
         Raises:
           Stopped: a signal asked for it. The members are saved.
@@ -94,10 +94,10 @@ class Durable:
         """See `Executor.has`: those that are at hand, without training any again."""
         return self._inner.has(trials, epoch)
 
-    def variables(self, trial: int, epoch: int) -> PyTree[np.ndarray]:
+    def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
         """See `Executor.variables`; of a member of a finished round, which is trained again if it is lost."""
         self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
-        return self._inner.variables(trial, epoch)
+        return self._inner.variables(trial, epoch, config)
 
     def held_bytes(self) -> int:
         """See `Executor.held_bytes`."""
@@ -171,18 +171,31 @@ class Durable:
                         start[rows], origin[rows], own[rows] = epoch, trial, True
                 left = ~np.isin(job.trials, snapshot.trained) & ~own
                 self._inner.forget()
-                self._hold_parents(job.number, origin[left & (start > 0)])
+                self._hold_parents(job, origin[left & (start > 0)])
                 self._inner.load(snapshot, job.configs)
             except (ValueError, KeyError) as error:
                 self._emit(Warned(f"a checkpoint of round {job.number + 1} is of no use: {error}"))
                 continue
             return job._replace(start=start, origin=origin), snapshot
-        self._hold_parents(job.number, job.origin[job.start > 0])
+        self._hold_parents(job, job.origin[job.start > 0])
         return job, Snapshot({}, np.zeros(0, np.int32), None)
 
-    def _hold_parents(self, number: int, trials: np.ndarray) -> None:
-        if len(trials):
-            self._hold(self._lineage.rounds[number - 1], np.unique(trials))
+    def _hold_parents(self, job: Job, trials: np.ndarray) -> None:
+        """Make the inner executor hold the members that rows of a job continue.
+
+        Those are of the round before; or the jobs before it make them, which are not saved, and run whenever it begins.
+        """
+        if not job.before:
+            if len(trials):
+                self._hold(self._lineage.rounds[job.number - 1], np.unique(trials))
+            return
+        parts: list[Job] = []
+        for earlier in reversed(job.before):
+            parts.append(earlier.rows(np.isin(earlier.trials, trials)))
+            trials = parts[-1].origin
+        for part in reversed(parts):
+            if len(part.trials):
+                self._inner.train(part, self._on_the_way)
 
     def _hold(self, asked: Round, trials: np.ndarray) -> None:
         """Make the inner executor hold these trials as a finished round left them: as they are still held, as they were
@@ -206,6 +219,10 @@ class Durable:
             if not np.array_equal(outcome.score, asked.scores[slots], equal_nan=True):
                 self._emit(Warned(f"round {asked.number + 1}: members trained again differ from what was recorded"))
             self._keep(asked.number)
+
+    def _on_the_way(self, event: Event) -> None:
+        self._emit(event)
+        self._again(event)
 
     def _again(self, event: Event) -> None:
         if isinstance(event, Progressed):

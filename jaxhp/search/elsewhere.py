@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jaxhp.engine.runtime import on_host
+from jaxhp.compiling import on_host
 from jaxhp.space.space import Space
 from jaxhp.values import Config
 

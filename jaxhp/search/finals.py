@@ -13,6 +13,7 @@ from jaxhp.engine.work import Emit, Executor, Job, Outcome
 from jaxhp.search.loop import Course
 from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import Played, contest, neighbourhoods, survivors
+from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.selection.verdict import Finals
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Trial, rank
@@ -33,7 +34,7 @@ def run_finals(
     """Choose one of the trials (see `contest`) and record how in the ledger.
 
     Fresh replicates have the ids that follow those of the search. Their number is a whole multiple of the folds, so
-    that replicate r stays in fold r % K.
+    that replicate r stays in fold r % K. Who inherited weights in the search is trained by way of its ancestors again.
 
     Args:
       stop: raises Stopped where a signal asked for it; called after every part that is recorded.
@@ -48,13 +49,15 @@ def run_finals(
     scores = at_full_budget(ranked, of.metric, of.course.rungs)
     near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), of.course.mode)
     fresh: dict[int, list[np.ndarray]] = {t.trial_id: [] for t in finalists}
+    budgets = [rung.epochs for rung in of.course.rungs]
+    histories = {t.trial_id: stretches(ranked, t.trial_id, budgets, of.course.epochs) for t in finalists}
 
     def play(who: Sequence[int], replicates: range) -> Played:
-        playing = [finalists[p] for p in who]
+        playing = [finalists[p].trial_id for p in who]
         ids = range(of.course.members + replicates.start, of.course.members + replicates.stop)
-        parts = _train(of, playing, ids, executor, ledger, emit, stop)
+        parts = _train(of, [histories[trial] for trial in playing], ids, executor, ledger, emit, stop)
         for row, trial in enumerate(playing):
-            fresh[trial.trial_id] += [part.replicate_scores[row] for part in parts]
+            fresh[trial] += [part.replicate_scores[row] for part in parts]
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
         held_out = [part.held_out for part in parts if part.held_out is not None]
         return Played(valid, np.concatenate(held_out, 1) if held_out else None)
@@ -68,6 +71,7 @@ def run_finals(
         scores=scores,
         fold=of.fold,
     )
+    executor.forget()  # these members have the names of the search's, which are of other replicates
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)
     played = {trial: _padded(np.concatenate(parts), most) for trial, parts in fresh.items()}
     ledger.record_finals(played, json.dumps(verdict.to_json()))
@@ -75,17 +79,20 @@ def run_finals(
 
 def _train(
     of: Setting,
-    trials: list[Trial],
+    histories: list[tuple[Stretch, ...]],
     replicates: range,
     executor: Executor,
     ledger: Ledger,
     emit: Emit,
     stop: Callable[[], None],
 ) -> list[Outcome]:
-    """Train finalists in the populations of the search, with as many replicates at a time as these hold."""
-    start = np.zeros(len(trials), np.int32)
-    ids = np.asarray([t.trial_id for t in trials], np.int32)
-    at_once = executor.at_once(t.config for t in trials)
+    """Train finalists in the populations of the search, with as many replicates at a time as these hold.
+
+    Args:
+      histories: how each finalist is trained.
+    """
+    ids = np.asarray([history[-1].trial_id for history in histories], np.int32)
+    at_once = executor.at_once(history[-1].config for history in histories)
     parts = []
     for i in range(0, len(replicates), at_once):
         some = replicates[i : i + at_once]
@@ -95,13 +102,32 @@ def _train(
         if known and all(np.array_equal(known.pop(name), value) for name, value in label.items()):
             parts.append(Outcome(**known))
             continue
-        job = Job(number, ids, [t.config for t in trials], start - 1, start, of.course.epochs, some, outcomes=True)
-        outcome = executor.train(job, emit)
+        outcome = executor.train(job_of(histories, number, some), emit)
         measured = {name: value for name, value in outcome._asdict().items() if value is not None}
         ledger.record_part(number, label | measured)
         stop()
         parts.append(outcome)
     return parts
+
+
+def job_of(histories: Sequence[tuple[Stretch, ...]], number: int, replicates: Sequence[int]) -> Job:
+    """Return what trains finalists as they were trained, by way of their ancestors, which they share.
+
+    Args:
+      histories: of each finalist; all end at the same epoch.
+      number, replicates: of the job.
+    """
+    jobs: list[Job] = []
+    begun, before = 0, [-1] * len(histories)
+    for end in sorted({stretch.upto for history in histories for stretch in history}):
+        now = [next(stretch for stretch in history if stretch.upto >= end) for history in histories]
+        origin = {stretch.trial_id: ancestor for stretch, ancestor in zip(now, before, strict=True)}
+        config = {stretch.trial_id: stretch.config for stretch in now}
+        ids, origins = np.asarray([*origin], np.int32), np.asarray([*origin.values()], np.int32)
+        start = np.full(len(ids), begun, np.int32)
+        jobs.append(Job(number, ids, [*config.values()], origins, start, end, replicates, keep=True))
+        begun, before = end, [stretch.trial_id for stretch in now]
+    return jobs[-1]._replace(keep=False, outcomes=True, before=tuple(jobs[:-1]))
 
 
 def _padded(scores: np.ndarray, length: int) -> np.ndarray:

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.compiling import on_host
 from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
-from jaxhp.engine.runtime import on_host
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
 from jaxhp.search.elsewhere import elsewhere

@@ -183,7 +183,7 @@ def _train(
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
     result = Result.of(ledger, of.metric, of.course.mode, curves=False)
     best = result.best
-    network, sha256 = networks.of(best.trial_id) if result.ruin is None else None, None
+    network, sha256 = networks.of(best.trial_id, best.config) if result.ruin is None else None, None
     if ledger.directory is not None and network is not None:
         path = ledger.directory / "best.safetensors"
         ledger.check_held()
@@ -218,13 +218,14 @@ class _Networks:
         kept = {i: self._kept[i] for i in best.tolist() if i in self._kept}
         new = best[np.isin(best, event.trials.trial_id)]
         at_hand = new[self._executor.has(new, epochs)].tolist()
-        self._kept = kept | {i: self._executor.variables(i, epochs) for i in at_hand}
+        configs = dict(zip(best.tolist(), self._best.configs(), strict=True))
+        self._kept = kept | {i: self._executor.variables(i, epochs, configs[i]) for i in at_hand}
 
-    def of(self, trial: int) -> PyTree[np.ndarray]:
+    def of(self, trial: int, config: Config) -> PyTree[np.ndarray]:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
         if trial in self._kept:
             return self._kept[trial]
-        return self._executor.variables(trial, self._lineage.last(trial).epochs)
+        return self._executor.variables(trial, self._lineage.last(trial).epochs, config)
 
 
 class _Account:

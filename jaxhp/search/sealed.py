@@ -18,6 +18,7 @@ from jaxhp.engine.runtime import Device
 from jaxhp.engine.spec import Spec
 from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.intervals import crossed_mean
+from jaxhp.selection.stretches import Stretch
 from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.check import check
 from jaxhp.tasks.task import Task
@@ -40,17 +41,18 @@ def open_test(
     spec_of: Callable[[Config], Spec],
     how: Retraining,
     trial_id: int,
-    config: Config,
+    history: Sequence[Stretch],
     directory: Path | None,
     before: int,
     seeds: int,
 ) -> Tested:
-    """Train a config on train and validation data together, then open the test data.
+    """Train a trial on train and validation data together, as it was trained, then open the test data.
 
     The opening is recorded before the data is read, so that one that fails or is cut off counts too.
 
     Args:
       spec_of: the static group of a config.
+      history: how the trial was trained.
       directory: of the run whose ledger records it, or None for a search that was kept in memory.
       before: openings so far, where there is no directory.
       seeds: fresh replicates to train.
@@ -58,13 +60,15 @@ def open_test(
     Raises:
       Error: the task has no test data.
     """
-    spec = spec_of(config)
+    spec = spec_of(history[-1].config)
     task = spec.task
     if task.test is None:
         raise Error("test: expected a task with test data (Task(..., test=...)), got one without")
     rest = task.valid if spec.holdout is None else joined(task.valid, spec.holdout)
     train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
-    measure = retrained(spec, how, replace(task, train=train), [config], seeds)
+    ends = [*(stretch.upto for stretch in history[:-1]), how.epochs]
+    stages = [([stretch.config], end) for stretch, end in zip(history, ends, strict=True)]
+    measure = retrained(spec, how, replace(task, train=train), stages, seeds)
     if directory is None:
         return _tested(trial_id, measure(checked(task.test.open(), "test"))[0], before + 1)
     with Ledger(directory, write=True) as ledger:
@@ -76,24 +80,28 @@ def open_test(
 
 
 def retrained(
-    spec: Spec, how: Retraining, task: Task, configs: Sequence[Config], seeds: int
+    spec: Spec, how: Retraining, task: Task, stages: Sequence[tuple[Sequence[Config], int]], seeds: int
 ) -> Callable[[PyTree], np.ndarray]:
-    """Train configs of one static group anew, with replicates that neither the search nor its finals have used.
+    """Train rows of one static group anew, with replicates that neither the search nor its finals have used.
 
     Args:
+      stages: the config of each of P rows, and the epoch up to which it is trained so; the last ends the training.
       task: what to train: the group's own task, or one like it with other data.
 
     Returns:
       a function from data, a pytree like `task.valid`, to the metric of each example, f32[P, S, n].
     """
-    p = len(configs)
+    p = len(stages[0][0])
     capacity = Capacity(tile=1, tiles=p * seeds, trials=p, replicates=seeds, epochs=how.epochs)
     again = Spec(task, check(task, spec.abstract, set(spec.abstract)), spec.static, spec.traced)
     population = compile(again, capacity, seed=how.seed, paired=how.paired, devices=list(how.devices))
     layout = arrange([0] * p, range(how.used, how.used + seeds), tile=1)
-    columns = spec.columns(configs)
-    state, _ = population.step(population.init(), columns, np.arange(p, dtype=np.int32), layout, 0, how.epochs)
-    return lambda data: population.outcomes(state, columns, layout, data)
+    state, columns, begun = population.init(), {}, 0
+    for configs, end in stages:
+        columns = spec.columns(configs)
+        state, _ = population.step(state, columns, np.arange(p, dtype=np.int32), layout, begun, end)
+        begun = end
+    return lambda data: population.outcomes(state, columns, layout, how.epochs, data)
 
 
 def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:

@@ -97,6 +97,8 @@ def _misfit(trial: Trial, metric: str, mode: str, epochs: int) -> str | None:
     budget = trial.epochs if trial.budget is None else trial.budget
     if budget != epochs:
         return f"of a training of {budget} epochs, not {epochs}"
+    if trial.parent is not None:
+        return "whose weights another trial began"
     if trial.status not in (Status.COMPLETE, Status.DIVERGED):
         return "not trained to their end"
     return None

@@ -12,8 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.recorded import Recorded
-from jaxhp.tasks.task import Member, Shapes, Task, Variables, apply, batch_shapes, params_of, with_params
+from jaxhp.tasks.task import (
+    Member,
+    Shapes,
+    Task,
+    Variables,
+    apply,
+    batch_shapes,
+    clock_shapes,
+    params_of,
+    with_params,
+)
 from jaxhp.values import Config, Error, check_name
 
 
@@ -25,9 +36,9 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
       reads: names that were read of it already, by whoever made the task.
     """
     reads = set() if reads is None else reads
-    shape = partial(_shape, config, reads)
+    shape = partial(_shape, config, clock_shapes(task), reads)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    variables = shape("init", task.init, key)
+    variables = shape("init", partial(call, task.init), key)
     _refuse_keys(variables, "Task init", "what init returns")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -37,7 +48,7 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         raise Error("Task init: expected a pytree of arrays, got no arrays")
 
     batch = batch_shapes(task.train, task.batch_size)
-    loss = shape("loss", task.loss, variables, batch, key)
+    loss = shape("loss", partial(call, task.loss), variables, batch, key)
     if isinstance(variables, Variables):
         if not (isinstance(loss, tuple) and len(loss) == 2):
             raise Error("Task loss: expected (scalar, new_state), since init returned Variables")
@@ -46,25 +57,29 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     if not hasattr(loss, "shape") or loss.shape != () or not jnp.issubdtype(loss.dtype, jnp.floating):
         raise Error(f"Task loss: expected a floating point scalar, got {_describe(loss)}")
 
-    def pullback(variables: PyTree, batch: PyTree, key: jax.Array, config: Config) -> Callable[..., tuple[PyTree]]:
-        loss = lambda params: task.loss(with_params(variables, params), batch, key, config)  # noqa: E731
+    def pullback(
+        variables: PyTree, batch: PyTree, key: jax.Array, config: Config, *, clock: Clock
+    ) -> Callable[..., tuple[PyTree]]:
+        def loss(params: PyTree) -> PyTree:
+            return call(task.loss, with_params(variables, params), batch, key, config, clock=clock)
+
         return jax.vjp(loss, params_of(variables))[1]
 
     kept = Counter(_sizes(shape("loss", pullback, variables, batch, key))) - Counter(_sizes(params_of(variables)))
     of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
     activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
 
-    metrics = _metrics(task, shape("evaluate", task.evaluate, variables, batch_shapes(task.valid, 7)))
+    metrics = _metrics(task, shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.valid, 7)))
     if task.train_examples != 0:
         try:
-            of_train = shape("evaluate", task.evaluate, variables, batch_shapes(task.train, 7))
+            of_train = shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.train, 7))
             _check_same(of_train, metrics, "with examples of valid")
         except Error as error:
             text = "with examples of train, whose curve train_examples=0 turns off"
             raise Error(f"{error} ({text})") from error
 
-    def optimize(params: PyTree, config: Config) -> tuple[PyTree, PyTree, PyTree]:
-        optimizer = task.optimizer(config)
+    def optimize(params: PyTree, config: Config, *, clock: Clock) -> tuple[PyTree, PyTree, PyTree]:
+        optimizer = call(task.optimizer, config, clock=clock)
         if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(f"expected an optax.GradientTransformation, got {optimizer!r}")
         state = optimizer.init(params)
@@ -75,6 +90,11 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
+    if task.averaged is not None:
+        params = params_of(variables)
+        average = shape("averaged", partial(call, task.averaged), opt_state, params)
+        _check_same(average, params, "Task averaged: params")
+
     unread = [name for name in config if name not in reads]
     if unread:
         raise Error(
@@ -84,26 +104,32 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
 
 
-def _shape(config: Config, reads: set[str], name: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
+def _shape(
+    config: Config, clock: Clock, reads: set[str], name: str, function: Callable[..., PyTree], *args: PyTree
+) -> PyTree:
     """Returns shapes of what a function of the task makes.
 
     Args:
       config: static values, and a `jax.ShapeDtypeStruct` for each that is data.
+      clock: of the task, likewise.
       reads: gets the names that it reads.
       name: what messages call it.
-      function: gets `args`, of which these are shapes, and the config.
+      function: gets `args`, of which these are shapes, the config, and the clock by its name.
 
     Raises:
       Error: it raised what a function raises that its arguments do not fit.
     """
 
-    def run(config: Config) -> PyTree:
-        traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
-        static = {n: v for n, v in config.items() if n not in traced}
-        return jax.eval_shape(lambda traced, *args: function(*args, Recorded(static | traced, reads)), traced, *args)
+    def run(config: Config, clock: Clock) -> PyTree:
+        traced, times = ({n: v for n, v in of.items() if isinstance(v, jax.ShapeDtypeStruct)} for of in (config, clock))
+
+        def traceable(traced: Config, times: Clock, *args: PyTree) -> PyTree:
+            return function(*args, Recorded({**config, **traced}, reads), clock={**clock, **times})
+
+        return jax.eval_shape(traceable, traced, times, *args)
 
     try:
-        return run(config)
+        return run(config, clock)
     except KeyError as error:
         if error.args and error.args[0] in reads and error.args[0] not in config:
             raise Error(
@@ -112,7 +138,7 @@ def _shape(config: Config, reads: set[str], name: str, function: Callable[..., P
             ) from error
         raise Error(f"Task {name}: raised KeyError: {error}") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        concrete = _concrete(config, run)
+        concrete = _concrete(config, clock, run)
         if concrete:
             raise Error(
                 f"Task {name}: expected functions that take the parameter {concrete} as data, which is traced, got one "
@@ -123,16 +149,17 @@ def _shape(config: Config, reads: set[str], name: str, function: Callable[..., P
         raise Error(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
 
 
-def _concrete(config: Config, run: Callable[[Config], PyTree]) -> str:
+def _concrete(config: Config, clock: Clock, run: Callable[[Config, Clock], PyTree]) -> str:
     """Names the parameters whose values a function needs in Python; "" if it fails with their values too."""
     traced = [name for name, value in config.items() if isinstance(value, jax.ShapeDtypeStruct)]
-    for names in [*([name] for name in traced), traced]:
+    tries = [*(([name], []) for name in traced), (traced, []), *(([], [name]) for name in clock)]
+    for names, times in tries:
         values = {name: 0.5 if jnp.issubdtype(config[name].dtype, jnp.floating) else 2 for name in names}
         try:
-            run({**config, **values})
+            run({**config, **values}, {**clock, **dict.fromkeys(times, 2)})
         except Exception:  # whatever it is, these are not the cause
             continue
-        return ", ".join(map(repr, names))
+        return ", ".join(map(repr, [*names, *times]))
     return ""
 
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
-from jaxhp.tasks.task import Shapes, Task, batch_shapes, create, update
+from jaxhp.tasks.clock import call
+from jaxhp.tasks.task import Shapes, Task, batch_shapes, clock_shapes, create, shown, update
 from jaxhp.values import Config
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
@@ -33,17 +34,20 @@ def program(task: Task, shapes: Shapes, config: Config) -> str:
     """
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
 
     programs = (
-        jax.make_jaxpr(lambda k, c: create(task, k, static | c))(key, traced),
-        jax.make_jaxpr(lambda m, b, k, c: update(task, m, b, k, static | c))(
-            shapes.member, batch_shapes(task.train, task.batch_size), key, traced
+        jax.make_jaxpr(lambda k, c, t: create(task, k, static | c, t))(key, traced, clock),
+        jax.make_jaxpr(lambda m, b, k, c, t: update(task, m, b, k, static | c, t))(
+            shapes.member, batch_shapes(task.train, task.batch_size), key, traced, clock
         ),
-        jax.make_jaxpr(lambda v, b, c: task.evaluate(v, b, static | c))(
-            shapes.member.variables, batch_shapes(task.valid, 7), traced
+        jax.make_jaxpr(lambda v, b, c, t: call(task.evaluate, v, b, static | c, clock=t))(
+            shapes.member.variables, batch_shapes(task.valid, 7), traced, clock
         ),
     )
+    if task.averaged is not None:
+        average = jax.make_jaxpr(lambda m, c, t: shown(task, m, static | c, t))
+        programs += (average(shapes.member, traced, clock),)
     digest = hashlib.sha256()
     for traced_program in programs:
         for line in _program(traced_program):

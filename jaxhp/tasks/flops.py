@@ -12,7 +12,8 @@ import jax
 from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 from jaxtyping import PyTree
 
-from jaxhp.tasks.task import Shapes, Task, batch_shapes, update
+from jaxhp.tasks.clock import Clock, call
+from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes, clock_shapes, update
 from jaxhp.trials import ceil_div
 from jaxhp.values import Config
 
@@ -25,10 +26,17 @@ def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
     """
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
     batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
-    step = product_flops(lambda m, b, k, c: update(task, m, b, k, static | c), shapes.member, batch, key, traced)
-    seen = product_flops(lambda m, b, c: task.evaluate(m.variables, b, static | c), shapes.member, seen_batch, traced)
+
+    def one(member: Member, batch: PyTree, key: jax.Array, config: Config, clock: Clock) -> PyTree:
+        return update(task, member, batch, key, static | config, clock)
+
+    def evaluate(member: Member, batch: PyTree, config: Config, clock: Clock) -> PyTree:
+        return call(task.evaluate, member.variables, batch, static | config, clock=clock)
+
+    step = product_flops(one, shapes.member, batch, key, traced, clock)
+    seen = product_flops(evaluate, shapes.member, seen_batch, traced, clock)
     n_seen = (task.n_train if task.train_examples is None else task.train_examples) + task.n_valid
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
@@ -41,16 +49,20 @@ def equations(task: Task, shapes: Shapes, config: Config) -> int:
     """
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
     batch, seen = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
 
     def count(jaxpr: Jaxpr) -> int:
         return sum(1 + sum(map(count, jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns)
 
     programs = (
-        jax.make_jaxpr(lambda k, c: task.init(k, static | c))(key, traced),
-        jax.make_jaxpr(lambda m, b, k, c: update(task, m, b, k, static | c))(shapes.member, batch, key, traced),
-        jax.make_jaxpr(lambda m, b, c: task.evaluate(m.variables, b, static | c))(shapes.member, seen, traced),
+        jax.make_jaxpr(lambda k, c, t: call(task.init, k, static | c, clock=t))(key, traced, clock),
+        jax.make_jaxpr(lambda m, b, k, c, t: update(task, m, b, k, static | c, t))(
+            shapes.member, batch, key, traced, clock
+        ),
+        jax.make_jaxpr(lambda m, b, c, t: call(task.evaluate, m.variables, b, static | c, clock=t))(
+            shapes.member, seen, traced, clock
+        ),
     )
     return sum(count(program.jaxpr) for program in programs)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.compiling import jit
+from jaxhp.tasks.clock import START, call
 from jaxhp.tasks.task import Shapes, Task
 from jaxhp.trials import Error
 
@@ -44,7 +45,7 @@ def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Ma
 
     def both(variables: Any, rows: Any, config: Any) -> tuple[Any, Any]:
         def evaluate(batch: Any) -> dict[str, jax.Array]:
-            return dict(task.evaluate(variables, batch, dict(static) | config))
+            return dict(call(task.evaluate, variables, batch, dict(static) | config, clock=START))
 
         def in_pair(i: jax.Array) -> dict[str, jax.Array]:
             pair = jnp.stack([i, (i + 1) % n])

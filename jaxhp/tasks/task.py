@@ -18,6 +18,8 @@ from jaxtyping import Array, PyTree
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
+from jaxhp.tasks.clock import START, Clock, call
+from jaxhp.tasks.clock import shapes as shapes_for
 from jaxhp.trials import MODES
 from jaxhp.values import Config, Error, is_int
 
@@ -36,6 +38,9 @@ class Variables(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Task:
     """One member's functions and the data that all members share.
+
+    A function that names keyword-only parameters among `step`, `steps` and `epoch` gets them, see `clock.py`: so
+    `def optimizer(config, *, steps)` has a schedule that ends with the training, however long that is.
 
     Attributes:
       init: `(key, config) -> params`, a pytree of arrays (or `Variables`).
@@ -56,6 +61,8 @@ class Task:
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
         examples evenly; None: at random.
+      averaged: `(opt_state, params, config) -> params`, the weights to evaluate, report and save: their running mean,
+        those of schedule-free or lookahead. None: the weights that are trained.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -71,6 +78,7 @@ class Task:
     train_examples: int | None = None
     stream: Stream | None = None
     label: str | None = None
+    averaged: Callable[..., PyTree[Array]] | None = None
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -79,6 +87,8 @@ class Task:
         for name in ("init", "loss", "evaluate", "optimizer"):
             if not callable(getattr(self, name)):
                 raise Error(f"Task {name}: expected a function, got {getattr(self, name)!r}")
+        if self.averaged is not None and not callable(self.averaged):
+            raise Error(f"Task averaged: expected a function or None, got {self.averaged!r}")
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
@@ -117,27 +127,33 @@ class Member(NamedTuple):
     opt_state: PyTree[Array]
 
 
-def create(task: Task, key: jax.Array, config: Config) -> Member:
+def clock_shapes(task: Task) -> Clock:
+    """Shapes of what the functions of a task are given; {} where none of them asks."""
+    return shapes_for(task.init, task.loss, task.evaluate, task.optimizer, task.averaged)
+
+
+def create(task: Task, key: jax.Array, config: Config, clock: Clock = START) -> Member:
     """A fresh member: initial weights and optimizer state."""
-    variables = task.init(key, config)
-    return Member(variables, task.optimizer(config).init(params_of(variables)))
+    variables = call(task.init, key, config, clock=clock)
+    return Member(variables, call(task.optimizer, config, clock=clock).init(params_of(variables)))
 
 
 def update(
-    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config
+    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config, clock: Clock = START
 ) -> tuple[Member, jax.Array]:
     """One optimizer step; returns the new member and the loss before the step, a scalar."""
     stateful = isinstance(member.variables, Variables)
 
     def objective(params):
-        found = task.loss(with_params(member.variables, params), batch, key, config)
+        found = call(task.loss, with_params(member.variables, params), batch, key, config, clock=clock)
         return found if stateful else (found, None)
 
     params = params_of(member.variables)
     (loss, state), gradients = jax.value_and_grad(objective, has_aux=True)(params)
     # Or XLA adds weight decay inside a gradient's product, on a GPU with two more passes over weights and gradients.
     gradients = jax.lax.optimization_barrier(gradients)
-    params, opt_state = apply(task.optimizer(config), gradients, member.opt_state, params, loss)
+    optimizer = call(task.optimizer, config, clock=clock)
+    params, opt_state = apply(optimizer, gradients, member.opt_state, params, loss)
     return Member(Variables(params, state) if stateful else params, opt_state), loss
 
 
@@ -162,6 +178,14 @@ def apply(
 def _as_before(after: jax.Array, before: jax.Array) -> jax.Array:
     floating = jnp.issubdtype(after.dtype, jnp.floating) and jnp.issubdtype(before.dtype, jnp.floating)
     return after.astype(before.dtype) if floating and after.dtype != before.dtype else after
+
+
+def shown(task: Task, member: Member, config: Config, clock: Clock = START) -> PyTree[Array]:
+    """The variables of a member that are evaluated, reported and saved."""
+    if task.averaged is None:
+        return member.variables
+    params = call(task.averaged, member.opt_state, params_of(member.variables), config, clock=clock)
+    return with_params(member.variables, params)
 
 
 def params_of(variables: PyTree[Array]) -> PyTree[Array]:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 from small_search import search
 
-from jaxhp.engine.runtime import compiler_options, on_host
+from jaxhp.compiling import on_host
+from jaxhp.engine.runtime import compiler_options
 
 GPU = SimpleNamespace(platform="gpu")
 

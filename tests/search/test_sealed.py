@@ -5,11 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import plain_loop
 import pytest
+from small_search import task as regression
 
 import jaxhp as hp
 from jaxhp.data import Sealed
 from jaxhp.report.result import Result
+from jaxhp.search.groups import spec_of
+from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.selection.stretches import Stretch
 
 SPACE = hp.Space(lr=hp.LogUniform(0.5, 2.0))
 
@@ -144,6 +149,20 @@ def test_it_trains_on_everything_but_the_test_data():
     assert result.estimate.mean == 0  # the holdout is trained on in no search
     assert result.test(seeds=2).mean == pytest.approx(24 / 30)
     assert (result.opened, len(result.tests)) == (1, 1)  # in memory too
+
+
+def test_a_trial_that_inherited_weights_is_trained_as_it_was():
+    """Against plain NumPy; the last stretch goes on to the full budget."""
+    fresh = np.random.default_rng(5).normal(size=(12, 4)).astype(np.float32)
+    of = regression(test={"x": fresh, "y": fresh[:, 0]})
+    spec = spec_of(of, {}, {"lr": np.dtype(np.float32)})
+    history = (Stretch(3, {"lr": 0.05}, 2), Stretch(8, {"lr": 0.01}, 4))
+    how = Retraining(epochs=5, seed=0, paired=True, used=3, devices=jax.local_devices()[:1])
+    found = open_test(lambda _: spec, how, 8, history, None, 0, 2)
+    everything = regression(train=jax.tree.map(lambda *parts: np.concatenate(parts), of.train, of.valid))
+    for replicate, score in zip((3, 4), found.scores, strict=True):
+        w = plain_loop.trained(everything, [(0.05, 2), (0.01, 5)], replicate)
+        assert score == pytest.approx(plain_loop.error(w, {"x": fresh, "y": fresh[:, 0]}), rel=1e-4)
 
 
 @pytest.mark.parametrize("seeds", [1, True, 2.0])

@@ -44,6 +44,8 @@ def of(where: str, code: str, bfloat16: bool) -> hp.Task:
     if where != "In `loss`":
         dtype = jnp.bfloat16 if bfloat16 else jnp.float32
         init = lambda key, config: {"w": (0.3 * jax.random.normal(key, (4, 2))).astype(dtype)}  # noqa: E731
+        if re.search(r"\bsteps\b", code):
+            return task(init=init, optimizer=lambda config, *, steps: run(config=config, steps=steps))
         return task(init=init, optimizer=lambda config: run(config=config))
 
     def loss(params, batch, key, config):
