@@ -50,6 +50,7 @@ def test_no_submodule_hides_a_name(name):
     assert (find_spec(f"jaxhp.{name}") is not None) == (name in modules)
 
 
+@pytest.mark.slow
 def test_names_are_the_same_in_any_order_of_access():
     orders = (
         "names = list(hp.__all__)",

@@ -71,7 +71,7 @@ def schedule(history: Sequence[Stretch]) -> str:
     """Say which values a training had, and up to which epoch, of every parameter that changed.
 
     >>> schedule([Stretch(0, {"lr": 0.1, "m": 0.9}, 3), Stretch(4, {"lr": 0.05, "m": 0.9}, 9)])
-    'lr 0.1 to epoch 3, then 0.05'
+    'lr 0.1000 to epoch 3, then 0.0500'
     """
     told = []
     for name in dict.fromkeys(name for stretch in history for name in stretch.config):

@@ -73,6 +73,7 @@ def test_the_next_epoch_is_made_while_one_trains():
     assert made[4:] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_wave_reads_the_stream_again():
     streamed = task(train=hp.data.Stream(shifted))
     member = hp.Search(streamed, hp.Space(lr=hp.LogUniform(1e-3, 1.0)), hp.Random(8), epochs=3, tile=2, finals=None)
@@ -111,6 +112,7 @@ def test_errors_of_the_function_are_its_own():
         search(task=task(train=hp.data.Stream(shifted)), folds=3)
 
 
+@pytest.mark.slow
 def test_the_sealed_test_trains_on_the_stream_and_the_validation_data():
     streamed = task(train=hp.data.Stream(shifted), test={"x": HELD.valid["x"], "y": HELD.valid["y"]})
     found = search("random", task=streamed).run(quiet=True).test(seeds=2)

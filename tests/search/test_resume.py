@@ -407,6 +407,7 @@ def test_another_environment_needs_a_flag_and_another_count_of_devices_does_not(
     assert result.digest == digest("random")
 
 
+@pytest.mark.slow
 def test_the_tile_of_the_manifest_is_used_again(tmp_path, monkeypatch):
     automatic = search("random", tile=None)
     with pytest.raises(Killed):

@@ -100,6 +100,7 @@ def test_a_config_is_trained_once_and_finalists_are_distinct():
     assert result.trials.epochs.tolist() == [1] * 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [GP(population=3, rounds=3), Halving(population=9, eta=3)])
 def test_slots_are_spent_on_what_was_not_tried(strategy):
     result = search(task=wide(), space=FEW, strategy=strategy, epochs=3).run(quiet=True)

@@ -46,6 +46,7 @@ def test_a_clear_winner_was_not_chosen_by_luck():
     assert optimistic(scores, 1.0) == pytest.approx(Optimism(0.0, 0.0), abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_best_of_pure_luck_is_corrected_to_nothing():
     rng = np.random.default_rng(1)
     rows = [rng.normal(size=256) for _ in range(60)]

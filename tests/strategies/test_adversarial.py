@@ -96,6 +96,7 @@ def test_gp_stands_equal_points_and_a_long_history():
     assert np.median(np.abs(np.asarray(auto.unit) - 0.8)) < 0.2
 
 
+@pytest.mark.slow
 def test_gp_finds_a_smooth_optimum_closely():
     _, scores = search(GP(32, 4), lambda unit, rng: -np.square(unit - np.array([0.21, 0.5, 0.83])).sum(axis=1))
     assert scores.max() > -1e-3

@@ -61,6 +61,7 @@ def test_three_of_four_slots_are_outer_moves_where_the_nearest_config_is_told():
     assert np.isin(outer, (0.0, 1.0)).any(axis=1).mean() > 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("becomes", [np.asarray, lambda unit: nearest(unit, GRID)], ids=["as_asked", "a_grid"])
 def test_no_slot_is_an_outer_move_where_points_are_told_as_asked_or_rounded(becomes):
     state = first_round(becomes)
