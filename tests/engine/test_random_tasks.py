@@ -3,14 +3,9 @@
 import pytest
 from random_tasks import TOLERANCE, among_others, by_hand, distance, documented, draw, wrong
 
-QUICK = (2,)
 
-
-def seeds(quick: tuple[int, ...], count: int):
-    return [s if s in quick else pytest.param(s, marks=pytest.mark.slow) for s in range(count)]
-
-
-@pytest.mark.parametrize("seed", seeds(QUICK, 20))
+@pytest.mark.slow  # each compiles for 5 to 12 s of a CPU
+@pytest.mark.parametrize("seed", range(20))
 def test_a_member_among_others_is_the_one_of_an_ordinary_loop(seed):
     """And no loop with one wrong key is: with another replicate's, or with epochs that are counted from 1."""
     drawn = draw(seed)
