@@ -26,6 +26,16 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in given)
 
 
+def short(value: object) -> str:
+    """Write a value of a user on one line of at most 100 characters, for a message.
+
+    >>> short([1, 2]), len(short("x" * 200))
+    ('[1, 2]', 100)
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 

@@ -42,10 +42,6 @@ class Groups:
         """Return the group of a config."""
         return self.specs[key_of_group(self.space.static(config))]
 
-    def allows(self, config: Config) -> bool:
-        """Return whether a config may be tried: whether it has a group, and `Space(where=)` lets it pass."""
-        return key_of_group(self.space.static(config)) in self.specs and self.space.allows(config)
-
     @property
     def first(self) -> Spec:
         """The first group; metric and mode are those of all."""
@@ -170,12 +166,13 @@ def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, PyTree]
 
 def epochs_trained(rungs: tuple[Rung, ...], tile: int = 1) -> int:
     """Return the epochs that rungs train, times tiles of so many trials."""
-    trained, reached = 0, 0
-    for rung in rungs:
-        fresh = rung.epochs <= reached
-        trained += tiles_needed(rung.trials, 1, tile) * (rung.epochs if fresh else rung.epochs - reached)
-        reached = rung.epochs
-    return trained
+    return sum(tiles_needed(trials, 1, tile) * epochs for trials, epochs in _stages(rungs))
+
+
+def _stages(rungs: tuple[Rung, ...]) -> list[tuple[int, int]]:
+    """Return (trials, epochs that each of them is trained there) of every rung."""
+    before = [0, *(rung.epochs for rung in rungs[:-1])]
+    return [(r.trials, r.epochs if r.epochs <= b else r.epochs - b) for r, b in zip(rungs, before, strict=True)]
 
 
 def slot_epochs(
@@ -190,13 +187,8 @@ def slot_epochs(
       tile: of the group.
       groups: how many there are.
     """
-    trained, reached = 0.0, 0
-    for rung in rungs:
-        fresh = rung.epochs <= reached
-        slots = expected_slots(rung.trials, members, tile, groups) / groups
-        trained += slots * (rung.epochs if fresh else rung.epochs - reached)
-        reached = rung.epochs
-    return trained + (expected_slots(finals[0], finals[1], tile, groups) / groups * epochs if finals else 0)
+    work = [(trials, members, trained) for trials, trained in _stages(rungs)] + ([(*finals, epochs)] if finals else [])
+    return sum(expected_slots(trials, of_each, tile, groups) / groups * trained for trials, of_each, trained in work)
 
 
 def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:

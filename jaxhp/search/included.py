@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxhp.space.space import Space
 from jaxhp.values import Config, Error, Value
+from jaxhp.words import short
 
 
 class Included(NamedTuple):
@@ -48,13 +49,8 @@ def included(space: Space, configs: Sequence[Mapping[str, Value]], room: int) ->
         if not space.allows(config):
             raise Error(f"include: expected configs that the space's where= lets pass, got {config}")
     found = Included(np.asarray(points, np.float32).reshape(len(points), space.dim), given)
-    if len(found.exact) < len(given):
-        twins = [c for p, c in zip(points, given, strict=True) if found.exact[p.tobytes()] is not c]
+    exact = found.exact
+    if len(exact) < len(given):
+        twins = [c for p, c in zip(points, given, strict=True) if exact[p.tobytes()] is not c]
         raise Error(f"include: expected configs that differ by more than rounding, got {twins[0]} again")
     return found
-
-
-def short(value: object) -> str:
-    """Show a value of a user in a message."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 100 else text[:97] + "..."

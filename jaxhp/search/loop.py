@@ -164,9 +164,10 @@ def _say_copies(asked: Round, new: np.ndarray, course: Course, emit: Emit) -> No
 
 def _with_copies(measured: Trials, drafts: Trials, ledger: Ledger) -> Trials:
     """Return the trials of all slots: those that were trained, and for the others what is known of their trials."""
-    missing = drafts.trial_id[~np.isin(drafts.trial_id, measured.trial_id)]
-    earlier = ledger.trials()
-    known = joined([measured, earlier[np.flatnonzero(np.isin(earlier.trial_id, missing))]])
+    missing, known = drafts.trial_id[~np.isin(drafts.trial_id, measured.trial_id)], measured
+    if len(missing):
+        earlier = ledger.trials()
+        known = joined([measured, earlier[np.isin(earlier.trial_id, missing)]])
     place = {int(trial): row for row, trial in enumerate(known.trial_id)}
     return known[np.asarray([place[int(trial)] for trial in drafts.trial_id], int)]
 

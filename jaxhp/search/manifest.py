@@ -17,6 +17,7 @@ from jaxhp.store.digest import ABOUT, manifest_digest
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
+from jaxhp.words import short
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # says nothing to a person
@@ -145,11 +146,6 @@ def _sentence(entries: list[tuple[str, object, object]]) -> str:
     def told(name: str, before: object, now: object) -> str:
         if _DIGEST.search(f"{before} {now}"):
             return f"its {name} is another one"
-        return f"its {name} is {_short(before)}, now it is {_short(now)}"
+        return f"its {name} is {short(before)}, now it is {short(now)}"
 
     return "; ".join(told(*entry) for entry in entries)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:97] + "..."

@@ -158,8 +158,19 @@ def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool
         before = recorded(ledger) or {}
         last = ledger.round(rounds - 1)
         unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
-    named = ("space", "strategy", "data", "epochs", "seed", "replicates", "folds", "folding", "paired", "finals")
-    named += ("metric",)
+    named = [
+        "space",
+        "strategy",
+        "data",
+        "epochs",
+        "seed",
+        "replicates",
+        "folds",
+        "folding",
+        "paired",
+        "finals",
+        "metric",
+    ]
     other = differences({n: before.get(n) for n in named}, {n: manifest[n] for n in named})
     if other:
         raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")

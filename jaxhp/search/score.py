@@ -60,8 +60,9 @@ def _groups(task: TaskOrFactory, configs: list[Config]) -> list[tuple[Task, Conf
             key = key_of_group(static)
             if key not in found:
                 made, reads = made_for(task, config)
-                check(made, config, set(config))  # reads what the task's functions take from the factory's config
-                names |= reads
+                if made is not task:
+                    check(made, config, set(config))  # reads what the task's functions take from the factory's config
+                    names |= reads
                 found[key] = made, static, []
             found[key][2].append(row)
         if names == before:

@@ -369,7 +369,7 @@ class Search:
             metric=self.metric,
             mode=self.mode,
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
-            allows=self.groups.allows,
+            allows=self.space.allows,
             included=self.included,
             recalled=(self.recalled.unit, self.recalled.score),
         )

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhp.report.result import Result
-from jaxhp.search.included import short
 from jaxhp.space import Space
 from jaxhp.trials import Status, Trial, signed
 from jaxhp.values import Error
+from jaxhp.words import short
 
 Earlier = Iterable[Trial] | Result | str | Path
 """Trials of earlier searches: a list or `Trials`, a result, or the run directory of one."""
