@@ -35,7 +35,9 @@ if TYPE_CHECKING:
         include,
         testing,
     )
+    from jaxhp.tasks import metrics
     from jaxhp.tasks.task import Task, Variables
+    from jaxhp.tasks.whole_set import Metric
     from jaxhp.trials import Error, Proposal, Rung, Status, Trial, Trials
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "Hyperband",
     "IntUniform",
     "LogUniform",
+    "Metric",
     "Narrowing",
     "Normal",
     "Proposal",
@@ -72,6 +75,7 @@ __all__ = [
     "Variables",
     "data",
     "include",
+    "metrics",
     "nn",
     "schedules",
     "score",
@@ -109,6 +113,7 @@ _HOMES = {
         "testing",
     ),
     "tasks.task": ("Task", "Variables"),
+    "tasks.whole_set": ("Metric",),
     "trials": ("Error", "Proposal", "Rung", "Status", "Trial", "Trials"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -119,6 +124,8 @@ def __getattr__(name: str) -> object:
         return _import_module("importlib.metadata").version("jaxhp")
     if name in _PACKAGES:
         return _import_module(f"jaxhp.{name}")
+    if name == "metrics":
+        return _import_module("jaxhp.tasks.metrics")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
     value = globals()[name] = getattr(_import_module(f"jaxhp.{_HOME[name]}"), name)

@@ -159,7 +159,8 @@ def plan_group(
     # Per device: the data, and a tile being worked on with its gradients and activations, in several forms at once (as
     # compiled for an H100: 5 times in training, 3 in evaluation). While members move, one leaf exists twice.
     forms = max(6, 3 * rows_at_once(task, shapes, tile, devices[0]) / task.batch_size)
-    fixed = len(devices) * (data_bytes + 3 * tile_bytes + int(forms * tile * shapes.activations))
+    seen = tile * tree_bytes(dict(shapes.columns)) * max(task.n_train, task.n_valid)  # by metrics of the whole set
+    fixed = len(devices) * (data_bytes + 3 * tile_bytes + int(forms * tile * shapes.activations) + 2 * seen)
     limit = memory if memory is not None else memory_limit(devices)
     fit = int((limit - fixed) / (tile_bytes * (1 + largest_leaf)))
     if fit < replicates:

@@ -34,7 +34,7 @@ from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_til
 from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes, clock_shapes
+from jaxhp.tasks.task import Member, Task, batch_shapes, clock_shapes
 
 
 class Programs(NamedTuple):
@@ -154,7 +154,7 @@ class Population:
             copies = [jax.device_put(data, device) for device in self.tiling.devices]
         else:
             copies = [held.train if held.valid is None else held.valid for held, _ in self.feed.copies]
-        by_member = self._by_member(state, configs, layout, copies, rows, epochs)
+        by_member = self._by_member(state, configs, layout, copies, rows, counts, epochs)
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
         seen = np.sort(np.concatenate([some[:count] for some, count in zip(rows, counts, strict=True)]))
@@ -172,6 +172,7 @@ class Population:
         layout: Layout,
         copies: list[PyTree[Array]],
         rows: jax.Array | np.ndarray,
+        counts: jax.Array | np.ndarray,
         epochs: int,
     ) -> np.ndarray:
         """Evaluates the members of filled tiles on the rows of their folds.
@@ -179,12 +180,14 @@ class Population:
         Args:
           copies: the examples on each device.
           rows: i32[F, n], of each fold.
+          counts: i32[F], how many of them are no padding.
 
         Returns:
           f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
         """
         places = _places(self.spec, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
-        size = -(-rows.shape[1] // -(-rows.shape[1] // self.rules.rows_at_once))
+        at_once = rows.shape[1] if self.task.metric in self.task.metrics else self.rules.rows_at_once
+        size = -(-rows.shape[1] // -(-rows.shape[1] // at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
         found = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
@@ -197,6 +200,7 @@ class Population:
                     np.int32(i),
                     copies[device],
                     padded[places.replicate[i, device] % len(rows), at : at + size],
+                    np.int32(counts[places.replicate[i, device] % len(rows)]),
                     np.int32(epochs),
                 )
                 for device in range(devices)
@@ -217,7 +221,7 @@ class Population:
     @property
     def member_bytes(self) -> int:
         """Counts the bytes of one member's part of a state."""
-        return member_bytes(self.shapes, self.capacity.epochs)
+        return member_bytes(self.spec.shapes, self.capacity.epochs)
 
     def abstract_state(self) -> State:
         """Returns shapes of a state, [N, D, T, ...]."""
@@ -227,11 +231,6 @@ class Population:
     def task(self) -> Task:
         """Returns what a member is."""
         return self.spec.task
-
-    @property
-    def shapes(self) -> Shapes:
-        """Returns shapes of what the task's functions make."""
-        return self.spec.shapes
 
     @property
     def capacity(self) -> Capacity:
@@ -329,7 +328,10 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
     metric = shapes.metrics.index(task.metric)
     at_once = rows_at_once(task, shapes, tile, tiling.devices[0])
     steps = -(-examples.train_rows.shape[1] // task.batch_size)
-    return TileRules(task, static, first, paired, tile, metric, at_once, steps, tiling.capacity.epochs)
+    read = tuple(shapes.columns)
+    return TileRules(
+        task, static, first, paired, tile, metric, shapes.means, read, at_once, steps, tiling.capacity.epochs
+    )
 
 
 def _lowered(

@@ -22,10 +22,11 @@ from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
-from jaxhp.engine.scores import quotient
+from jaxhp.engine.measure import Whole, influences, measure
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.task import Member, Task, clock_shapes, create, params_of, shown, update
+from jaxhp.tasks.whole_set import found
 from jaxhp.values import Config
 
 
@@ -57,6 +58,8 @@ class TileRules(NamedTuple):
     paired: bool  # whether the trials of a replicate share initial weights' key, minibatch order and noise
     tile: int  # T
     metric: int  # the column of a curve that is the score
+    means: tuple[str, ...]  # columns of `evaluate` whose means are metrics, in the order of their names
+    columns: tuple[str, ...]  # those that metrics of the whole set read
     rows_at_once: int  # examples that a tile is evaluated on at once
     steps: int  # of an epoch
     epochs: int  # of the full budget
@@ -154,6 +157,7 @@ def tile_outcomes(
     i: jax.Array,
     data: PyTree[Array],
     rows: jax.Array,
+    count: jax.Array,
     epochs: jax.Array,
 ) -> jax.Array:
     """Evaluates one tile of a device on some examples.
@@ -164,20 +168,27 @@ def tile_outcomes(
       config: traced parameters of the tile, leaves [T].
       i: i32[], which of the N tiles.
       data: examples, leaves [n, ...].
-      rows: i32[B], which of the examples.
+      rows: i32[B], which of the examples; all of them where the metric is one of the whole set.
+      count: i32[], how many of these are no padding.
       epochs: i32[], that the members were trained for.
 
     Returns:
-      f32[T, B], the task's metric.
+      f32[T, B], the task's metric of each example; of a metric of the whole set, itself plus each one's influence.
     """
 
-    def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
+    def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> Mapping[str, jax.Array]:
         whole, clock = rules.full(config), rules.clock(epochs)
-        metrics = call(rules.task.evaluate, shown(rules.task, member, whole, clock), batch, whole, clock=clock)
-        return metrics[rules.task.metric].astype(jnp.float32)
+        return call(rules.task.evaluate, shown(rules.task, member, whole, clock), batch, whole, clock=clock)
+
+    def ranked(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
+        return one(member, batch, config)[rules.task.metric].astype(jnp.float32)
 
     tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
-    return jax.vmap(one, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)
+    whole = _whole(rules)
+    if whole is None or rules.task.metric not in whole.names:
+        return jax.vmap(ranked, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)
+    evaluate = lambda batch: jax.vmap(one, (0, None, 0))(tile, batch, config)  # noqa: E731
+    return influences(evaluate, rules.task.metric, whole, data, rows, count, rules.rows_at_once)
 
 
 def _key(rules: TileRules, place: Places, root: jax.Array, stream: Keys) -> jax.Array:
@@ -219,11 +230,11 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     all_rows = examples.train_rows.shape[1]
     at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
     held_out = examples.train if examples.valid is None else examples.valid
-    measure = partial(_measure, evaluate, at_once=rules.rows_at_once)
+    measured = partial(measure, evaluate, rules.means, _whole(rules), at_once=rules.rows_at_once)
     train = None
     if at_most > 0:
-        train, _ = measure(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
-    valid, spread = measure(held_out, examples.valid_rows[fold], examples.valid_count[fold])
+        train, _ = measured(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
+    valid, spread = measured(held_out, examples.valid_rows[fold], examples.valid_count[fold])
     finite = jnp.isfinite(valid if train is None else jnp.where(jnp.isfinite(train), valid, train))
     healthy = finite[:, rules.metric] & _sound(rules, member.variables) & (tile.diverged_at == 0)
     if rules.task.averaged is not None:
@@ -321,78 +332,8 @@ def _evaluate(
     return each(mapped(member, rules.moved, rules.tile), batch, given.config, rules.clock(e, whole=1))
 
 
-def _measure(
-    evaluate: Callable[[PyTree[Array]], Mapping[str, jax.Array]],
-    data: PyTree[Array],
-    rows: jax.Array,
-    count: jax.Array,
-    at_once: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Computes mean and variance over examples of every metric.
-
-    Args:
-      evaluate: takes a minibatch, leaves [B, ...], to name to [T, B].
-      data: examples, leaves [n, ...].
-      rows: i32[r], those to measure on, padded.
-      count: i32[], how many of these are no padding.
-      at_once: examples of a minibatch at most.
-
-    Returns:
-      f32[T, M] and f32[T, M], metrics in the order of their names.
-    """
-    chunks = -(-len(rows) // at_once)
-    size = -(-len(rows) // chunks)
-    rows = jnp.pad(rows, (0, chunks * size - len(rows)))
-
-    def chunk(c: jax.Array, sums: _Sums) -> _Sums:
-        at = c * size + jnp.arange(size)
-        metrics = evaluate(jax.tree.map(lambda a: a.at[rows[at]].get(mode="promise_in_bounds"), data))
-        values = jnp.stack([metrics[name].astype(jnp.float32) for name in sorted(metrics)], -1)  # [T, B, M]
-        return _added(sums, values, (at < count)[:, None], c == 0)
-
-    metrics = jax.eval_shape(lambda: evaluate(jax.tree.map(lambda a: a[rows[:size]], data)))
-    none = jnp.zeros((next(iter(metrics.values())).shape[0], len(metrics)), jnp.float32)
-    sums = lax.fori_loop(0, chunks, chunk, _Sums(none, none, jnp.float32(0.0), none, none))
-    n = count.astype(jnp.float32)
-    return quotient(sums.total, n), quotient(sums.squares, n)
-
-
-class _Sums(NamedTuple):
-    """What is known of the values of so many examples, metrics f32[T, M].
-
-    Values are counted from the first one and squares from their mean: a variance is right however far from zero a
-    metric lies, and the mean is that of the plain total, which equal sets of hits have in common.
-    """
-
-    total: jax.Array
-    first: jax.Array  # the value of the first example
-    n: jax.Array  # f32[]
-    mean: jax.Array  # of value - first
-    squares: jax.Array  # sum of squared distances from the mean
-
-
-def _added(sums: _Sums, values: jax.Array, there: jax.Array, begun: jax.Array) -> _Sums:
-    """Adds a chunk of examples.
-
-    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
-
-    Args:
-      values: f32[T, B, M].
-      there: bool[B, 1], which of the examples count.
-      begun: bool[], whether the first of them is the first of all.
-    """
-    first = jnp.where(begun, values[:, 0], sums.first)
-    n = there.sum().astype(jnp.float32)
-    share = 1 / jnp.maximum(n, 1.0)
-    off = jnp.where(there, values - first[:, None], 0.0)
-    mean = off.sum(1) * share
-    apart = jnp.where(there, off - mean[:, None], 0.0)
-    step = mean - sums.mean
-    part = n / (sums.n + n)
-    return _Sums(
-        sums.total + jnp.where(there, values, 0.0).sum(1),
-        first,
-        sums.n + n,
-        sums.mean + step * part,
-        sums.squares + (apart * apart).sum(1) + step * step * (sums.n * part),
-    )
+def _whole(rules: TileRules) -> Whole | None:
+    """Returns the task's metrics of the whole set, for all members of a tile."""
+    if not rules.task.metrics:
+        return None
+    return Whole(tuple(rules.task.metrics), rules.columns, jax.vmap(partial(found, rules.task.metrics), (0, None)))

@@ -25,6 +25,7 @@ from jaxhp.tasks.task import (
     params_of,
     with_params,
 )
+from jaxhp.tasks.whole_set import Metric
 from jaxhp.values import Config, Error, check_name
 
 
@@ -69,11 +70,12 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     of_batch = 4 * sum(leaf.size for leaf in jax.tree.leaves(batch))  # kept as f32, once for all members
     activations = max(sum(n * math.prod(dims) * dtype.itemsize for (dims, dtype), n in kept.items()) - of_batch, 0)
 
-    metrics = _metrics(task, shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.valid, 7)))
+    columns = shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.valid, 7))
+    means, read = _metrics(task, columns)
     if task.train_examples != 0:
         try:
             of_train = shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.train, 7))
-            _check_same(of_train, metrics, "with examples of valid")
+            _check_same(of_train, columns, "with examples of valid")
         except Error as error:
             text = "with examples of train, whose curve train_examples=0 turns off"
             raise Error(f"{error} ({text})") from error
@@ -101,7 +103,7 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
             f"got also {', '.join(unread)}"
         )
-    return Shapes(Member(variables, opt_state), tuple(sorted(metrics)), activations)
+    return Shapes(Member(variables, opt_state), tuple(sorted([*means, *task.metrics])), activations, means, read)
 
 
 def _shape(
@@ -163,23 +165,60 @@ def _concrete(config: Config, clock: Clock, run: Callable[[Config, Clock], PyTre
     return ""
 
 
-def _metrics(task: Task, metrics: PyTree) -> Mapping[str, PyTree]:
-    """Refuses what is no dict of one value an example; returns it.
+def _metrics(task: Task, columns: PyTree) -> tuple[tuple[str, ...], Mapping[str, jax.ShapeDtypeStruct]]:
+    """Refuses columns that are not of each example, and metrics that do not fit them.
 
     Args:
-      metrics: what `evaluate` makes of seven examples.
+      columns: what `evaluate` makes of seven examples.
+
+    Returns:
+      the names of the columns whose means are metrics, and those that metrics of the whole set read, of one example.
     """
-    if not isinstance(metrics, Mapping) or not metrics:
-        raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(metrics)}")
-    for name, value in metrics.items():
+    if not isinstance(columns, Mapping) or not columns:
+        raise Error(f"Task evaluate: expected a dict of metric name to f32[B], got {_describe(columns)}")
+    read: set[str] = set()
+    for name, value in columns.items():
         check_name(str(name), "Task evaluate")
-        if not hasattr(value, "shape") or value.shape != (7,):
+        if not hasattr(value, "shape") or value.shape[:1] != (7,):
             raise Error(
                 f"Task evaluate: expected one value an example, f32[B], for {name!r}; with B = 7 got {_describe(value)}"
             )
-    if task.metric not in metrics:
-        raise Error(f"Task metric: expected one of {', '.join(sorted(metrics))}, got {task.metric!r}")
-    return metrics
+        if name in task.metrics:
+            raise Error(f"Task metrics: expected other names than those of evaluate's columns, got {name!r}")
+    for name, metric in task.metrics.items():
+        value = _of_columns(name, metric, columns, read)
+        if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise Error(f"Task metrics {name!r}: expected a floating point scalar, got {_describe(value)}")
+    for name, value in columns.items():
+        if name not in read and value.shape != (7,):
+            raise Error(
+                f"Task evaluate: expected one value an example, f32[B], for {name!r}, which no metric reads; with "
+                f"B = 7 got {_describe(value)}"
+            )
+    means = tuple(sorted(name for name in columns if name not in read or name == task.metric))
+    if task.metric not in (*means, *task.metrics):
+        raise Error(f"Task metric: expected one of {', '.join(sorted({*means, *task.metrics}))}, got {task.metric!r}")
+    if task.metric in means and columns[task.metric].shape != (7,):
+        raise Error(
+            f"Task metric: expected a column of one value an example, f32[B], got {task.metric!r}, which with B = 7 is "
+            f"{_describe(columns[task.metric])}"
+        )
+    return means, {n: jax.ShapeDtypeStruct(columns[n].shape[1:], columns[n].dtype) for n in sorted(read)}
+
+
+def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> PyTree:
+    """Returns the shape of a metric of the whole set; `read` gets the names of the columns that it reads."""
+    weight = jax.ShapeDtypeStruct((7,), jnp.float32)
+    try:
+        return jax.eval_shape(lambda columns, weight: metric.fn(Recorded(columns, read), weight), dict(columns), weight)
+    except KeyError as error:
+        raise Error(
+            f"Task metrics {name!r}: expected evaluate to return the column {error.args[0]!r}, which it reads, got "
+            f"only {', '.join(columns)}"
+        ) from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        text = str(error).strip().split("\n")[0]
+        raise Error(f"Task metrics {name!r}: raised {type(error).__name__} when called on shapes: {text}") from error
 
 
 def _refuse_keys(tree: PyTree, name: str, where: str) -> None:

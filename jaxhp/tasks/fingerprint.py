@@ -48,6 +48,16 @@ def program(task: Task, shapes: Shapes, config: Config) -> str:
     if task.averaged is not None:
         average = jax.make_jaxpr(lambda m, c, t: shown(task, m, static | c, t))
         programs += (average(shapes.member, traced, clock),)
+    if task.metrics:
+        columns = jax.eval_shape(
+            lambda v, b, c, t: dict(call(task.evaluate, v, b, static | c, clock=t)),
+            shapes.member.variables,
+            batch_shapes(task.valid, 7),
+            traced,
+            clock,
+        )
+        weight = jax.ShapeDtypeStruct((7,), np.float32)
+        programs += tuple(jax.make_jaxpr(task.metrics[name].fn)(columns, weight) for name in sorted(task.metrics))
     digest = hashlib.sha256()
     for traced_program in programs:
         for line in _program(traced_program):

@@ -13,6 +13,7 @@ import numpy as np
 from jaxhp.compiling import jit
 from jaxhp.tasks.clock import START, call
 from jaxhp.tasks.task import Shapes, Task
+from jaxhp.tasks.whole_set import check_weights
 from jaxhp.trials import Error
 
 _ROWS = 64  # at most
@@ -23,9 +24,10 @@ _passed: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()  # static parts
 
 
 def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
-    """Refuses a metric whose value for a row depends on the other rows, as a score of the batch does.
+    """Refuses a column whose value for a row depends on the other rows, as a score of the batch does.
 
-    Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole.
+    Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole. Metrics of
+    the whole set are tried on the same rows, see `check_weights`.
 
     Args:
       task: with functions that fit together.
@@ -34,7 +36,7 @@ def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Ma
       traced: name to dtype of the part that is data.
 
     Raises:
-      Error: it does, for most rows.
+      Error: it does, for most rows; or as `check_weights`.
     """
     n, passed = min(task.n_valid, _ROWS), _passed.setdefault(task, set())
     if n < 3 or repr(static) in passed:
@@ -60,9 +62,11 @@ def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Ma
             if _differ(np.asarray(in_pairs[name], float), np.asarray(among[name], float)):
                 raise Error(
                     f"Task evaluate: expected one value an example, which does not depend on the other examples, for "
-                    f"{name!r}; got {float(in_pairs[name][0]):.4g} for an example with one other and "
-                    f"{float(among[name][0]):.4g} for it among {n}"
+                    f"{name!r}; got {_first(in_pairs[name])} for an example with one other and {_first(among[name])} "
+                    f"for it among {n}; a metric of the whole set belongs into Task(metrics={{...: hp.Metric(...)}})"
                 )
+        if task.metrics:
+            check_weights(task.metrics, among)
     passed.add(repr(static))
 
 
@@ -71,6 +75,10 @@ def _differ(a: np.ndarray, b: np.ndarray) -> bool:
     with np.errstate(invalid="ignore"):
         apart = np.abs(a - b) > _TOLERANCE * scale
     return bool(np.mean(apart | (np.isnan(a) != np.isnan(b))) > _SHARE)
+
+
+def _first(values: np.ndarray) -> str:
+    return f"{float(np.ravel(values)[0]):.4g}"
 
 
 def _random(variables: Any, seed: int) -> Any:

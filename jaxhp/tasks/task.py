@@ -6,7 +6,7 @@ Users write functions of a single member; only `engine/tile.py` maps them over m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +20,9 @@ from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
 from jaxhp.tasks.clock import START, Clock, call
 from jaxhp.tasks.clock import shapes as shapes_for
+from jaxhp.tasks.whole_set import Metric
 from jaxhp.trials import MODES
-from jaxhp.values import Config, Error, is_int
+from jaxhp.values import Config, Error, check_name, is_int
 
 
 class Variables(NamedTuple):
@@ -46,7 +47,8 @@ class Task:
       init: `(key, config) -> params`, a pytree of arrays (or `Variables`).
       loss: `(params, batch, key, config) -> scalar`. `batch` is the tree of `train` with `batch_size` rows; `key`
         is for dropout and the like.
-      evaluate: `(params, batch, config) -> {name: f32[B]}`, metrics of each example of a batch of any size B.
+      evaluate: `(params, batch, config) -> {name: [B, ...]}`, columns of what is measured of each example of a batch of
+        any size B. Those of shape [B] are metrics: a score is their mean.
       optimizer: `(config) -> optax.GradientTransformation`, built from traced values.
       train, valid: pytrees of arrays whose first axis is the examples. They stay on the device as they are
         (uint8 images, say); convert and normalise them inside `loss` and `evaluate`.
@@ -54,13 +56,15 @@ class Task:
       test: likewise, or a `Sealed` holder; sealed until `Result.test()`.
       batch_size: examples a step. An epoch is ceil(n / batch_size) steps over a fresh shuffle; the last one is
         filled up with the first examples of that shuffle.
-      metric: the name in `evaluate`'s result by which trials are ranked.
+      metric: the name, of a column or in `metrics`, by which trials are ranked.
       mode: `"max"` if a larger metric is better, else `"min"`.
       train_examples: how many training examples the training curve is measured on each epoch; None: all; 0: none,
         and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
         examples evenly; None: at random.
+      metrics: name to `hp.Metric`, metrics of the whole validation set, such as those of `hp.metrics`. A column that
+        they read is no metric of its own, unless it is the one that ranks.
       averaged: `(opt_state, params, config) -> params`, the weights to evaluate, report and save: their running mean,
         those of schedule-free or lookahead. None: the weights that are trained.
     """
@@ -79,6 +83,7 @@ class Task:
     stream: Stream | None = None
     label: str | None = None
     averaged: Callable[..., PyTree[Array]] | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -93,6 +98,10 @@ class Task:
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):
             object.__setattr__(self, "test", Sealed(self.test))
+        if not isinstance(self.metrics, Mapping) or not all(isinstance(m, Metric) for m in self.metrics.values()):
+            raise Error(f"Task metrics: expected a dict of name to hp.Metric, got {self.metrics!r}")
+        for name in self.metrics:
+            check_name(name, "Task metrics")
         if self.label is not None:
             classes(self.train, self.label, "Task label")
         if self.mode not in MODES:
@@ -202,6 +211,8 @@ class Shapes(NamedTuple):
     member: Member  # of jax.ShapeDtypeStruct
     metrics: tuple[str, ...]  # names in the order of a curve's columns
     activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights
+    means: tuple[str, ...]  # the columns of `evaluate` whose means are metrics
+    columns: Mapping[str, jax.ShapeDtypeStruct]  # those that metrics of the whole set read, of one example
 
 
 def batch_shapes(data: PyTree, size: int) -> PyTree[jax.ShapeDtypeStruct]:

@@ -8,8 +8,8 @@ import pytest
 from populations import train
 
 import jaxhp as hp
+from jaxhp.engine.measure import measure
 from jaxhp.engine.scores import quotient
-from jaxhp.engine.tile import _measure
 
 OFFSETS = {"thousand": (1e3, 0.1), "quarter": (2.5e5, 50.0), "negative": (-5e3, 2.0), "zero": (0.0, 1.0)}
 
@@ -28,10 +28,9 @@ def columns(n: int) -> dict[str, np.ndarray]:
 def test_mean_and_variance_are_those_of_float64(n, at_once):
     data = columns(n)
     rows = jnp.pad(jnp.arange(n), (0, 7))
-    measure = jax.jit(
-        lambda data: _measure(lambda b: {k: v[None] for k, v in b.items()}, data, rows, jnp.int32(n), at_once)
-    )
-    for name, mean, variance in zip(sorted(data), *(part[0] for part in measure(data)), strict=True):
+    means, of_tile = tuple(sorted(data)), lambda batch: {k: v[None] for k, v in batch.items()}
+    measured = jax.jit(lambda data: measure(of_tile, means, None, data, rows, jnp.int32(n), at_once))
+    for name, mean, variance in zip(means, *(part[0] for part in measured(data)), strict=True):
         exact = data[name].astype(np.float64)
         np.testing.assert_allclose(mean, exact.mean(), rtol=3e-6, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(np.sqrt(variance), exact.std(), rtol=1e-3, err_msg=name)
