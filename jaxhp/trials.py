@@ -60,7 +60,8 @@ class Trial:
       round: the round in which the trial was first asked for, from 0; what a person reads counts from 1.
       status: see `Status`.
       epochs: epochs trained.
-      score: the task's metric on validation data after `epochs` epochs, mean over replicates; NaN if diverged.
+      score: the task's metric on validation data after `epochs` epochs, or the best until then (see `epoch`), mean over
+        replicates; NaN if diverged.
       stderr: standard error of `score`: over replicates, or over validation examples if there is only one.
       curve: `"train_<metric>"` and `"valid_<metric>"` to f32[epochs], mean over replicates.
       replicate_scores: f32[R], the score of each replicate.
@@ -69,6 +70,7 @@ class Trial:
         configs (population based training); else None.
       metric, mode: what `score` is, and whether "max" or "min" of it is better; None where nobody said.
       budget: the epochs of a full training where it was recorded; None where nobody said.
+      epoch: whether `score` is that of the "last" epoch or of the "best" one; None where nobody said.
     """
 
     trial_id: int
@@ -85,8 +87,26 @@ class Trial:
     metric: str | None = None
     mode: str | None = None
     budget: int | None = None
+    epoch: str | None = None
+
+    @property
+    def scored_at(self) -> int:
+        """Return the epoch, from 1, that `score` is of: the last, or the first of the best ones."""
+        if self.epoch != "best" or self.diverged_at or f"valid_{self.metric}" not in self.curve:
+            return self.epochs
+        values = signed(self.curve[f"valid_{self.metric}"], self.mode or "max")
+        return 1 + int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
+
+    @property
+    def measured_at(self) -> int:
+        """Return the epoch at which fresh replicates are measured: the last of a full training, or `scored_at` where
+        the best counts. What was given up early is trained in full then.
+        """
+        budget = self.budget or self.epochs
+        return self.scored_at if self.epoch == "best" and self.epochs >= budget else budget
 
 
+EPOCHS = ("last", "best")
 MODES = ("max", "min")
 STATUSES = tuple(Status)  # a status is stored as its place here
 
@@ -121,7 +141,7 @@ class Trials(Sequence[Trial]):
       replicate_scores: f32[N, R].
       diverged_at: i32[N], the epoch (from 1), 0 for none.
       curve: `"train_<metric>"` and `"valid_<metric>"` to f32[N, E], NaN after a trial's last epoch.
-      metric, mode, budget: object[N], see `Trial`.
+      metric, mode, budget, epoch: object[N], see `Trial`.
     """
 
     trial_id: np.ndarray
@@ -138,6 +158,7 @@ class Trials(Sequence[Trial]):
     metric: np.ndarray
     mode: np.ndarray
     budget: np.ndarray
+    epoch: np.ndarray
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> Trials:
@@ -175,6 +196,7 @@ class Trials(Sequence[Trial]):
             metric=np.fromiter((t.metric for t in rows), object, len(rows)),
             mode=np.fromiter((t.mode for t in rows), object, len(rows)),
             budget=np.fromiter((t.budget for t in rows), object, len(rows)),
+            epoch=np.fromiter((t.epoch for t in rows), object, len(rows)),
         )
 
     def __len__(self) -> int:
@@ -209,14 +231,15 @@ class Trials(Sequence[Trial]):
             metric=self.metric[rows],
             mode=self.mode[rows],
             budget=self.budget[rows],
+            epoch=self.epoch[rows],
         )
 
     def __iter__(self) -> Iterator[Trial]:
         return (self[row] for row in range(len(self)))
 
-    def ranked_by(self, metric: str, mode: str, budget: int | None) -> Trials:
+    def ranked_by(self, metric: str, mode: str, budget: int | None, epoch: str) -> Trials:
         """Return the same trials, which know what their scores are; see `Trial`."""
-        facts = {"metric": metric, "mode": mode, "budget": budget}
+        facts = {"metric": metric, "mode": mode, "budget": budget, "epoch": epoch}
         size = len(self)
         return replace(self, **{name: np.fromiter([fact] * size, object, size) for name, fact in facts.items()})
 
@@ -276,7 +299,7 @@ def joined(parts: Sequence[Trials]) -> Trials:
         curve[name] = _stacked([part.curve.get(name) for part in parts], sizes)
     scores = _stacked([part.replicate_scores for part in parts], sizes)
     flat = ("trial_id", "round", "parent", "status", "epochs", "score", "stderr", "diverged_at")
-    flat += ("metric", "mode", "budget")
+    flat += ("metric", "mode", "budget", "epoch")
     return Trials(config=config, curve=curve, replicate_scores=scores, **{name: whole(name) for name in flat})
 
 

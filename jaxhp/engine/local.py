@@ -14,6 +14,7 @@ from jaxhp.engine.events import Compiling, Progressed
 from jaxhp.engine.layout import Layout, arrange
 from jaxhp.engine.members import Held, Member, Shelf, leaves_at
 from jaxhp.engine.population import Population
+from jaxhp.engine.scores import Ranked
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
@@ -206,10 +207,11 @@ class Local:
         configs = [job.configs[row] for row in wave.rows]
         columns = spec.columns(configs)
         wave.epoch, length = int(start.min()), 1
-        left = len(job.configs) - len(wave.rows) - len(call.trained)
+        read = np.full(len(wave.rows), job.stop) if job.read is None else job.read[wave.rows]
+        left, parts = len(job.configs) - len(wave.rows) - len(call.trained), []
         saved = len(job.configs) - left if job.keep else len(wave.rows)
         while True:
-            upto = min(wave.epoch + length, job.stop)
+            upto = int(min(wave.epoch + length, read[read > wave.epoch].min(initial=job.stop)))
             began = time.perf_counter()
             begin = np.clip(layout.start, wave.epoch, upto)
             wave.state, ranked = population.step(wave.state, columns, job.trials[wave.rows], layout, begin, upto)
@@ -229,23 +231,36 @@ class Local:
             fresh = wave.key not in self._called
             self._called.add(wave.key)
             call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh))
+            due = np.flatnonzero(read == upto)
+            if len(due):
+                parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))
             if upto >= job.stop:
-                break
+                return merge(len(wave.rows), parts)
+
+    def _measured(self, wave: _Wave, job: Job, columns: dict[str, np.ndarray], ranked: Ranked) -> Outcome:
+        """Return what is known of a wave's rows where they stand now."""
+        population, layout = self._held[wave.key].population, wave.layout
         ranked = jax.device_get(ranked)
         p, r = len(wave.rows), len(job.replicates)
         outcome = Outcome(
-            ranked.score[:p],
-            ranked.stderr[:p],
-            ranked.replicate_scores[:p, :r],
-            ranked.curve[:p],
-            ranked.diverged_at[:p],
+            np.asarray(ranked.score)[:p],
+            np.asarray(ranked.stderr)[:p],
+            np.asarray(ranked.replicate_scores)[:p, :r],
+            np.asarray(ranked.curve)[:p],
+            np.asarray(ranked.diverged_at)[:p],
         )
         if not job.outcomes:
             return outcome
-        holdout = None
-        if spec.holdout is not None:
-            holdout = population.outcomes(wave.state, columns, layout, job.stop, spec.holdout)
-        return outcome._replace(valid=population.outcomes(wave.state, columns, layout, job.stop), held_out=holdout)
+        valid, holdout = population.outcomes(wave.state, columns, layout, wave.epoch), None
+        if population.spec.holdout is not None:
+            holdout = population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout)
+        if job.read is not None:  # where each replicate's own best may lie elsewhere
+            counted = np.isfinite(valid)
+            means = np.where(counted, valid, 0).sum(2, dtype=np.float64) / np.where(
+                counted.any(2), counted.sum(2), np.nan
+            )
+            outcome = outcome._replace(replicate_scores=means.astype(np.float32))
+        return outcome._replace(valid=valid, held_out=holdout)
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

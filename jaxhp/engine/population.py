@@ -260,6 +260,7 @@ def compile(
     seed: int = 0,
     paired: bool = True,
     folds: Folding | None = None,
+    epoch: str = "last",
     devices: Sequence[Device] | None = None,
 ) -> Population:
     """Compiles the step of one static group.
@@ -271,6 +272,7 @@ def compile(
       paired: whether the trials of a replicate share initial weights' key, minibatch order and noise.
       folds: of train and valid together; a member of replicate r is trained and validated as fold r % F has it.
         None: all train on `task.train`.
+      epoch: which score of its curve a trial has, the "last" or the "best".
       devices: defaults to all local devices.
 
     Returns:
@@ -293,7 +295,8 @@ def compile(
     with ThreadPoolExecutor(len(programs)) as pool:
         trains = list(pool.map(lambda program: program.compile(options), programs))
     seconds = time.perf_counter() - began
-    rank = partial(rank_trials, metric=rules.metric, mode=spec.task.mode, n_valid=int(examples.valid_count[0]))
+    n_valid = int(examples.valid_count[0])
+    rank = partial(rank_trials, metric=rules.metric, mode=spec.task.mode, n_valid=n_valid, epoch=epoch)
     return Population(
         spec,
         tiling,

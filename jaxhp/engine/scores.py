@@ -31,6 +31,7 @@ def rank_trials(
     metric: int,
     mode: str,
     n_valid: int,
+    epoch: str = "last",
 ) -> Ranked:
     """Score trials from their members' curves and rank them, in an order of operations that no shape changes.
 
@@ -43,6 +44,7 @@ def rank_trials(
       metric: the column of `curve` that is the score.
       mode: "max" or "min".
       n_valid: validation examples of a member.
+      epoch: whether a trial's score is that after its "last" epoch, or the "best" of its curve so far.
     """
     there = slots >= 0
     n = there.sum(1).astype(jnp.float32)
@@ -51,8 +53,7 @@ def rank_trials(
     curve, spread, diverged_at = (
         leaf.reshape(-1, *leaf.shape[3:])[place] for leaf in (curve, spread, diverged_at)
     )  # [P, R, ...]
-    last = jnp.maximum(stop.reshape(-1)[place[:, 0] // tile] - 1, 0)
-    final = jnp.take_along_axis(curve, last[:, None, None, None, None], axis=2)[:, :, 0, 1, metric]
+    scored = jnp.maximum(stop.reshape(-1)[place[:, 0] // tile] - 1, 0)
 
     def mean(values: Float32[Array, "P R *rest"]) -> Float32[Array, "P *rest"]:
         """Take the mean over replicates, added one after another."""
@@ -62,6 +63,12 @@ def rank_trials(
             total = total + jnp.where(here, values[:, r], 0.0)
         return quotient(total, n.reshape(-1, *(1,) * (total.ndim - 1)))
 
+    means = mean(curve)
+    if epoch == "best":
+        known = jnp.where(jnp.arange(curve.shape[2]) <= scored[:, None], means[:, :, 1, metric], jnp.nan)
+        signed = known if mode == "max" else -known
+        scored = jnp.argmax(jnp.where(jnp.isnan(signed), -jnp.inf, signed), axis=1)
+    final = jnp.take_along_axis(curve, scored[:, None, None, None, None], axis=2)[:, :, 0, 1, metric]
     score = mean(final)
     between = mean((final - score[:, None]) ** 2) / jnp.maximum(n - 1, 1)
     examples = jnp.where(there[:, 0], spread[:, 0], jnp.nan) * np.float32(1 / n_valid)
@@ -77,7 +84,7 @@ def rank_trials(
         score=score,
         stderr=jnp.sqrt(jnp.where(n > 1, between, examples)),
         replicate_scores=jnp.where(there, final, jnp.nan),
-        curve=mean(curve),
+        curve=means,
         diverged_at=failed,
     )
 

@@ -34,6 +34,7 @@ class Job(NamedTuple):
     replicates: Sequence[int]  # [R], ids of the replicates of every row
     keep: bool = False  # whether a later job may continue all these rows
     outcomes: bool = False  # whether to return the metric of each example too
+    read: np.ndarray | None = None  # i32[P], epochs up to `stop` that each row's outcome is of; None: `stop`
     before: tuple[Job, ...] = ()  # jobs of no round, one after another, that make the members that this one continues
 
     def rows(self, chosen: np.ndarray) -> Job:
@@ -44,6 +45,7 @@ class Job(NamedTuple):
             configs=[self.configs[row] for row in chosen],
             origin=self.origin[chosen],
             start=self.start[chosen],
+            read=None if self.read is None else self.read[chosen],
         )
 
 

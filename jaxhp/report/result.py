@@ -53,7 +53,7 @@ class Chosen(Trial):
 
     @property
     def params(self) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, trained for `epochs`, of the trial's first replicate in the search.
+        """Return what the task's `init` made, trained to the epoch that its score is of: the trial's first replicate.
 
         It is the pytree that `init` made. Read from a run directory without the task (`Result.load`), objects in it
         other than dicts, lists and tuples are dicts of their attributes.
@@ -124,12 +124,13 @@ class Result:
         space: Space | None = None,
         tester: Tester | None = None,
         budget: int | None = None,
+        epoch: str = "last",
         like: Callable[[Config], PyTree] = lambda _: None,
     ) -> Result:
         """Read a result from an open ledger.
 
         Args:
-          metric, mode, budget: of the search, see `Trial`.
+          metric, mode, budget, epoch: of the search, see `Trial`.
           params: the chosen network, where it is at hand.
           top, curves, tester: as in `load`.
           space: whose configs they are.
@@ -138,6 +139,7 @@ class Result:
         Raises:
           Error: the ledger is damaged, or holds no trials yet.
         """
+        curves = curves or epoch == "best"  # which tell the epoch that a score is of
         text = ledger.meta("choice")
         verdict = ledger.decode("the choice", _verdict, text) if text else None
         finalists = verdict.finalists if verdict else ()
@@ -145,7 +147,7 @@ class Result:
             trials = rank(ledger.trials(curves=curves), mode)
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
-        trials = trials.ranked_by(metric, mode, budget)
+        trials = trials.ranked_by(metric, mode, budget, epoch)
         if not len(trials):
             raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
@@ -250,6 +252,7 @@ class Result:
             space=Space.from_json(space),
             tester=tester,
             budget=epochs if is_int(epochs) else None,
+            epoch="best" if manifest.get("epoch") == "best" else "last",
         )
 
     def test(self, seeds: int = 8) -> Tested:
@@ -271,7 +274,9 @@ class Result:
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
-        found = self._tester(self.best.trial_id, self.best.history, self.directory, self.opened, int(seeds))
+        *before, last = self.best.history
+        history = (*before, last._replace(upto=self.best.measured_at))
+        found = self._tester(self.best.trial_id, history, self.directory, self.opened, int(seeds))
         self.opened = found.opening
         self.tests.append(found)
         return found
@@ -348,7 +353,7 @@ class Result:
 
 def _history(ledger: Ledger, trial: Trial) -> tuple[Stretch, ...]:
     if trial.parent is None:
-        return (Stretch(trial.trial_id, trial.config, trial.epochs),)
+        return (Stretch(trial.trial_id, trial.config, trial.scored_at),)
     budgets = [asked.epochs for asked in ledger.rounds()]
     return stretches(ledger.trials(curves=False), trial.trial_id, budgets, trial.epochs)
 
@@ -383,6 +388,7 @@ def table_rows(trials: Iterable[Trial]) -> list[dict]:
             "status": str(t.status),
             "round": t.round,
             "epochs": t.epochs,
+            "scored_at": t.scored_at,
             "diverged_at": t.diverged_at or None,
             "parent": t.parent,
         }

@@ -110,7 +110,10 @@ def no_estimate(stage: Stage, *, finalists: bool) -> str:
 def raw_best(metric: str, trial: Trial) -> str:
     """Say how good the first of the ranking is, and that this is too good to be true."""
     reached = f"{metric} {words.number(trial.score, trial.stderr)} (trial {trial.trial_id})"
-    return f"{reached}: the best score at {trial.epochs} epochs, biased by the choice"
+    when = (
+        f"{trial.epochs} epochs" if trial.epoch != "best" else f"any of {trial.epochs} epochs, here {trial.scored_at}"
+    )
+    return f"{reached}: the best score at {when}, biased by the choice"
 
 
 def _edges(of: Findings) -> Iterator[tuple[str, str]]:

@@ -99,6 +99,14 @@ class Durable:
         self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
         return self._inner.variables(trial, epoch, config)
 
+    def before_its_end(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
+        """Return a trial's variables after an epoch at which no round ended: its first replicate is trained anew."""
+        ids, fresh = np.asarray([trial], np.int32), np.asarray([-1], np.int32)
+        job = Job(self._lineage.last(trial).number, ids, [config], fresh, 0 * ids, epoch, range(1), keep=True)
+        self._emit(Retrained(job.number, 1))
+        self._inner.train(job, self._again)
+        return self._inner.variables(trial, epoch, config)
+
     def held_bytes(self) -> int:
         """See `Executor.held_bytes`."""
         return self._inner.held_bytes()
@@ -143,7 +151,7 @@ class Durable:
             if event.last or self._checkpoints is None:
                 return
             due = self._unsaved_s >= self._checkpoint_s or self._stop[0].received is not None
-            if due and self._worth(event.state_bytes):
+            if due and job.read is None and self._worth(event.state_bytes):
                 self._save(job.number, self._inner.save(), complete=False)
             self.stop_if_asked()
 

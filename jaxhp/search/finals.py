@@ -35,27 +35,32 @@ def run_finals(
 
     Fresh replicates have the ids that follow those of the search. Their number is a whole multiple of the folds, so
     that replicate r stays in fold r % K. Who inherited weights in the search is trained by way of its ancestors again.
+    Where the best epoch counts, a finalist is measured at the one that it had in the search.
 
     Args:
       stop: raises Stopped where a signal asked for it; called after every part that is recorded.
     """
-    ranked = rank(trials, of.course.mode)
+    course = of.course
+    ranked = rank(trials, course.mode).ranked_by(of.metric, course.mode, course.epochs, course.epoch)
     finalists = survivors(ranked, of.finals.top)
     if not finalists:
         emit(Warned("no finals: every trial diverged"))
         return
-    emit(FinalsBegan(finalists, of.course.epochs))
+    read = {t.trial_id: t.measured_at for t in finalists}
+    epochs = max(read.values())
+    emit(FinalsBegan(finalists, epochs))
     unit = np.stack([of.course.space.unit(t.config) for t in ranked])
     scores = at_full_budget(ranked, of.metric, of.course.rungs)
     near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), of.course.mode)
     fresh: dict[int, list[np.ndarray]] = {t.trial_id: [] for t in finalists}
     budgets = [rung.epochs for rung in of.course.rungs]
-    histories = {t.trial_id: stretches(ranked, t.trial_id, budgets, of.course.epochs) for t in finalists}
+    histories = {t.trial_id: stretches(ranked, t.trial_id, budgets, epochs) for t in finalists}
 
     def play(who: Sequence[int], replicates: range) -> Played:
         playing = [finalists[p].trial_id for p in who]
         ids = range(of.course.members + replicates.start, of.course.members + replicates.stop)
-        parts = _train(of, [histories[trial] for trial in playing], ids, executor, ledger, emit, stop)
+        at = np.asarray([read[trial] for trial in playing], np.int32) if of.course.epoch == "best" else None
+        parts = _train(of, [histories[trial] for trial in playing], at, ids, executor, ledger, emit, stop)
         for row, trial in enumerate(playing):
             fresh[trial] += [part.replicate_scores[row] for part in parts]
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
@@ -80,6 +85,7 @@ def run_finals(
 def _train(
     of: Setting,
     histories: list[tuple[Stretch, ...]],
+    read: np.ndarray | None,
     replicates: range,
     executor: Executor,
     ledger: Ledger,
@@ -90,6 +96,7 @@ def _train(
 
     Args:
       histories: how each finalist is trained.
+      read: see `Job`.
     """
     ids = np.asarray([history[-1].trial_id for history in histories], np.int32)
     at_once = executor.at_once(history[-1].config for history in histories)
@@ -102,7 +109,7 @@ def _train(
         if known and all(np.array_equal(known.pop(name), value) for name, value in label.items()):
             parts.append(Outcome(**known))
             continue
-        outcome = executor.train(job_of(histories, number, some), emit)
+        outcome = executor.train(job_of(histories, number, some)._replace(read=read), emit)
         measured = {name: value for name, value in outcome._asdict().items() if value is not None}
         ledger.record_part(number, label | measured)
         stop()

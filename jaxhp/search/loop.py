@@ -44,6 +44,7 @@ class Course(NamedTuple):
     members: int  # of a trial
     metric: str
     mode: str
+    epoch: str  # which score of its curve a trial has, the "last" or the "best"
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
     included: Included  # what a person asked for in the first round
@@ -195,4 +196,4 @@ def _measured(course: Course, drafts: Trials, outcome: Outcome, epochs: int) -> 
         diverged_at=outcome.diverged_at,
         curve=curve,
     )
-    return measured.ranked_by(course.metric, course.mode, course.epochs)
+    return measured.ranked_by(course.metric, course.mode, course.epochs, course.epoch)

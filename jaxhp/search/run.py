@@ -45,7 +45,7 @@ from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
-from jaxhp.trials import Status, Trials, best_of
+from jaxhp.trials import Status, Trial, Trials, best_of
 from jaxhp.values import Config, Error, Json
 from jaxhp.words import plain
 
@@ -126,7 +126,13 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        known = {"space": of.course.space, "tester": of.tester, "budget": of.course.epochs, "like": of.like}
+        known = {
+            "space": of.course.space,
+            "tester": of.tester,
+            "budget": of.course.epochs,
+            "epoch": of.course.epoch,
+            "like": of.like,
+        }
         result = Result.of(ledger, of.metric, of.course.mode, params, **known)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             ledger.check_held()
@@ -192,13 +198,13 @@ def _train(
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
-    result = Result.of(ledger, of.metric, of.course.mode, curves=False)
+    result = Result.of(ledger, of.metric, of.course.mode, curves=False, epoch=of.course.epoch)
     best = result.best
-    network, sha256 = networks.of(best.trial_id, best.config) if result.ruin is None else None, None
+    network, sha256 = networks.of(best) if result.ruin is None else None, None
     if ledger.directory is not None and network is not None:
         path = ledger.directory / "best.safetensors"
         ledger.check_held()
-        sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.epochs, replicate=0)
+        sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.scored_at, replicate=0)
         ledger.stored("parameters written")
     with ledger.transaction():
         if sha256 is not None:
@@ -232,11 +238,14 @@ class _Networks:
         configs = dict(zip(best.tolist(), self._best.configs(), strict=True))
         self._kept = kept | {i: self._executor.variables(i, epochs, configs[i]) for i in at_hand}
 
-    def of(self, trial: int, config: Config) -> PyTree[np.ndarray]:
+    def of(self, best: Trial) -> PyTree[np.ndarray]:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
+        trial, epochs = best.trial_id, self._lineage.last(best.trial_id).epochs
+        if best.scored_at < epochs:
+            return self._executor.before_its_end(trial, best.scored_at, best.config)
         if trial in self._kept:
             return self._kept[trial]
-        return self._executor.variables(trial, self._lineage.last(trial).epochs, config)
+        return self._executor.variables(trial, epochs, best.config)
 
 
 class _Account:

@@ -66,8 +66,7 @@ def open_test(
         raise Error("test: expected a task with test data (Task(..., test=...)), got one without")
     rest = task.valid if spec.holdout is None else joined(task.valid, spec.holdout)
     train = joined(task.train, rest) if task.stream is None else task.stream.joined(rest)
-    ends = [*(stretch.upto for stretch in history[:-1]), how.epochs]
-    stages = [([stretch.config], end) for stretch, end in zip(history, ends, strict=True)]
+    stages = [([stretch.config], stretch.upto) for stretch in history]
     measure = retrained(spec, how, replace(task, train=train), stages, seeds)
     if directory is None:
         return _tested(trial_id, measure(checked(task.test.open(), "test"))[0], before + 1)
@@ -101,7 +100,7 @@ def retrained(
         columns = spec.columns(configs)
         state, _ = population.step(state, columns, np.arange(p, dtype=np.int32), layout, begun, end)
         begun = end
-    return lambda data: population.outcomes(state, columns, layout, how.epochs, data)
+    return lambda data: population.outcomes(state, columns, layout, begun, data)
 
 
 def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:

@@ -37,9 +37,10 @@ from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
 from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
+from jaxhp.strategies import PBT
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.fingerprint import program
-from jaxhp.trials import Rung
+from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int, encoded
 
 T = TypeVar("T")
@@ -75,6 +76,9 @@ class Search:
       paired: whether the trials of a replicate share initial weights, minibatch order and noise. Sharing minibatches
         makes training faster. It need not make comparisons more certain: what pairs these is above all that every
         trial meets the same validation examples, paired or not (measured in `experiments/honest_numbers.py`).
+      epoch: which epoch of a training counts: its "last", or the "best", where the mean of its replicates' validation
+        curves is best. Then scores, rungs, the network that is saved, finals and the test are of that epoch: the finals
+        train fresh replicates to the one that the search found, so that its luck is not theirs.
       finals: how finalists are run again; None: no finals. By default their size is at most a fifth of the search.
       tile: members of a tile; None: chosen from the task and the kind of device.
       memory, devices: deprecated here; arguments of `run` and `plan`.
@@ -97,6 +101,7 @@ class Search:
     replicates: int = field(default=1, kw_only=True)
     folds: int | Folds | Sequence[int] | np.ndarray | None = field(default=None, kw_only=True)
     paired: bool = field(default=True, kw_only=True)
+    epoch: str = field(default="last", kw_only=True)
     finals: Finals | None = field(default=_DEFAULT, kw_only=True)
     tile: int | None = field(default=None, kw_only=True)
     memory: int | None = field(default=None, kw_only=True)
@@ -125,6 +130,10 @@ class Search:
         for name, least in (("tile", 1), ("memory", 1)):
             if getattr(self, name) is not None:
                 self._know(name, check_int(name, getattr(self, name), least))
+        if self.epoch not in EPOCHS:
+            raise Error(f"epoch: expected 'last' or 'best', got {self.epoch!r}")
+        if self.epoch == "best" and isinstance(self.strategy, PBT):
+            raise Error("epoch: expected 'last' with PBT, whose trials change their configs on the way, got 'best'")
         if self.finals is not None and not isinstance(self.finals, Finals):
             raise Error(f"finals: expected Finals or None, got {self.finals!r}")
         for name in ("memory", "devices"):
@@ -144,7 +153,9 @@ class Search:
         self._know("include", tuple(self.include))
         self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        self._know("recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs))
+        self._know(
+            "recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs, self.epoch)
+        )
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
@@ -257,6 +268,7 @@ class Search:
             seed=self.seed,
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
+            epoch=self.epoch,
             devices=list(machine.devices),
         )
 
@@ -287,6 +299,7 @@ class Search:
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
             "metric": self.metric,
             "mode": self.mode,
+            "epoch": self.epoch if self.epoch != "last" else None,
             "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
             "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
             "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
@@ -368,6 +381,7 @@ class Search:
             members=self.members,
             metric=self.metric,
             mode=self.mode,
+            epoch=self.epoch,
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             allows=self.space.allows,
             included=self.included,

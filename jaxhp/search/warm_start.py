@@ -58,13 +58,14 @@ def earlier(given: Earlier) -> tuple[Trial, ...]:
     return trials
 
 
-def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epochs: int) -> Recalled:
+def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epochs: int, epoch: str) -> Recalled:
     """Return what trials of an earlier search, whose space may have been another, say about this one.
 
     Args:
       metric, mode: what this search ranks by. A trial that was ranked by another metric, or the other way round, or
         that does not say, says nothing here.
       epochs: of a full training in this search. A score after more or fewer epochs is another quantity.
+      epoch: likewise whether scores are of the last epoch or of the best.
 
     Raises:
       Error: there are trials, and none of them fits.
@@ -72,7 +73,7 @@ def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epoc
     left_out: Counter[str] = Counter()
     points, scores = [], []
     for trial in trials:
-        why = _misfit(trial, metric, mode, epochs)
+        why = _misfit(trial, metric, mode, epochs, epoch)
         point = None if why else _point(space, trial)
         if point is None:
             left_out[why or "outside of its space"] += 1
@@ -86,7 +87,7 @@ def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epoc
     return found
 
 
-def _misfit(trial: Trial, metric: str, mode: str, epochs: int) -> str | None:
+def _misfit(trial: Trial, metric: str, mode: str, epochs: int, epoch: str) -> str | None:
     """Say why a trial's score is not one of this search, None where it is."""
     if trial.metric is None or trial.mode is None:
         return "without a metric and a mode"
@@ -97,6 +98,8 @@ def _misfit(trial: Trial, metric: str, mode: str, epochs: int) -> str | None:
     budget = trial.epochs if trial.budget is None else trial.budget
     if budget != epochs:
         return f"of a training of {budget} epochs, not {epochs}"
+    if trial.epoch not in (None, epoch):
+        return f"scored at their {trial.epoch} epoch, not their {epoch}"
     if trial.parent is not None:
         return "whose weights another trial began"
     if trial.status not in (Status.COMPLETE, Status.DIVERGED):

@@ -93,6 +93,7 @@ def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
         metric=unsaid,
         mode=unsaid,
         budget=unsaid,
+        epoch=unsaid,
     )
     return found if slots is None else found[np.asarray(list(slots), int)]
 
