@@ -30,7 +30,7 @@ from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, 
 from jaxhp.engine.scores import Ranked, rank_trials
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
-from jaxhp.engine.tile import Places, State, TileRules, tile_outcomes, train_tiles
+from jaxhp.engine.tile import Places, State, TileRules, abstract_state, places_of, tile_outcomes, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.rows import check_rows
@@ -116,7 +116,7 @@ class Population:
         Returns:
           the state afterwards, and what was measured of the rows, padded to the capacity's.
         """
-        places = _places(self.spec, self.tiling, configs, trials, layout, start, stop)
+        places = places_of(self.spec.traced, self.tiling, configs, trials, layout, start, stop)
         filled = np.bincount(np.arange(layout.tiles) % self.shape[1], minlength=self.shape[1]).astype(np.int32)
         parts = split(state, self.tiling.devices)
         del state
@@ -185,7 +185,7 @@ class Population:
         Returns:
           f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
         """
-        places = _places(self.spec, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
+        places = places_of(self.spec.traced, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
         at_once = rows.shape[1] if self.task.metric in self.task.metrics else self.rules.rows_at_once
         size = -(-rows.shape[1] // -(-rows.shape[1] // at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
@@ -225,7 +225,7 @@ class Population:
 
     def abstract_state(self) -> State:
         """Returns shapes of a state, [N, D, T, ...]."""
-        return _abstract_state(self.spec, self.tiling)
+        return abstract_state(self.spec.shapes, self.tiling)
 
     @property
     def task(self) -> Task:
@@ -358,7 +358,7 @@ def _lowered(
 
     t, none = tiling.capacity.tile, np.zeros(0, np.int32)
     layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
-    places = _places(spec, tiling, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
+    places = places_of(spec.traced, tiling, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
     jitted = jax.jit(step, donate_argnums=0)
 
     def on(device: Device) -> jax.stages.Lowered:
@@ -370,50 +370,10 @@ def _lowered(
         def mine(s: np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return here(s, (s.shape[0], 1, *s.shape[2:]))
 
-        state, facts = jax.tree.map(mine, _abstract_state(spec, tiling)), jax.tree.map(mine, places)
+        state, facts = jax.tree.map(mine, abstract_state(spec.shapes, tiling)), jax.tree.map(mine, places)
         return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, feed.abstract))
 
     return [on(device) for device in tiling.devices]
-
-
-def _abstract_state(spec: Spec, tiling: Tiling) -> State:
-    """Returns shapes of a state, [N, D, T, ...]."""
-    curve = jax.ShapeDtypeStruct((tiling.capacity.epochs, 2, len(spec.shapes.metrics)), jnp.float32)
-    spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    return tiling.abstract(State(spec.shapes.member, curve, spread, diverged_at))  # type: ignore[arg-type]
-
-
-def _places(
-    spec: Spec,
-    tiling: Tiling,
-    configs: Mapping[str, np.ndarray],
-    trials: np.ndarray,
-    layout: Layout,
-    start: int | np.ndarray,
-    stop: int | np.ndarray,
-) -> Places:
-    """Brings what tiles are trained for into the shape of the step.
-
-    Args:
-      configs: name to [P], the traced part of every row's config.
-      trials: i32[P], trial ids.
-      layout: of these rows.
-      start, stop: epochs, scalars or i32[tiles].
-
-    Returns:
-      leaves [N, D] or [N, D, T].
-
-    Raises:
-      Error: the layout has more tiles than fit.
-    """
-    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
-    return Places(
-        tiling.tiled(layout.replicate),
-        tiling.tiled(np.broadcast_to(start, layout.tiles)),
-        tiling.tiled(np.broadcast_to(stop, layout.tiles)),
-        tiling.tiled(np.asarray(trials)[row]),
-        {name: tiling.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in spec.traced.items()},
-    )
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:

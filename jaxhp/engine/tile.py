@@ -22,10 +22,12 @@ from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
+from jaxhp.engine.layout import Layout
 from jaxhp.engine.measure import Whole, influences, measure
 from jaxhp.engine.streams import Keys, key_of
+from jaxhp.engine.tiling import Tiling
 from jaxhp.tasks.clock import Clock, call
-from jaxhp.tasks.task import Member, Task, clock_shapes, create, params_of, shown, update
+from jaxhp.tasks.task import Member, Shapes, Task, clock_shapes, create, params_of, shown, update
 from jaxhp.tasks.whole_set import found
 from jaxhp.values import Config
 
@@ -337,3 +339,44 @@ def _whole(rules: TileRules) -> Whole | None:
     if not rules.task.metrics:
         return None
     return Whole(tuple(rules.task.metrics), rules.columns, jax.vmap(partial(found, rules.task.metrics), (0, None)))
+
+
+def abstract_state(shapes: Shapes, tiling: Tiling) -> State:
+    """Returns shapes of a state, [N, D, T, ...]."""
+    curve = jax.ShapeDtypeStruct((tiling.capacity.epochs, 2, len(shapes.metrics)), jnp.float32)
+    spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    return tiling.abstract(State(shapes.member, curve, spread, diverged_at))  # type: ignore[arg-type]
+
+
+def places_of(
+    traced: Mapping[str, np.dtype],
+    tiling: Tiling,
+    configs: Mapping[str, np.ndarray],
+    trials: np.ndarray,
+    layout: Layout,
+    start: int | np.ndarray,
+    stop: int | np.ndarray,
+) -> Places:
+    """Brings what tiles are trained for into the shape of the step.
+
+    Args:
+      traced: names and dtypes of the part of a config that is data.
+      configs: name to [P], the traced part of every row's config.
+      trials: i32[P], trial ids.
+      layout: of these rows.
+      start, stop: epochs, scalars or i32[tiles].
+
+    Returns:
+      leaves [N, D] or [N, D, T].
+
+    Raises:
+      Error: the layout has more tiles than fit.
+    """
+    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
+    return Places(
+        tiling.tiled(layout.replicate),
+        tiling.tiled(np.broadcast_to(start, layout.tiles)),
+        tiling.tiled(np.broadcast_to(stop, layout.tiles)),
+        tiling.tiled(np.asarray(trials)[row]),
+        {name: tiling.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in traced.items()},
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
+from jaxhp.data.fingerprints import fingerprint
 from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
 from jaxhp.engine.layout import expected_slots, tiles_needed
@@ -16,11 +18,13 @@ from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import check
+from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Error, Json, Value
 
+T = TypeVar("T")
 TaskOrFactory = Task | Callable[[Config], Task]
 
 
@@ -57,6 +61,20 @@ class Groups:
         """How many folds there are, 1 without folds."""
         return self.folding.k if self.folding is not None else 1
 
+    def identity(self) -> Json:
+        """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
+        specs = list(self.specs.values())
+        data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
+        prints = {key: fingerprint(parts) for key, parts in data.items()}
+        return {
+            "folding": _one_or_all([f.identity for f in self.foldings.values()]) if self.foldings else None,
+            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
+            "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
+            "batch_size": _one_or_all([s.task.batch_size for s in specs]),
+            "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
+        }
+
 
 def groups_of(
     task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | Folds | np.ndarray | None, seed: int
@@ -82,6 +100,10 @@ def groups_of(
         specs[spec.key] = spec
         foldings |= {spec.key: dealt} if dealt is not None else {}
     return Groups(space, specs, foldings)
+
+
+def _one_or_all(values: list[T]) -> T | list[T]:
+    return values[0] if values and all(value == values[0] for value in values) else values
 
 
 def spec_of(

@@ -126,19 +126,18 @@ def run_search(
                 raise
         if checkpoints is not None:
             checkpoints.clear()
-        known = {
-            "space": of.course.space,
-            "tester": of.tester,
-            "budget": of.course.epochs,
-            "epoch": of.course.epoch,
-            "like": of.like,
-        }
-        result = Result.of(ledger, of.metric, of.course.mode, params, **known)
+        result = _result(of, ledger, params)
         if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
             ledger.check_held()
             write_json(ledger.directory / "summary.json", _summary(of, account, result))
             ledger.stored("summary written")
         return result
+
+
+def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Result:
+    course = of.course
+    known = {"space": course.space, "tester": of.tester, "budget": course.epochs, "epoch": course.epoch}
+    return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
 
 
 def _say_first(notes: Sequence[str], warnings: Sequence[str], ledger: Ledger, emit: Observer) -> None:

@@ -39,7 +39,6 @@ from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies import PBT
 from jaxhp.strategies.base import Strategy
-from jaxhp.tasks.fingerprint import program
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int, encoded
 
@@ -277,8 +276,6 @@ class Search:
         machine = machine or self.machine()
         specs = list(self.groups.specs.values())
         tiles = [self._tile(spec, machine) for spec in specs]
-        data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
-        prints = {key: fingerprint(parts) for key, parts in data.items()}
         return {
             "format": FORMAT,
             "space": self.space.to_json(),
@@ -287,20 +284,13 @@ class Search:
             "seed": self.seed,
             "replicates": self.replicates,
             "folds": self.groups.folds if self.groups.foldings else None,
-            "folding": _one_or_all([f.identity for f in self.groups.foldings.values()])
-            if self.groups.foldings
-            else None,
             "paired": self.paired,
             "finals": repr(self.finals),
             "tile": tiles[0] if len(tiles) == 1 else tiles,
-            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
-            "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
-            "batch_size": _one_or_all([s.task.batch_size for s in specs]),
-            "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            **self.groups.identity(),
             "metric": self.metric,
             "mode": self.mode,
             "epoch": self.epoch if self.epoch != "last" else None,
-            "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
             "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
             "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
             "environment": environment(list(machine.devices)),
@@ -424,8 +414,3 @@ class Search:
             devices=list(machine.devices),
             memory=machine.memory,
         )
-
-
-def _one_or_all(values: list[T]) -> T | list[T]:
-    """Return the value that all groups have, or the list of each group's."""
-    return values[0] if values and all(value == values[0] for value in values) else values

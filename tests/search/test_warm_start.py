@@ -19,7 +19,7 @@ from jaxhp.trials import Status, Trial
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 10.0))
 
 
-def trial(number, score, status=Status.COMPLETE, told=("error", "min", 9), **config):
+def trial(number, score, status=Status.COMPLETE, told=("error", "min", 9, "last"), **config):
     metric, mode, epochs = told
     return Trial(number, config, status=status, score=score, metric=metric, mode=mode, epochs=epochs)
 
@@ -62,14 +62,14 @@ def test_what_is_recalled_is_signed_and_whole():
         trial(3, 0.2, lr=50.0),
         trial(4, 0.2, width=3),
     ]
-    unit, score, left_out = recalled(SPACE, trials, "error", "min", 9)
+    unit, score, left_out = recalled(SPACE, trials, "error", "min", 9, "last")
     assert unit.tolist() == [[0.5], [1.0]]
     np.testing.assert_array_equal(score, np.array([-0.3, np.nan], np.float32))
     assert left_out == {"not trained to their end": 1, "outside of its space": 2}
 
 
 def test_only_trials_with_the_same_metric_mode_and_budget_count():
-    fits = trial(0, 0.8, told=("accuracy", "max", 50), lr=0.1)
+    fits = trial(0, 0.8, told=("accuracy", "max", 50, "last"), lr=0.1)
     others = [
         trial(1, 0.3, told=("error", "min", 50), lr=0.1),  # the smaller the better, of another metric
         trial(2, 0.3, told=("accuracy", "min", 50), lr=0.1),
@@ -78,9 +78,9 @@ def test_only_trials_with_the_same_metric_mode_and_budget_count():
         trial(5, np.nan, Status.DIVERGED, told=("accuracy", "max", 2), lr=0.2),
         replace(trial(6, np.nan, Status.DIVERGED, told=("accuracy", "max", 1), lr=10.0), budget=50),  # at a rung
         Trial(7, {"lr": 0.1}, status=Status.COMPLETE, score=0.9),  # by hand, and does not say of what
-        trial(8, 0.9, Status.RUNNING, told=("accuracy", "max", 50), lr=0.1),
+        trial(8, 0.9, Status.RUNNING, told=("accuracy", "max", 50, "last"), lr=0.1),
     ]
-    found = recalled(SPACE, [fits, *others], "accuracy", "max", 50)
+    found = recalled(SPACE, [fits, *others], "accuracy", "max", 50, "last")
     np.testing.assert_array_equal(found.score, np.array([0.8, np.nan], np.float32))
     assert found.unit.tolist() == [[0.5], [1.0]]
     assert found.left_out == {
@@ -91,7 +91,7 @@ def test_only_trials_with_the_same_metric_mode_and_budget_count():
         "not trained to their end": 1,
     }
     with pytest.raises(hp.Error, match="warm_start: expected trials that fit this search, got 0 of 7 earlier trials"):
-        recalled(SPACE, [t for t in others if t.trial_id != 6], "accuracy", "max", 50)
+        recalled(SPACE, [t for t in others if t.trial_id != 6], "accuracy", "max", 50, "last")
 
 
 def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
@@ -99,7 +99,7 @@ def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
     result = hp.Search.run(shared("halving"), tmp_path, quiet=True, watch=[told.append])
     seen = next(event.trials for event in told if isinstance(event, RoundFinished))
     for trials in (seen, result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
-        assert {(t.metric, t.mode, t.budget) for t in trials} == {("error", "min", 9)}
+        assert {(t.metric, t.mode, t.budget) for t in trials} == {("error", "min", 9, "last")}
     fit = sum(t.status is not Status.STOPPED for t in result.trials)
     for given in (result, tmp_path, str(tmp_path), list(result.trials)):
         warm = search("random", warm_start=given)
@@ -149,7 +149,7 @@ def test_an_edge_is_reported_and_widened():
     wider = space.widened({"lr": -1, "width": 1})
     low = wider.parameters["lr"].low  # type: ignore[attr-defined]
     assert (low, str(wider.parameters["width"])) == (pytest.approx(1e-6), "IntUniform(1, 5)")
-    assert not recalled(wider, trials, "error", "min", 9).left_out
+    assert not recalled(wider, trials, "error", "min", 9, "last").left_out
 
 
 def test_no_edge_is_reported_where_all_diverged():
