@@ -19,7 +19,7 @@ from jaxhp.trials import Status, Trial
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 10.0))
 
 
-def trial(number, score, status=Status.COMPLETE, told=("error", "min", 9, "last"), **config):
+def trial(number, score, status=Status.COMPLETE, told=("error", "min", 9), **config):
     metric, mode, epochs = told
     return Trial(number, config, status=status, score=score, metric=metric, mode=mode, epochs=epochs)
 
@@ -99,7 +99,7 @@ def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
     result = hp.Search.run(shared("halving"), tmp_path, quiet=True, watch=[told.append])
     seen = next(event.trials for event in told if isinstance(event, RoundFinished))
     for trials in (seen, result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
-        assert {(t.metric, t.mode, t.budget) for t in trials} == {("error", "min", 9, "last")}
+        assert {(t.metric, t.mode, t.budget, t.epoch) for t in trials} == {("error", "min", 9, "last")}
     fit = sum(t.status is not Status.STOPPED for t in result.trials)
     for given in (result, tmp_path, str(tmp_path), list(result.trials)):
         warm = search("random", warm_start=given)
