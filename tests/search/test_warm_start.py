@@ -69,7 +69,7 @@ def test_what_is_recalled_is_signed_and_whole():
 
 
 def test_only_trials_with_the_same_metric_mode_and_budget_count():
-    fits = trial(0, 0.8, told=("accuracy", "max", 50, "last"), lr=0.1)
+    fits = trial(0, 0.8, told=("accuracy", "max", 50), lr=0.1)
     others = [
         trial(1, 0.3, told=("error", "min", 50), lr=0.1),  # the smaller the better, of another metric
         trial(2, 0.3, told=("accuracy", "min", 50), lr=0.1),
@@ -78,7 +78,7 @@ def test_only_trials_with_the_same_metric_mode_and_budget_count():
         trial(5, np.nan, Status.DIVERGED, told=("accuracy", "max", 2), lr=0.2),
         replace(trial(6, np.nan, Status.DIVERGED, told=("accuracy", "max", 1), lr=10.0), budget=50),  # at a rung
         Trial(7, {"lr": 0.1}, status=Status.COMPLETE, score=0.9),  # by hand, and does not say of what
-        trial(8, 0.9, Status.RUNNING, told=("accuracy", "max", 50, "last"), lr=0.1),
+        trial(8, 0.9, Status.RUNNING, told=("accuracy", "max", 50), lr=0.1),
     ]
     found = recalled(SPACE, [fits, *others], "accuracy", "max", 50, "last")
     np.testing.assert_array_equal(found.score, np.array([0.8, np.nan], np.float32))
