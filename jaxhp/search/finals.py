@@ -26,6 +26,7 @@ class Setting(NamedTuple):
     finals: Finals
     metric: str
     fold: np.ndarray | None  # i32[n], the fold of each example that is validated
+    examples: bool  # whether trials are measured on examples, see `Groups`
 
 
 def run_finals(
@@ -75,6 +76,7 @@ def run_finals(
         mode=of.course.mode,
         scores=scores,
         fold=of.fold,
+        examples=of.examples,
     )
     executor.forget()  # these members have the names of the search's, which are of other replicates
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)
