@@ -7,13 +7,14 @@
 Needs nothing but jaxhp. The search takes 3 minutes, the comparison 2, on 2 cores that other work shared.
 
 Result: 256 agents, 20 epochs (82,000 steps of the game) each, and 64 more for the finals, in 165 s, compilation
-included. 18 of the 64 configurations (28%) reach 475 with the mean of their 4 seeds; the chosen one (learning rate 0.0069,
-discount 0.972, lambda 0.97) has an estimate of 500 points of 500, 95% interval 460 to 540 over fresh seeds: solved.
+included. 18 of the 64 configurations (28%) reach 475 with the mean of their 4 seeds; the chosen one (learning rate
+0.0069, discount 0.972, lambda 0.97) has an estimate of 500 points of 500, 95% interval 460 to 540 over fresh seeds:
+solved.
 
 64 agents for 20 epochs, compilation apart, on two cores of an AMD EPYC for which a dozen other processes queued, so
 that the seconds of CPUs say more than those of the clock (28, 18 and 33): 12.3 s at once, 16.3 s one jitted training
-after another, 15.8 s with a worker a core. So a core gains little here: most of the work are the updates, whose products
-keep it busy for one agent too. An accelerator, where small products cost far more, was not at hand.
+after another, 15.8 s with a worker a core. So a core gains little here: most of the work are the updates, whose
+products keep it busy for one agent too. An accelerator, where small products cost far more, was not at hand.
 
 The game is that of Barto, Sutton and Anderson (1983) with the constants of Gymnasium's CartPole-v1: a pole on a cart,
 pushed left or right 50 times a second, a point for every step until it falls, 500 at most; solved means 475 on average.

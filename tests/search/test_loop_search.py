@@ -122,6 +122,19 @@ def test_finals_rest_on_fresh_seeds_alone(tmp_path):
         result.test()
 
 
+def test_the_best_epoch_may_count():
+    result = shared("random", finals=hp.Finals(1, 6), epoch="best").run(quiet=True)
+    for trial in result.trials:
+        heights = known([(trial.config["lr"], 9)])[1]
+        if trial.status is not Status.DIVERGED:
+            np.testing.assert_allclose(trial.score, heights.min(), rtol=2e-3, atol=1e-4)
+    best = result.best
+    assert best.scored_at < 9
+    fresh = [known([(best.config["lr"], best.scored_at)], replicate)[1][-1] for replicate in range(4, 7)]
+    np.testing.assert_allclose(result.estimate.mean, np.mean(fresh), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(best.params.x, known([(best.config["lr"], best.scored_at)])[0], rtol=1e-3, atol=1e-5)
+
+
 def test_their_interval_covers_the_truth():
     """Of 8 equal finalists among 64 trials, whose seeds' luck is normal: the best mean is too good, this is not."""
     rng, covered, off = np.random.default_rng(0), 0, []
