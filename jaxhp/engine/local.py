@@ -235,7 +235,8 @@ class Local:
             if len(due):
                 parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))
             if upto >= job.stop:
-                return merge(len(wave.rows), parts)
+                whole = np.asarray(ranked.curve)[: len(wave.rows)]  # also past what was read
+                return merge(len(wave.rows), parts)._replace(curve=whole)
 
     def _measured(self, wave: _Wave, job: Job, columns: dict[str, np.ndarray], ranked: Ranked) -> Outcome:
         """Return what is known of a wave's rows where they stand now."""

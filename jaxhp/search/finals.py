@@ -16,7 +16,9 @@ from jaxhp.selection.contest import Played, contest, neighbourhoods, survivors
 from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.selection.verdict import Finals
 from jaxhp.store.ledger import Ledger
+from jaxhp.tasks.halves import name_of_half
 from jaxhp.trials import Trial, rank
+from jaxhp.values import Config
 
 
 class Setting(NamedTuple):
@@ -65,7 +67,9 @@ def run_finals(
             fresh[trial] += [part.replicate_scores[row] for part in parts]
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
         held_out = [part.held_out for part in parts if part.held_out is not None]
-        return Played(valid, np.concatenate(held_out, 1) if held_out else None)
+        configs = [histories[trial][-1].config for trial in playing]
+        luck = _luck(of, configs, parts) if course.epoch == "best" else None
+        return Played(valid, np.concatenate(held_out, 1) if held_out else None, luck)
 
     verdict = contest(
         finalists,
@@ -75,11 +79,27 @@ def run_finals(
         mode=of.course.mode,
         scores=scores,
         fold=of.fold,
+        curves=ranked.curve[f"valid_{of.metric}"] if course.epoch == "best" else None,
     )
     executor.forget()  # these members have the names of the search's, which are of other replicates
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)
     played = {trial: _padded(np.concatenate(parts), most) for trial, parts in fresh.items()}
     ledger.record_finals(played, json.dumps(verdict.to_json()))
+
+
+def _luck(of: Setting, configs: Sequence[Config], parts: Sequence[Outcome]) -> np.ndarray:
+    """Return f64[P, E], what every other example shows more than all do, after each epoch; the last that was trained
+    stands for those after it."""
+    epochs = int(np.isfinite(parts[0].curve[0, :, 1, 0]).sum())
+
+    def of_row(row: int, config: Config) -> np.ndarray:
+        names = of.course.metrics(config)
+        whole, half = (names.index(name) for name in (of.metric, name_of_half(of.metric)))
+        shown = [part.curve[row, :epochs, 1] for part in parts]
+        return np.mean([columns[:, half] - columns[:, whole] for columns in shown], 0)
+
+    found = np.stack([of_row(row, config) for row, config in enumerate(configs)])
+    return np.pad(np.nan_to_num(found), ((0, 0), (0, parts[0].curve.shape[1] - epochs)), "edge")
 
 
 def _train(

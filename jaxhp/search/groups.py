@@ -19,6 +19,7 @@ from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
+from jaxhp.tasks.halves import with_half
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Rung
@@ -77,12 +78,19 @@ class Groups:
 
 
 def groups_of(
-    task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | Folds | np.ndarray | None, seed: int
+    task: TaskOrFactory,
+    space: Space,
+    *,
+    holdout: float | int | None,
+    folds: int | Folds | np.ndarray | None,
+    seed: int,
+    epoch: str = "last",
 ) -> Groups:
     """Make and check the task of every static group.
 
     Args:
       folds: see `jaxhp.data.folds.checked_folds`.
+      epoch: see `Search`; where the best counts, tasks measure half of the examples apart, see `halves`.
 
     Raises:
       Error: the task does not fit the space, or a group's data the folds or the holdout.
@@ -92,7 +100,7 @@ def groups_of(
     for config in space.groups():
         static = space.static(config)
         try:
-            spec, dealt = _spec(task, space, config, static, holdout, folds, seed)
+            spec, dealt = _spec(task, space, config, static, holdout, folds, seed, epoch)
         except Exception as error:
             if static:
                 error.add_note(f"for the configs with {static}")
@@ -153,8 +161,10 @@ def _spec(
     holdout: float | int | None,
     folds: int | Folds | np.ndarray | None,
     seed: int,
+    epoch: str,
 ) -> tuple[Spec, Folding | None]:
     made, reads = made_for(task, static)
+    made = with_half(made) if epoch == "best" else made
     reads |= set(space.fixed)  # which may be there for whoever made the task
     kept: PyTree = None
     if holdout is not None:

@@ -144,7 +144,9 @@ class Search:
         holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed))
+        self._know(
+            "groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed, epoch=self.epoch)
+        )
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())

@@ -53,6 +53,19 @@ class Metric:
         return self.fn(columns, jnp.ones(n, jnp.float32) if weight is None else jnp.asarray(weight, jnp.float32))
 
 
+@dataclass(frozen=True)
+class Half(Metric):
+    """A metric of the first, the third, the fifth, ... of the examples; `fn` is that of all."""
+
+    def __post_init__(self) -> None:
+        whole = self.fn
+
+        def half(columns: Columns, weight: jax.Array) -> jax.Array:
+            return whole(columns, weight * (jnp.arange(len(weight)) % 2 == 0))
+
+        object.__setattr__(self, "fn", half)
+
+
 def found(metrics: Mapping[str, Metric], columns: Columns, weight: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Compute metrics, f32[], and the influence of every example on each, f32[n], by name.
 
