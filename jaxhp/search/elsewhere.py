@@ -33,4 +33,7 @@ def elsewhere(space: Space, allows: Callable[[Config], bool], key: jax.Array, po
             drawn = np.asarray(jax.random.uniform(key, (max(4 * population, _DRAWN), space.dim)))
         points = np.stack([space.unit(config) for config in space.configs(drawn)])
     found = {point.tobytes(): point for point in points if allows(space.config(point))}
+    if not found:  # `where` lets so few pass that none was drawn
+        points = [space.unit(config) for config in space.allowed()]
+        found = {point.tobytes(): point for point in points if allows(space.config(point))}
     return np.stack(list(found.values())) if found else points[:0]
