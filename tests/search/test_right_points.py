@@ -95,15 +95,15 @@ def test_a_config_is_trained_once_and_finalists_are_distinct():
     assert len(set(finalists)) == len(finalists) == 4
     said = [event.text for event in told if isinstance(event, Warned)]
     assert said == [
-        "round 1: 7 of 16 slots are not trained: there is no config left that was not tried",
-        "round 2: 16 of 16 slots are not trained: there is no config left that was not tried",
+        "round 1: 7 of 16 configs asked for are not trained: none is left that was not tried",
+        "round 2: 16 of 16 configs asked for are not trained: none is left that was not tried",
     ]
     assert result.trials.epochs.tolist() == [1] * 9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", [GP(population=3, rounds=3), Halving(population=9, eta=3)])
-def test_slots_are_spent_on_what_was_not_tried(strategy):
+def test_rows_are_spent_on_what_was_not_tried(strategy):
     result = search(task=wide(), space=FEW, strategy=strategy, epochs=3).run(quiet=True)
     assert len({tuple(t.config.values()) for t in result.trials}) == len(result.trials) == 9
 
