@@ -133,10 +133,9 @@ class Search:
                 warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
         setup()
         default = self.finals is _DEFAULT
-        holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed))
+        self._know("groups", groups_of(self.task, self.space, finals=self.finals, folds=folds, seed=self.seed))
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
