@@ -103,7 +103,8 @@ class Finalist(NamedTuple):
       mean: its metric on those of the choice; NaN if one of them diverged.
       difference: paired, from the best of them; negative is worse in either mode.
       stderr: of `difference`, over seeds and examples; 0 for the best itself.
-      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen.
+      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen. A trial
+        that inherited weights counts as near to those of its last config, although others were a part of its training.
       candidate: whether it is within one `stderr` of the best.
       p_best: the probability that it is the best finalist, by bootstrap over seeds and examples.
     """
