@@ -316,7 +316,8 @@ class Search:
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
           devices: None: all local devices.
           memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
-          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
+          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it. One that fails
+            gets one warning and harms nothing; it stops the search by raising `hp.Stopped`.
 
         Raises:
           Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;

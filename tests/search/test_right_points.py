@@ -25,7 +25,7 @@ RANGES = {"lr": hp.LogUniform(1e-3, 0.3), "decay": hp.LogUniform(1e-8, 1.0)}
 SWAPPED = dict(reversed(RANGES.items()))
 
 
-class Enough(Exception):
+class Enough(BaseException):
     """Ends a search."""
 
 
