@@ -188,19 +188,19 @@ class GivenUp(World):
         state = self.strategy.init(jax.random.key(self.seed), 2, EPOCHS)
         slow, own = 3 + 3 * np.abs(self.rng.normal(size=n)), self.rng.normal(size=n)
         curves, begun = np.full((n, EPOCHS), np.nan), np.full(n, -1)
-        slots, epochs = np.zeros(0, int), np.zeros(n, int)
+        trials, epochs = np.zeros(0, int), np.zeros(n, int)
         for number, rung in enumerate(rungs):
             proposal, state = self.strategy.ask(state)
             parent = np.asarray(proposal.parent)
             fresh = np.flatnonzero(begun < 0)[: int(np.sum(parent < 0))]
-            before, slots = slots, np.empty(len(parent), int)
-            slots[parent >= 0], slots[parent < 0] = before[parent[parent >= 0]], fresh
+            before, trials = trials, np.empty(len(parent), int)
+            trials[parent >= 0], trials[parent < 0] = before[parent[parent >= 0]], fresh
             begun[fresh] = number
             own = (own + self.rng.normal(size=n)) / 2**0.5
             learnt = self.truth - slow * (1 / rung.epochs - 1 / EPOCHS) ** 0.5 + self.shared[999] + self.hard.mean()
             scores = learnt + self.suits.mean(1) + (0.7**2 + 6**2 / EXAMPLES) ** 0.5 * own
-            curves[slots, rung.epochs - 1], epochs[slots] = scores[slots], rung.epochs
-            state = self.strategy.tell(state, proposal, scores[slots].astype(np.float32))
+            curves[trials, rung.epochs - 1], epochs[trials] = scores[trials], rung.epochs
+            state = self.strategy.tell(state, proposal, scores[trials].astype(np.float32))
         curve = [{"valid_score": row[:end]} for row, end in zip(curves, epochs, strict=True)]
         return rungs, [
             Trial(i, {}, int(begun[i]), DONE, int(epochs[i]), score=float(curves[i, epochs[i] - 1]), curve=curve[i])

@@ -34,6 +34,9 @@ _STATE = "jaxhp"  # the attribute of a study that says whether it is whole
 def write(result: Result, place: str | Path) -> int:
     """Make a study in a storage, named as the run directory.
 
+    Where a trial's user attribute `parent` is set, it inherited that trial's weights, and its parameters, which are the
+    last that it was trained with, did not make its value alone.
+
     Args:
       place: the path of an SQLite file, made where there is none, or the URL of a storage such as
         "postgresql://...".

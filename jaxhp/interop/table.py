@@ -2,7 +2,8 @@
 
 The columns are `rank`, `trial_id`, `config.<name>` for every hyperparameter, `score` and `stderr` (empty where a trial
 diverged or is in training), `status`, `round`, `epochs`, `diverged_at`, `parent`, `chosen`, and where finals were run
-`finals.<field>` for each field of `Finalist`.
+`finals.<field>` for each field of `Finalist`. Where `parent` is not empty, the trial inherited that trial's weights:
+its config is the last that it was trained with, and did not make its score alone.
 """
 
 from __future__ import annotations

@@ -139,6 +139,8 @@ def scatter(run: RunRecord) -> Markup:
     y = score_axis(known, result.mode)
     if known and not y.low <= min(known) <= max(known) <= y.high:
         lead += " Worse scores than the axis has room for lie at its edge."
+    if any(trial.parent is not None for trial in trials):
+        lead += " A trial that inherited weights stands where its last config is, which alone did not make its score."
     figures = (
         element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, run.chosen))
         for name, parameter in run.parameters.items()
@@ -191,9 +193,12 @@ def importance(run: RunRecord) -> Markup:
     found = run.importance
     if not isinstance(found, Importance):
         return section("What mattered", f"Not known: {found}.")
-    known = sum(trial.status is not Status.RUNNING for trial in run.result.trials)
+    finished = [trial for trial in run.result.trials if trial.status is not Status.RUNNING]
+    known = sum(trial.parent is None for trial in finished)
     sample = f", drawn at random from {known:,}" if found.trials < known else ""
     lead = f"Shares of the variance, from {found.trials:,} trials{sample}, at epoch {found.epochs}."
+    if known < len(finished):
+        lead += f" Left out are {len(finished) - known:,} that inherited weights, whose config alone made no score."
     signs = legend(
         ("bar top", "of what it takes to be among the best tenth"),
         ("bar score", "of the score anywhere in the space, diverged trials counting as the worst"),

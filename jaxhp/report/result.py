@@ -284,8 +284,10 @@ class Result:
     def importance(self) -> Importance:
         """Find out which hyperparameters made the difference; prints as a table, has marginals and the stability edge.
 
+        Trials that inherited weights (`PBT`) are left out, here and in `edges`: no config alone made their scores.
+
         Raises:
-          Error: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
+          Error: fewer than 16 other trials are finished, all have the same score, or only some trials were loaded.
         """
         if self.space is None or not self._whole:
             raise Error("importance: expected a result with its space and all trials, got one loaded with top=")

@@ -81,7 +81,7 @@ def groups_of(
     task: TaskOrFactory,
     space: Space,
     *,
-    holdout: float | int | None,
+    finals: Finals | None,
     folds: int | Folds | np.ndarray | None,
     seed: int,
     epoch: str = "last",
@@ -100,7 +100,7 @@ def groups_of(
     for config in space.groups():
         static = space.static(config)
         try:
-            spec, dealt = _spec(task, space, config, static, holdout, folds, seed, epoch)
+            spec, dealt = _spec(task, space, config, static, finals, folds, seed, epoch)
         except Exception as error:
             if static:
                 error.add_note(f"for the configs with {static}")
@@ -158,7 +158,7 @@ def _spec(
     space: Space,
     config: Config,
     static: Config,
-    holdout: float | int | None,
+    finals: Finals | None,
     folds: int | Folds | np.ndarray | None,
     seed: int,
     epoch: str,
@@ -167,13 +167,13 @@ def _spec(
     made = with_half(made) if epoch == "best" else made
     reads |= set(space.fixed)  # which may be there for whoever made the task
     kept: PyTree = None
-    if holdout is not None:
+    if finals is not None and finals.holdout is not None:
         if isinstance(folds, np.ndarray) or (isinstance(folds, Folds) and (folds.groups or folds.order)):
             raise Error(
                 f"Finals holdout: expected none beside folds by groups, by an order or of one's own numbers, which a "
-                f"random part of the validation data would cut across, got {holdout!r}"
+                f"random part of the validation data would cut across, got {finals.holdout!r}"
             )
-        made, kept = _without(made, holdout, seed)
+        made, kept = _without(made, finals, finals.holdout, seed)
     dealt = _folding(made, folds, seed) if folds is not None else None
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
     absent = {name: p.value(0.5) for name, p in space.parameters.items() if name in traced and p.when}
@@ -187,10 +187,10 @@ def _folding(task: Task, folds: int | Folds | np.ndarray, seed: int) -> Folding:
     return folding(task.train, task.valid, folds, seed=seed, label=task.label, batch_size=task.batch_size)
 
 
-def _without(task: Task, holdout: float | int, seed: int) -> tuple[Task, PyTree]:
+def _without(task: Task, finals: Finals, holdout: float | int, seed: int) -> tuple[Task, PyTree]:
     """Return the task without a part of its validation data, and that part."""
     try:
-        valid, held_out = split(task.valid, holdout, seed)
+        valid, held_out = split(task.valid, holdout, seed, groups=finals.groups, order=finals.order)
     except ValueError as error:
         raise Error(f"Finals holdout: {error}") from error
     return replace(task, valid=valid), held_out

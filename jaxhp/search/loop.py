@@ -155,16 +155,16 @@ def _pool(course: Course, number: int) -> np.ndarray:
 
 
 def _say_copies(asked: Round, new: np.ndarray, course: Course, emit: Emit) -> None:
-    """Say how many slots are not trained, because they start fresh where a trial did before."""
+    """Say how many rows are not trained, because they start fresh where a trial did before."""
     copies = int(np.sum(asked.parent < 0)) - int(np.sum(asked.parent[new] < 0))
     if copies:
-        text = f"{copies} of {len(asked.unit)} slots are not trained: there is no config left that was not tried"
+        text = f"{copies} of {len(asked.unit)} configs asked for are not trained: none is left that was not tried"
         emit(Warned(f"round {asked.number + 1}: {text}"))
         emit(RoundSkipped(asked.number, copies * asked.epochs * course.members))
 
 
 def _with_copies(measured: Trials, drafts: Trials, ledger: Ledger) -> Trials:
-    """Return the trials of all slots: those that were trained, and for the others what is known of their trials."""
+    """Return the trials of all rows: those that were trained, and for the others what is known of their trials."""
     missing, known = drafts.trial_id[~np.isin(drafts.trial_id, measured.trial_id)], measured
     if len(missing):
         earlier = ledger.trials()

@@ -41,6 +41,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped
+from jaxhp.search.watching import guarded, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
@@ -83,7 +84,7 @@ def run_search(
       wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
         tells all observers.
     """
-    observers: list[Observer] = [*watch]
+    observers, failures = guarded(watch)
     emit = told(observers)
     with (
         Signals(listen=dir is not None) as signals,
@@ -111,7 +112,7 @@ def run_search(
         )
         account = _Account(executor, ledger)
         networks = _Networks(of, executor, lineage)
-        observers += [executor.observe, networks.observe]
+        observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
         if ledger.meta("finished") is None:
             _declare(of, ledger)

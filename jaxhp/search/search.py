@@ -141,12 +141,10 @@ class Search:
                 warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
         setup()
         default = self.finals is _DEFAULT
-        holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        self._know(
-            "groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed, epoch=self.epoch)
-        )
+        options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
+        self._know("groups", groups_of(self.task, self.space, **options))
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -322,7 +320,8 @@ class Search:
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
           devices: None: all local devices.
           memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
-          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
+          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it. One that fails
+            gets one warning and harms nothing; it stops the search by raising `hp.Stopped`.
 
         Raises:
           Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;

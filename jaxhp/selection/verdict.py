@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhp import words
+from jaxhp.data.dealing import check_names
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json, is_int
 
@@ -25,14 +26,23 @@ class Finals:
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
         estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
         for that. The correction is right on average where the luck of examples is about normal, and the same at every
-        budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
+        budget; a holdout needs no such assumption, but the search has fewer examples to choose by. It is cut off at
+        random, but for:
+      groups: the column of `valid` that says what belongs together (a patient, a site): a group is either held out or
+        not. Whoever split the data by groups has to name them here too.
+      order: the column of `valid` that says what comes when: the last examples are held out.
     """
 
     top: int = 8
     replicates: int = 16
     holdout: float | int | None = None
+    groups: str | None = None
+    order: str | None = None
 
     def __post_init__(self):
+        check_names(None, self.groups, self.order, "Finals ")
+        if self.holdout is None and (self.groups or self.order):
+            raise Error(f"Finals {'groups' if self.groups else 'order'}: expected holdout= beside it, got none")
         for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
             if not is_int(value, least):
@@ -42,6 +52,12 @@ class Finals:
         if part is not None and (isinstance(part, bool) or not (0 < part < 1 or is_int(part, 1))):
             raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
         object.__setattr__(self, "holdout", part.item() if isinstance(part, np.generic) else part)
+
+    def __repr__(self) -> str:
+        """Write it as it was written before a holdout had groups or an order, by which directories know a search."""
+        parts = {name: getattr(self, name) for name in ("top", "replicates", "holdout", "groups", "order")}
+        shown = {n: v for n, v in parts.items() if v is not None or n == "holdout"}
+        return f"Finals({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
@@ -87,7 +103,8 @@ class Finalist(NamedTuple):
       mean: its metric on those of the choice; NaN if one of them diverged.
       difference: paired, from the best of them; negative is worse in either mode.
       stderr: of `difference`, over seeds and examples; 0 for the best itself.
-      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen.
+      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen. A trial
+        that inherited weights counts as near to those of its last config, although others were a part of its training.
       candidate: whether it is within one `stderr` of the best.
       p_best: the probability that it is the best finalist, by bootstrap over seeds and examples.
     """

@@ -31,10 +31,10 @@ class Grid(Sampler):
             raise Error(f"Grid shape: expected the number of values of each dimension, got {shape!r}")
         counts = tuple(positive(self, "shape", count) for count in shape)
         total = math.prod(counts)
-        slots = total if population is None else positive(self, "population", population)
-        full, rest = divmod(total, slots)
+        rows = total if population is None else positive(self, "population", population)
+        full, rest = divmod(total, rows)
         object.__setattr__(self, "shape", counts)
-        object.__setattr__(self, "population", (slots,) * full + (rest,) * bool(rest))
+        object.__setattr__(self, "population", (rows,) * full + (rest,) * bool(rest))
         object.__setattr__(self, "rounds", full + bool(rest))
 
     def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:

@@ -15,7 +15,7 @@ from jaxhp.compiling import jit
 from jaxhp.values import Error, is_int
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
-COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
+COMPARED, FEW = 128, 8  # rows of the first round that are compared with what was told of them: at most; too few
 
 
 @jax.tree_util.register_dataclass

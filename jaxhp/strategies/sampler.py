@@ -41,7 +41,7 @@ class Sampler:
     """Base of the strategies that sample points.
 
     Attributes:
-      population: slots a round; or a tuple, the slots of each round (its length is then the number of rounds).
+      population: rows a round; or a tuple, the rows of each round (its length is then the number of rounds).
       rounds: how many rounds the schedule has. Asking may go on after it, at the last round's size.
     """
 
@@ -63,7 +63,7 @@ class Sampler:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Give the slots of each round."""
+        """Give the rows of each round."""
         return self.population if isinstance(self.population, tuple) else (self.population,) * self.rounds
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:

@@ -87,7 +87,11 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         state = optimizer.init(params)
         return state, *apply(optimizer, params, state, params, jnp.float32(0))
 
-    opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
+    try:
+        opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
+    except Error as error:
+        _refuse_calls_of_loss(error)
+        raise
     _refuse_keys(opt_state, "Task optimizer", "the state")
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
@@ -219,6 +223,16 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         text = str(error).strip().split("\n")[0]
         raise Error(f"Task metrics {name!r}: raised {type(error).__name__} when called on shapes: {text}") from error
+
+
+def _refuse_calls_of_loss(error: Error) -> None:
+    """Says plainly what an optimizer's error means that asks for a function."""
+    asked = [name for name in ("value_fn", "grad_fn", "obj_fn") if name in str(error) or name in str(error.__cause__)]
+    if asked:
+        raise Error(
+            "Task optimizer: expected one that takes one gradient a step, got one that calls the loss itself "
+            f"({asked[0]}), as line searches do; optax.lbfgs does without where linesearch=None"
+        ) from error
 
 
 def _refuse_keys(tree: PyTree, name: str, where: str) -> None:

@@ -5,6 +5,7 @@ Users write functions of a single member; only `engine/tile.py` maps them over m
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -175,11 +176,16 @@ def apply(
 ) -> tuple[PyTree[Array], PyTree[Array]]:
     """One step of an optimizer; returns the new params and the new state.
 
-    Those that need the loss get it as `value=`, and the gradients as `grad=` (reduce_on_plateau, Polyak's step). A
-    state of fewer bits than the traced hyperparameters stays so, as it does where these are numbers of Python.
+    `optax.lookahead` gets the gradients of the fast weights alone. Those that take the loss get it as `value=`, and the
+    gradients as `grad=` (reduce_on_plateau, Polyak's step). A state of fewer bits than the traced hyperparameters stays
+    so, as it does where these are numbers of Python.
     """
+    if isinstance(params, optax.LookaheadParams):
+        gradients = gradients.fast  # type: ignore[union-attr]
     more = isinstance(optimizer, (optax.GradientTransformationExtraArgs, optax.MultiSteps))
-    extra = {"value": loss, "grad": gradients} if more else {}
+    taken = inspect.signature(optimizer.update).parameters.values() if more else ()
+    names = {"value", "grad"} if any(p.kind is p.VAR_KEYWORD for p in taken) else {p.name for p in taken}
+    extra = {name: what for name, what in {"value": loss, "grad": gradients}.items() if name in names}
     updates, after = optimizer.update(gradients, opt_state, params, **extra)
     return optax.apply_updates(params, updates), jax.tree.map(_as_before, after, opt_state)
 

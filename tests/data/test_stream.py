@@ -47,7 +47,7 @@ def test_an_iterable_of_batches_is_put_together():
 
 @pytest.mark.slow
 def test_members_of_other_epochs_wait():
-    """Refilled slots start at epoch 0 while survivors go on at their own."""
+    """Refilled rows start at epoch 0 while survivors go on at their own."""
     streamed = {"task": task(train=hp.data.Stream(shifted)), "tile": 2}
     refilled = search(strategy=hp.Halving(9, eta=3, refill=True), **streamed).run(quiet=True)
     full = [t for t in refilled.trials if t.epochs == 9]

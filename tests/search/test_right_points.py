@@ -11,6 +11,7 @@ from small_search import search, task
 
 import jaxhp as hp
 from jaxhp.engine.events import RoundBegan, Warned
+from jaxhp.search.elsewhere import elsewhere
 from jaxhp.strategies import GP, Halving, Random
 
 
@@ -24,7 +25,7 @@ RANGES = {"lr": hp.LogUniform(1e-3, 0.3), "decay": hp.LogUniform(1e-8, 1.0)}
 SWAPPED = dict(reversed(RANGES.items()))
 
 
-class Enough(Exception):
+class Enough(BaseException):
     """Ends a search."""
 
 
@@ -94,15 +95,15 @@ def test_a_config_is_trained_once_and_finalists_are_distinct():
     assert len(set(finalists)) == len(finalists) == 4
     said = [event.text for event in told if isinstance(event, Warned)]
     assert said == [
-        "round 1: 7 of 16 slots are not trained: there is no config left that was not tried",
-        "round 2: 16 of 16 slots are not trained: there is no config left that was not tried",
+        "round 1: 7 of 16 configs asked for are not trained: none is left that was not tried",
+        "round 2: 16 of 16 configs asked for are not trained: none is left that was not tried",
     ]
     assert result.trials.epochs.tolist() == [1] * 9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", [GP(population=3, rounds=3), Halving(population=9, eta=3)])
-def test_slots_are_spent_on_what_was_not_tried(strategy):
+def test_rows_are_spent_on_what_was_not_tried(strategy):
     result = search(task=wide(), space=FEW, strategy=strategy, epochs=3).run(quiet=True)
     assert len({tuple(t.config.values()) for t in result.trials}) == len(result.trials) == 9
 
@@ -115,6 +116,33 @@ def test_where_is_obeyed_by_whatever_a_strategy_asks(tmp_path):
     other = hp.Space(where=lambda c: c["lr"] > c["decay"], **RANGES)
     with pytest.raises(hp.Error, match=r"holds another search: its space\.where"):
         search(task=wide(), space=other, strategy=Random(population=24), epochs=1).run(tmp_path, quiet=True)
+
+
+def test_a_combination_that_where_forbids_is_not_even_made():
+    def made(config):
+        if config["width"] % config["heads"]:
+            raise ValueError("heads do not divide the width")
+        return wide()
+
+    fits = [lambda c: c["width"] % c["heads"] == 0, lambda c: c["lr"] < 0.2]
+    statics = {"width": hp.Choice([8, 12]), "heads": hp.Choice([2, 3])}
+    asked = search(task=made, space=hp.Space(fits, **RANGES, **statics), strategy=Random(population=8), epochs=1)
+    assert [g.static for g in asked.plan().groups] == [
+        {"width": 8, "heads": 2},
+        {"width": 12, "heads": 2},
+        {"width": 12, "heads": 3},
+    ]
+    assert {(t.config["width"], t.config["heads"]) for t in asked.run(quiet=True).trials} <= {(8, 2), (12, 2), (12, 3)}
+
+
+def test_where_that_lets_little_pass_still_finds_what_it_lets_pass():
+    def rare(config):  # one of the 1,024 configs on which a space tries it
+        return config in allowed
+
+    allowed = [hp.Space(where=lambda c: True, **RANGES).allowed()[7]]
+    space = hp.Space(where=rare, **RANGES)
+    found = elsewhere(space, space.allows, jax.random.key(0), 4)
+    assert space.configs(found) == allowed
 
 
 def test_a_space_of_constants_is_one_trial():

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_search import search, task
+from small_search import digest, search, shared, task
 
 import jaxhp as hp
-from jaxhp.engine.events import Compiling, Progressed
+from jaxhp.engine.events import Compiling, Progressed, RoundFinished, Stored
 from jaxhp.engine.local import Local
+from jaxhp.store.ledger import Ledger
 from jaxhp.strategies import Halving, Narrowing, Random
 
 
@@ -190,3 +191,33 @@ def test_changed_keeps_what_is_not_changed():
     free = hp.Search(task(), hp.Space(lr=hp.LogUniform(1e-3, 0.1)), Narrowing(64, 4), epochs=9)
     assert free.finals is not None
     assert free.changed(population=2, rounds=1).finals != free.finals  # a default fits the size
+
+
+def test_an_observer_that_fails_is_warned_of_once_and_harms_nothing(tmp_path):
+    def tracker(event):
+        told.append(event)
+        raise ConnectionError("no [server] here\nat all")
+
+    def late(event):
+        if isinstance(event, Stored) and event.what == "summary written":
+            raise KeyError("late")
+
+    told = []
+    result = hp.Search.run(shared("random"), tmp_path, quiet=True, watch=[tracker, late])
+    assert result.digest == digest("random")
+    assert [event.round for event in told if isinstance(event, RoundFinished)] == [0, 1]
+    with Ledger(tmp_path) as ledger:
+        warned = [event["text"] for event in ledger.events("warning")]
+    assert sorted(text.split(" failed at ")[0].rpartition(".")[2] for text in warned) == ["late", "tracker"]
+    assert any("failed at Stored (ConnectionError: no [server] here" in text for text in warned)
+    assert all(text.startswith("watch: ") and "\n" not in text for text in warned)
+
+
+def test_an_observer_stops_a_search_by_raising_stopped(tmp_path):
+    def enough(event):
+        if isinstance(event, RoundFinished):
+            raise hp.Stopped("enough")
+
+    with pytest.raises(hp.Stopped, match="enough"):
+        hp.Search.run(shared("random"), tmp_path, quiet=True, watch=[enough])
+    assert hp.Search.run(shared("random"), tmp_path, quiet=True).digest == digest("random")

@@ -62,7 +62,7 @@ def test_only_present_rows_count_and_one_will_do():
     np.testing.assert_array_equal(forest(KEY, unit, target, jnp.zeros(32, bool), at, 8)[0], jnp.zeros(9))
 
 
-def test_models_take_turns_and_learn_of_each_others_slots():
+def test_models_take_turns_and_learn_of_each_others_rows():
     at = jnp.linspace(0, 1, 6)[:, None]
     mean = jnp.array([[3.0, 2.9, 0, 0, 0, 0], [0, 0, 0, 3.0, 2.0, 1.0]], jnp.float32)
     cov = jnp.broadcast_to(jnp.eye(6)[None] * 1e-6, (2, 6, 6))

@@ -52,7 +52,7 @@ def modelled(state):
 
 
 @pytest.mark.slow
-def test_three_of_four_slots_are_outer_moves_where_the_nearest_config_is_told():
+def test_three_of_four_rows_are_outer_moves_where_the_nearest_config_is_told():
     state = first_round(nearest)
     assert state.displaced
     ours, model = asked(state), modelled(state)
@@ -63,7 +63,7 @@ def test_three_of_four_slots_are_outer_moves_where_the_nearest_config_is_told():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("becomes", [np.asarray, lambda unit: nearest(unit, GRID)], ids=["as_asked", "a_grid"])
-def test_no_slot_is_an_outer_move_where_points_are_told_as_asked_or_rounded(becomes):
+def test_no_row_is_an_outer_move_where_points_are_told_as_asked_or_rounded(becomes):
     state = first_round(becomes)
     assert not state.displaced
     np.testing.assert_array_equal(asked(state), modelled(state))
@@ -104,7 +104,7 @@ def test_a_pool_is_recognised_whatever_its_dimensions(dim, size):
     assert first_round(lambda unit: nearest(unit, pool), Auto(population=size), dim).displaced
 
 
-def test_points_included_and_rounds_cut_short_are_compared_slot_by_slot():
+def test_points_included_and_rounds_cut_short_are_compared_row_by_row():
     proposal, state = AUTO.ask(AUTO.init(KEY, 4))
     mine = include(proposal, POOL[:5])
     assert not told(AUTO, state, mine, np.asarray(mine.unit)).displaced
