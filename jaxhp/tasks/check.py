@@ -215,6 +215,8 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
     weight = jax.ShapeDtypeStruct((7,), jnp.float32)
     try:
         return jax.eval_shape(lambda columns, weight: metric.fn(Recorded(columns, read), weight), dict(columns), weight)
+    except Error as error:
+        raise Error(f"Task metrics {name!r}: {error}") from error
     except KeyError as error:
         raise Error(
             f"Task metrics {name!r}: expected evaluate to return the column {error.args[0]!r}, which it reads, got "
