@@ -9,6 +9,7 @@ from jaxhp.data.padding import padded
 from jaxhp.data.sample import mnist_sample
 from jaxhp.data.splitting import split
 from jaxhp.data.stream import Stream
+from jaxhp.data.tables import Table, table
 from jaxhp.data.tfds_source import tfds
 from jaxhp.data.weights import class_weights
 
@@ -17,6 +18,7 @@ __all__ = [
     "Folds",
     "Sealed",
     "Stream",
+    "Table",
     "arrays",
     "class_weights",
     "fingerprint",
@@ -25,5 +27,6 @@ __all__ = [
     "mnist_sample",
     "padded",
     "split",
+    "table",
     "tfds",
 ]

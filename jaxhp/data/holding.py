@@ -27,6 +27,7 @@ def held(source: Any) -> Tree:
       Error: it has no end or no example, its elements are no batches, its workers would be forked, or what it holds
         cannot serve as data, such as texts, or arrays of several shapes.
 
+    >>> import numpy as np
     >>> held({"x": np.zeros((2, 3))} for i in range(2))["x"].shape
     (4, 3)
     """
