@@ -13,10 +13,10 @@ from jaxhp.values import Error, is_int
 def class_weights(labels: ArrayLike, kind: str | Mapping[int, float] = "balanced") -> np.ndarray:
     """Compute the weight of each class, as scikit-learn's `compute_class_weight` does.
 
-    In a loss: `weights = hp.data.class_weights(train["label"])`, then `jnp.mean(weights[batch["label"]] * each)`. The
-    balanced weights of the examples that they are computed of have a mean of 1, so that a learning rate keeps its
-    meaning. Compute them of training labels; with folds, those of all rows are those of each fold's training rows
-    where the folds are stratified, but for one example a class.
+    In a loss: `weights = hp.data.class_weights(train["label"])`, then
+    `jnp.mean(jnp.asarray(weights)[batch["label"]] * each)`. The balanced weights of the examples that they are computed
+    of have a mean of 1, so that a learning rate keeps its meaning. Compute them of training labels; with folds, those
+    of all rows are those of each fold's training rows where the folds are stratified, but for one example a class.
 
     Args:
       labels: integers or booleans [n], the classes from 0.
