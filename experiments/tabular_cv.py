@@ -49,14 +49,14 @@ def rows(sites: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     of_town, of_product = draw.integers(0, 12, len(site)), draw.integers(0, 30, len(site))
     known = draw.random(len(site)) > 0.15
     frame["x3"] = frame["x3"].where(known)
-    log_odds = (
+    log_odds = np.asarray(
         -4.2
         + 1.2 * np.sin(2 * frame["x0"])
         + 0.9 * frame["x1"] * frame["x2"]
         + np.where(known, np.maximum(frame["x3"], 0), 0.5)
         + town[of_town]
         + 0.7 * product[of_product]
-    ).to_numpy()
+    )
     frame["town"] = np.array([f"town {i:02d}" for i in range(12)])[of_town]
     frame["product"] = np.array([f"product {i:02d}" for i in range(30)])[of_product]
     frame["site"] = [f"site {seed}-{i}" for i in site]
@@ -206,7 +206,7 @@ def main() -> None:
         (f"network, best of {len(result.trials)}", result.raw_best.score, tested.mean, time.perf_counter() - started)
     ]
 
-    fold, x = search.fold, NUMBERS + CATEGORIES
+    fold, x = np.asarray(search.fold), NUMBERS + CATEGORIES
     tries = 2 if smoke else 16
     spaces = {
         "logistic regression": (logistic, {"C": np.geomspace(1e-3, 1e2, 60)}),
