@@ -109,13 +109,14 @@ def main() -> None:
     tested = result.test(seeds=2 if smoke else 4)
     print(result.table(5), result.summary(), sep="\n")
     guess = float(np.mean((test["target"] - 1) ** 2))
-    print(f"squared error on new sequences: {tested.mean:.5f}; of saying 1: {guess:.5f}, 1 / 6 = {1 / 6:.5f}")
+    print(f"squared error on new sequences: {tested.mean:.2e}; of saying 1: {guess:.5f}, 1 / 6 = {1 / 6:.5f}")
     said, longer = (predict(result.best.params, sequences(500, 2, length)) for length in (LONGEST, 3 * LONGEST))
+    print(f"the network kept of the chosen trial, trained for {result.best.epochs} epochs:")
     print(f"padded to three times the length, answers differ by at most {float(abs(said - longer).max()):.1e}")
     found = np.asarray((said - valid["target"]) ** 2)
     for low, high in ((5, 9), (10, 14), (15, 20)):
         chosen = (valid["length"] >= low) & (valid["length"] <= high)
-        print(f"{low:2} to {high} positions: squared error {found[chosen].mean():.5f}")
+        print(f"{low:2} to {high} positions: squared error {found[chosen].mean():.1e}")
     print(f"{time.perf_counter() - started:.0f} s")
 
 

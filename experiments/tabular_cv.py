@@ -1,9 +1,30 @@
 """An imbalanced table: AUC over 5 folds by group, of a network with embeddings and of scikit-learn's models.
 
-    python experiments/tabular_cv.py            # 3 minutes
+    python experiments/tabular_cv.py            # 100 s of processor time; took 12 minutes on 2 cores that others shared
     python experiments/tabular_cv.py --smoke
 
-Needs scikit-learn and pandas.
+Needs scikit-learn and pandas. 4,000 rows of 200 sites, 10.5% of them positive, with missing numbers and two columns of
+categories, drawn from a model whose log-odds are known; tested on 40,000 rows of 2,000 new sites. All folds are the
+same, of whole sites. A score over the folds is the best of as many as were tried, so it is biased by the choice.
+
+Result:
+
+                                        5 folds  new sites      s
+    network, best of 64                  0.7559     0.7826  385.0
+    logistic regression, as it comes     0.7098     0.7338    5.9
+    logistic regression, best of 16      0.7097     0.7340   41.7
+    gradient boosting, as it comes       0.7502     0.7698   21.2
+    gradient boosting, best of 16        0.7694     0.7821  236.0
+    the true log-odds                               0.8412
+
+The network (8 seeds: 0.7752 to 0.7900) and tuned gradient boosting are as good as one another. The network's search
+said 0.757, 95% interval 0.732 to 0.783, before the new sites were seen, of training on four fifths of the rows. Its time
+is that of compiling, 320 networks, their finals and the test.
+
+Logistic regression over the folds: 0.70977 where means, deviations and categories are learned from all rows, 0.70969
+where from each fold's training rows. Gradient boosting as it comes: 0.7502 over folds by site and 0.7691 over folds of
+rows at random, where the same models have 0.7661 and 0.7654 on new sites. In this one draw it is the sites that are off,
+by their luck: which folds are right on average one draw does not show.
 """
 
 from __future__ import annotations
@@ -154,13 +175,14 @@ def boosting(**options: Any) -> Any:
     return HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0, **options)
 
 
-def cross_validated(make: Any, frame: pd.DataFrame, fold: np.ndarray) -> float:
-    """The mean of the folds' AUC, each of a model that was fitted to the others."""
+def cross_validated(make: Any, frame: pd.DataFrame, fold: np.ndarray, other: pd.DataFrame | None = None) -> float:
+    """The mean AUC of models that are fitted to all folds but one, on the rows of that one, or on other rows."""
     x, y = frame[NUMBERS + CATEGORIES], frame["label"].to_numpy()
     found = []
     for i in range(fold.max() + 1):
         model = make().fit(x[fold != i], y[fold != i])
-        found.append(roc_auc_score(y[fold == i], model.predict_proba(x[fold == i])[:, 1]))
+        on = frame[fold == i] if other is None else other
+        found.append(roc_auc_score(on["label"], model.predict_proba(on[NUMBERS + CATEGORIES])[:, 1]))
     return float(np.mean(found))
 
 
@@ -237,7 +259,9 @@ def main() -> None:
     once, each = (learned_from(whole, fold, all_rows) for all_rows in (True, False))
     print(f"logistic regression, scaled by all rows: {once:.5f}; by each fold's training rows: {each:.5f}")
     at_random = np.random.default_rng(0).permutation(len(whole)) % 5
-    print(f"gradient boosting over folds of rows at random: {cross_validated(boosting, whole, at_random):.4f}")
+    for told, by in (("by site", fold), ("of rows at random", at_random)):
+        in_folds, new = (cross_validated(boosting, whole, by, other) for other in (None, test))
+        print(f"gradient boosting over folds {told}: {in_folds:.4f}; the same models on new sites: {new:.4f}")
 
 
 if __name__ == "__main__":
