@@ -18,13 +18,13 @@ Result:
     the true log-odds                               0.8412
 
 The network (8 seeds: 0.7752 to 0.7900) and tuned gradient boosting are as good as one another. The network's search
-said 0.757, 95% interval 0.732 to 0.783, before the new sites were seen, of training on four fifths of the rows. Its time
-is that of compiling, 320 networks, their finals and the test.
+said 0.757, 95% interval 0.732 to 0.783, before the new sites were seen, of training on four fifths of the rows. Its
+time is that of compiling, 320 networks, their finals and the test.
 
 Logistic regression over the folds: 0.70977 where means, deviations and categories are learned from all rows, 0.70969
 where from each fold's training rows. Gradient boosting as it comes: 0.7502 over folds by site and 0.7691 over folds of
-rows at random, where the same models have 0.7661 and 0.7654 on new sites. In this one draw it is the sites that are off,
-by their luck: which folds are right on average one draw does not show.
+rows at random, where the same models have 0.7661 and 0.7654 on new sites. In this one draw the folds by site are off,
+by the luck of 200 sites: which folds are right on average one draw does not show.
 """
 
 from __future__ import annotations
