@@ -33,7 +33,8 @@ def split(
     """Shuffle the examples, then split them: every example lands in exactly one of the two parts.
 
     The order is that of 64 bits of PCG64 an example, whose stream NumPy keeps for ever: the same seed gives the same
-    split on every platform and NumPy version.
+    split on every platform and NumPy version. Those are also the bits of `np.random.default_rng(seed).random(n)`: data
+    drawn so, as the first thing, is to be split with another seed.
 
     Args:
       data: a pytree of arrays, first axis = examples; or a Dataset, whose training part is split; or a table of pandas,
