@@ -323,3 +323,20 @@ def test_a_class_beyond_their_number_makes_it_nan():
     said = {"prediction": np.asarray([0, 1, 2]), "label": np.asarray([0, 1, 3])}
     assert np.isnan(m.macro_f1(classes=3)(said))
     assert float(m.macro_f1(classes=3)(said, np.asarray([1.0, 1.0, 0.0]))) == 1
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8])
+def test_labels_may_be_of_any_such_type(dtype):
+    rng = np.random.default_rng(0)
+    label, said, score = rng.random(80) < 0.4, rng.random(80) < 0.4, rng.random(80).astype(np.float32)
+    metrics = {"f1": m.f1(), "auc": m.roc_auc(), "mcc": m.matthews_corrcoef(classes=2), "brier": m.brier("score")}
+    columns = {"label": label.astype(dtype), "prediction": said.astype(dtype), "score": score}
+    ours = jit(lambda c: {name: metric(c) for name, metric in metrics.items()})(columns)
+    exact = {
+        "f1": sk.f1_score(label, said),
+        "auc": sk.roc_auc_score(label, score),
+        "mcc": sk.matthews_corrcoef(label, said),
+        "brier": sk.brier_score_loss(label, score),
+    }
+    for name, value in exact.items():
+        assert float(ours[name]) == pytest.approx(value, abs=1e-6)
