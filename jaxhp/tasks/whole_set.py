@@ -79,19 +79,18 @@ def found(metrics: Mapping[str, Metric], columns: Columns, weight: jax.Array) ->
     return {name: (value, slope * weight * weight.sum()) for name, (value, slope) in at.items()}
 
 
-def check_weights(metrics: Mapping[str, Metric], columns: Columns) -> None:
+def check_weights(metrics: Mapping[str, Metric], *networks: Columns) -> None:
     """Refuse a metric that does not take weights for what they are, or has no derivative by them.
 
     Args:
-      columns: name to [n, ...], of some examples and one network.
+      networks: of each, on the same examples: name to [n, ...].
 
     Raises:
       Error: an example of weight 0 still counts or one of weight 2 not twice, or other weights of the same ratio give
         another value, or the derivatives by weights do not add up to how the metric changes with them.
     """
-    n = len(next(iter(columns.values())))
+    n = len(next(iter(networks[0].values())))
     times = (np.arange(n) + 2) % 3
-    repeated = {name: np.repeat(column, times, axis=0) for name, column in columns.items()}
     moves = np.random.default_rng(0).uniform(-_MOVE, _MOVE, (_MOVES, n))
     along = (np.arange(_STEPS) + 0.5) / _STEPS  # where slopes are taken, on the way from 1 to 1 + move
     steps = 1 + (along[:, None, None] * moves).reshape(-1, n)
@@ -104,28 +103,44 @@ def check_weights(metrics: Mapping[str, Metric], columns: Columns) -> None:
         alone = {name: metric(repeated) for name, metric in metrics.items()}
         return {name: (alone[name], *found) for name, found in jax.lax.map(at, weights).items()}
 
-    for name, (alone, values, slopes) in jax.device_get(jit(tried)(columns, repeated, weights)).items():
-        whole, scaled, counted = values[:3]
-        if _apart(counted, alone):
-            raise Error(
-                f"Task metrics {name!r}: expected one for which an example of weight 0 is as if it were not there, and "
-                f"of weight 2 as if it were there twice, got {counted:.6g} with weights 2, 0, 1, 2, 0, 1... of {n} "
-                f"examples, and {alone:.6g} of as many of each"
-            )
-        if _apart(scaled, whole):
-            raise Error(
-                f"Task metrics {name!r}: expected a metric that does not change when all weights are scaled, got "
-                f"{whole:.6g} with weights of 1 and {scaled:.6g} with weights of 0.5"
-            )
+    compiled = jit(tried)
+    for columns in networks:
+        repeated = {name: np.repeat(column, times, axis=0) for name, column in columns.items()}
+        for name, (alone, values, slopes) in jax.device_get(compiled(columns, repeated, weights)).items():
+            _check_found(name, alone, values, slopes, moves)
+
+
+def _check_found(name: str, alone: np.ndarray, values: np.ndarray, slopes: np.ndarray, moves: np.ndarray) -> None:
+    """Refuse a metric by what `check_weights` has found of it.
+
+    Args:
+      alone: f32[], of examples left out, once and twice.
+      values: f32[W], with the weights of `check_weights` one after another.
+      slopes: f32[W, n], the derivatives there.
+      moves: f64[moves, n], how far from 1 other weights lie.
+    """
+    n, (whole, scaled, counted) = moves.shape[1], values[:3]
+    if _apart(counted, alone):
+        raise Error(
+            f"Task metrics {name!r}: expected one for which an example of weight 0 is as if it were not there, and "
+            f"of weight 2 as if it were there twice, got {counted:.6g} with weights 2, 0, 1, 2, 0, 1... of {n} "
+            f"examples, and {alone:.6g} of as many of each"
+        )
+    if _apart(scaled, whole):
+        raise Error(
+            f"Task metrics {name!r}: expected a metric that does not change when all weights are scaled, got "
+            f"{whole:.6g} with weights of 1 and {scaled:.6g} with weights of 0.5"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):  # a metric of some random network may be infinite
         changes = values[3 : 3 + _MOVES].astype(np.float64) - whole
         told = np.einsum("smn,mn->m", slopes[3 + _MOVES :].reshape(_STEPS, _MOVES, n), moves) / _STEPS
         change, missed, by_slope = (float(np.sqrt(np.mean(d**2))) for d in (changes, changes - told, told))
-        if np.isfinite(missed) and change > _TINY * abs(whole) + 1e-6 and missed > _MISSED * change:
-            raise Error(
-                f"Task metrics {name!r}: expected a metric with a derivative by the weights, which tells how much each "
-                f"example matters, got a change of {change:.3g} with other weights where the derivative makes it "
-                f"{by_slope:.3g}"
-            )
+    if np.isfinite(missed) and change > _TINY * abs(whole) + 1e-6 and missed > _MISSED * change:
+        raise Error(
+            f"Task metrics {name!r}: expected a metric with a derivative by the weights, which tells how much each "
+            f"example matters, got a change of {change:.3g} with other weights where the derivative makes it "
+            f"{by_slope:.3g}"
+        )
 
 
 def _with_slope(metric: Metric, columns: Columns, weight: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -64,7 +64,7 @@ class _Of:
     options: tuple[tuple[str, Any], ...]
 
     def __call__(self, columns: Columns, weight: jax.Array) -> jax.Array:
-        arrays = [_there(name, columns[name], axes, weight) for name, axes in self.columns]
+        arrays = [_there(name, jnp.asarray(columns[name]), axes, weight) for name, axes in self.columns]
         return self.compute(*arrays, weight, **dict(self.options))
 
 
