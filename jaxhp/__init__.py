@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         testing,
     )
     from jaxhp.tasks import metrics
+    from jaxhp.tasks.loop import Loop
     from jaxhp.tasks.task import Task, Variables
     from jaxhp.tasks.whole_set import Metric
     from jaxhp.trials import Error, Proposal, Rung, Status, Trial, Trials
@@ -54,6 +55,7 @@ __all__ = [
     "Hyperband",
     "IntUniform",
     "LogUniform",
+    "Loop",
     "Metric",
     "Narrowing",
     "Normal",
@@ -112,6 +114,7 @@ _HOMES = {
         "include",
         "testing",
     ),
+    "tasks.loop": ("Loop",),
     "tasks.task": ("Task", "Variables"),
     "tasks.whole_set": ("Metric",),
     "trials": ("Error", "Proposal", "Rung", "Status", "Trial", "Trials"),

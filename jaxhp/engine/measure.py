@@ -66,6 +66,28 @@ def measure(
     return jnp.stack([found for found, _ in ordered], 1), jnp.stack([spread for _, spread in ordered], 1)
 
 
+def of_samples(columns: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Computes every metric of a loop, and the variance of it that its samples tell of.
+
+    Args:
+      columns: name to values [T], or samples [T, B].
+
+    Returns:
+      f32[T, M], means over samples in the order of their names, and f32[T, M], the variances of these means; NaN where
+      there are no two samples.
+    """
+
+    def one(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        values = values.astype(jnp.float32).reshape(len(values), -1)
+        n = jnp.float32(values.shape[1])
+        mean = quotient(values.sum(1), n)
+        squares = ((values - mean[:, None]) ** 2).sum(1)
+        return mean, squares / (n * (n - 1))
+
+    found = [one(columns[name]) for name in sorted(columns)]
+    return jnp.stack([mean for mean, _ in found], 1), jnp.stack([spread for _, spread in found], 1)
+
+
 def influences(
     evaluate: Evaluate,
     name: str,

@@ -60,7 +60,8 @@ class Plan:
       slot_epochs: the same of all slots of the tiles that are trained, padding included, if trials and finalists fall
         to each group alike.
       flops: floating-point operations of `slot_epochs`.
-      seconds: about how long these take, compilation apart; see `rate.expected_seconds`.
+      seconds: about how long these take, compilation apart; see `rate.expected_seconds`. None where a loop is trained,
+        most of whose operations may be others.
       groups: what each static group needs; those are compiled that a trial is asked for in.
     """
 
@@ -73,7 +74,7 @@ class Plan:
     member_epochs: int
     slot_epochs: float
     flops: float
-    seconds: float
+    seconds: float | None
     groups: list[GroupPlan]
 
     @property
@@ -94,14 +95,18 @@ class Plan:
     def __str__(self) -> str:
         rungs = ", ".join(f"{trials} trials x {epochs} epochs" for trials, epochs in self.rungs)
         finals = f"{self.finals[0]} trials x {self.finals[1]} replicates" if self.finals else f"none: {self.no_finals}"
-        training = f"about {self.seconds:.0f} s" if self.seconds >= 1 else "less than a second"
+        training = ", less than a second of training"
+        if self.seconds is None:
+            training = " of matrix products; how long a loop takes is not known before it runs"
+        elif self.seconds >= 1:
+            training = f", about {self.seconds:.0f} s of training"
         count = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
         lines = [
             f"device      {self.devices} x {self.device}",
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
             f"finals      {finals}",
             f"work        {self.member_epochs:,} member-epochs, {self.slot_epochs:,.0f} with the padding of tiles, "
-            f"{self.flops / 1e12:.3g} TFLOP, {training} of training",
+            f"{self.flops / 1e12:.3g} TFLOP{training}",
             f"compiling   about {self.compile_seconds:.0f} s for {count}, none for what earlier processes have kept",
             f"memory      {_size(self.peak_bytes)} at most",
         ]

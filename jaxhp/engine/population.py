@@ -33,8 +33,9 @@ from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import Places, State, TileRules, abstract_state, places_of, tile_outcomes, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.clock import call
+from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import Member, Task, batch_shapes, clock_shapes
+from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes
 
 
 class Programs(NamedTuple):
@@ -146,7 +147,11 @@ class Population:
         Returns:
           f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds those of train and valid together
           that any fold validates; NaN where an example is not in the replicate's fold, and for members that diverged.
+          Of a loop f32[P, R, 1], the metric after these epochs.
         """
+        if isinstance(self.task, Loop):
+            curve = np.asarray(state.curve).reshape(-1, *state.curve.shape[3:])
+            return curve[layout.slots, epochs - 1, 1, self.rules.metric][..., None]
         rows, counts = self.examples.valid_rows, self.examples.valid_count
         if data is not None:
             n = len(jax.tree.leaves(data)[0])
@@ -228,7 +233,7 @@ class Population:
         return abstract_state(self.spec.shapes, self.tiling)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> AnyTask:
         """Returns what a member is."""
         return self.spec.task
 
@@ -318,8 +323,9 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
     """Collects what is compiled into the training of a tile."""
     task, shapes, static, traced = spec[:4]
     tile = tiling.capacity.tile
-    first = Member(
-        *first_layers(
+    first: Member = jax.tree.map(lambda _: False, shapes.member)
+    if not isinstance(task, Loop):
+        layers = first_layers(
             lambda v, b, k, c: call(task.loss, v, b, k, static | c[0], clock=c[1]),
             shapes.member.variables,
             batch_shapes(examples.train, task.batch_size),
@@ -327,7 +333,7 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
             ({name: jax.ShapeDtypeStruct((), dtype) for name, dtype in traced.items()}, clock_shapes(task)),
             shapes.member.opt_state,
         )
-    )
+        first = Member(*layers)
     metric = shapes.metrics.index(task.metric)
     at_once = rows_at_once(task, shapes, tile, tiling.devices[0])
     steps = -(-examples.train_rows.shape[1] // task.batch_size)

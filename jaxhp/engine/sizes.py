@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxhp.engine.runtime import Device
-from jaxhp.tasks.task import Shapes, Task
+from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.task import AnyTask, Shapes
 
 _CPU_TILE_BYTES = 12 * 2**20  # what a core works on at once: found by measurement, see experiments/benchmarks/peak.py
 _ACCELERATOR_TILE = 1024  # members at most
@@ -45,20 +46,23 @@ def default_tile(shapes: Shapes, device: Device) -> int:
     if device.platform == "cpu":
         fit, most = _CPU_TILE_BYTES / (tree_bytes(shapes.member) + weights + 2 * shapes.activations), 16
     else:
-        fit, most = _ACCELERATOR_TILE_BYTES / (weights + shapes.activations), _ACCELERATOR_TILE
+        fit, most = _ACCELERATOR_TILE_BYTES / max(weights + shapes.activations, 1), _ACCELERATOR_TILE
     return 2 ** int(np.log2(np.clip(fit, 1, most)))
 
 
-def rows_at_once(task: Task, shapes: Shapes, tile: int, device: Device) -> int:
+def rows_at_once(task: AnyTask, shapes: Shapes, tile: int, device: Device) -> int:
     """Chooses how many examples a tile is evaluated on at once.
 
-    From a minibatch to 1024, as many as fit a CPU core's cache, or a small part of an accelerator's memory.
+    From a minibatch to 1024, as many as fit a CPU core's cache, or a small part of an accelerator's memory; one of a
+    `Loop`, which has no more.
 
     Args:
       task, shapes: of the group.
       tile: T, its members.
       device: whose `platform` is "cpu", "gpu" or "tpu".
     """
+    if isinstance(task, Loop):
+        return 1
     room = _CPU_TILE_BYTES if device.platform == "cpu" else _ACCELERATOR_EVALUATED_BYTES
     fit = task.batch_size * room // max(tile * shapes.activations, 1)
     return int(np.clip(fit, min(task.batch_size, 1024), 1024))

@@ -11,14 +11,14 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
-from jaxhp.tasks.task import Shapes, Task
+from jaxhp.tasks.task import AnyTask, Shapes
 from jaxhp.values import Config, Value
 
 
 class Spec(NamedTuple):
     """One static group, checked. `spec_of` makes it."""
 
-    task: Task
+    task: AnyTask
     shapes: Shapes  # what `check` found
     static: Config  # the part of a config that is compiled in
     traced: dict[str, np.dtype]  # names and dtypes of the part that is data

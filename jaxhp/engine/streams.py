@@ -17,8 +17,9 @@ class Keys(IntEnum):
     CONFIGS = 0  # what a strategy draws
     INIT = 1  # initial weights
     ORDER = 2  # the order of minibatches
-    NOISE = 3  # the key that a loss is given
+    NOISE = 3  # the key that a loss, or an epoch of a loop, is given
     ELSEWHERE = 4  # points in place of those that were tried before
+    EVALUATE = 5  # the key that a loop is evaluated with
 
 
 def key_of(root: jax.Array, stream: Keys, identity: ArrayLike) -> jax.Array:

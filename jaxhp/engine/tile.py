@@ -23,11 +23,12 @@ from jaxtyping import Array, Float32, Int32, PyTree
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.measure import Whole, influences, measure
+from jaxhp.engine.measure import Whole, influences, measure, of_samples
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.tiling import Tiling
 from jaxhp.tasks.clock import Clock, call
-from jaxhp.tasks.task import Member, Shapes, Task, clock_shapes, create, params_of, shown, update
+from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.task import AnyTask, Member, Shapes, clock_shapes, create, params_of, shown, update
 from jaxhp.tasks.whole_set import found
 from jaxhp.values import Config
 
@@ -37,7 +38,7 @@ class State(NamedTuple):
 
     member: Member
     curve: Float32[Array, "*tiles T E 2 M"]  # train and valid metrics after each epoch
-    spread: Float32[Array, "*tiles T"]  # variance of the metric over validation examples, last epoch
+    spread: Float32[Array, "*tiles T"]  # variance of the metric over validation examples, last epoch; of a loop's mean
     diverged_at: Int32[Array, "*tiles T"]  # epoch from 1, 0 if it did not
 
 
@@ -54,7 +55,7 @@ class Places(NamedTuple):
 class TileRules(NamedTuple):
     """What is compiled into the training of a tile."""
 
-    task: Task
+    task: AnyTask
     static: Config  # the part of a config that is compiled in
     first_layers: Member  # of bool, see `carry.first_layers`
     paired: bool  # whether the trials of a replicate share initial weights' key, minibatch order and noise
@@ -101,6 +102,7 @@ class _Given(NamedTuple):
     n_train: jax.Array | np.ndarray  # i32[], training examples of the fold
     order: jax.Array  # key[] or key[T], of the minibatches
     noise: jax.Array  # key[] or key[T], of the loss
+    evaluation: jax.Array | None  # key[] or key[T], of a loop
 
 
 def train_tiles(
@@ -147,7 +149,8 @@ def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples,
     tile = lax.cond(place.start == 0, lambda: _fresh(rules, tile, place, root), lambda: tile)
     tile = tile._replace(member=carry(tile.member, rules.moved))
     order, noise = (_key(rules, place, root, stream) for stream in (Keys.ORDER, Keys.NOISE))
-    given = _Given(place.config, examples, fold, count, order, noise)
+    evaluation = _key(rules, place, root, Keys.EVALUATE) if isinstance(rules.task, Loop) else None
+    given = _Given(place.config, examples, fold, count, order, noise, evaluation)
     tile = lax.fori_loop(place.start, place.stop, partial(_epoch, rules, given), tile)
     return tile._replace(member=stacked(tile.member, rules.moved, rules.tile))
 
@@ -225,18 +228,9 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
       the tile, with row e of its curve filled: NaN where a metric is not finite, and for members that have diverged,
       whose score is not finite or whose weights have a NaN.
     """
-    examples, fold = given.examples, given.fold
     member = _pass(rules, given, e, tile.member)
     seen = _shown(rules, given, e, member)
-    evaluate = partial(_evaluate, rules, given, e, seen)
-    all_rows = examples.train_rows.shape[1]
-    at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
-    held_out = examples.train if examples.valid is None else examples.valid
-    measured = partial(measure, evaluate, rules.means, _whole(rules), at_once=rules.rows_at_once)
-    train = None
-    if at_most > 0:
-        train, _ = measured(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
-    valid, spread = measured(held_out, examples.valid_rows[fold], examples.valid_count[fold])
+    train, valid, spread = _measured(rules, given, e, seen)
     finite = jnp.isfinite(valid if train is None else jnp.where(jnp.isfinite(train), valid, train))
     healthy = finite[:, rules.metric] & _sound(rules, member.variables) & (tile.diverged_at == 0)
     if rules.task.averaged is not None:
@@ -246,6 +240,30 @@ def _epoch(rules: TileRules, given: _Given, e: jax.Array, tile: State) -> State:
     diverged_at = jnp.where(healthy | (tile.diverged_at > 0), tile.diverged_at, e + 1)
     curve = lax.dynamic_update_index_in_dim(tile.curve, row, e, 1)
     return State(member, curve, spread[:, rules.metric], diverged_at)
+
+
+def _measured(
+    rules: TileRules, given: _Given, e: jax.Array, seen: Member
+) -> tuple[jax.Array | None, jax.Array, jax.Array]:
+    """Measures the members that are shown after epoch e.
+
+    Returns:
+      f32[T, M], the metrics on training examples, None where they are not asked for; the same on validation examples;
+      and their variance over these, of a loop that of their means.
+    """
+    if given.evaluation is not None:
+        keys = rules.each(lambda key: jax.random.fold_in(key, e))(given.evaluation)
+        return None, *of_samples(_evaluate(rules, given, e, seen, keys))
+    examples, fold = given.examples, given.fold
+    evaluate = partial(_evaluate, rules, given, e, seen)
+    all_rows = examples.train_rows.shape[1]
+    at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
+    held_out = examples.train if examples.valid is None else examples.valid
+    measured = partial(measure, evaluate, rules.means, _whole(rules), at_once=rules.rows_at_once)
+    train = None
+    if at_most > 0:
+        train, _ = measured(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
+    return train, *measured(held_out, examples.valid_rows[fold], examples.valid_count[fold])
 
 
 def _shown(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Member:
@@ -264,8 +282,11 @@ def _shown(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Mem
 def _sound(rules: TileRules, variables: PyTree) -> jax.Array:
     """Tells which of the members, as `carry` has them, have no NaN among their weights: bool[T].
 
-    A metric need not show it: the accuracy of a network that gives NaN is that of class 0.
+    A metric need not show it: the accuracy of a network that gives NaN is that of class 0. What NaN means in the state
+    of a loop, the loop knows, so there the metric decides.
     """
+    if isinstance(rules.task, Loop):
+        return jnp.ones(rules.tile, bool)
     moved = rules.moved.variables
     each = jax.vmap(_no_nan, in_axes=(axes(moved),), axis_size=rules.tile)
     return each(mapped(variables, moved, rules.tile))
@@ -324,12 +345,14 @@ def _shuffle(
 def _evaluate(
     rules: TileRules, given: _Given, e: jax.Array, member: Member, batch: PyTree[Array]
 ) -> Mapping[str, jax.Array]:
-    """Evaluates the members, as `carry` has them after epoch e, on one minibatch: name to [T, B]."""
+    """Evaluates the members, as `carry` has them after epoch e, on one minibatch, or with a loop's keys: name to
+    [T, B]."""
+    on = None if given.evaluation is None else rules.shared
     each = jax.vmap(
         lambda member, batch, config, clock: call(
             rules.task.evaluate, member.variables, batch, rules.full(config), clock=clock
         ),
-        in_axes=(axes(rules.moved), None, 0, None),
+        in_axes=(axes(rules.moved), on, 0, None),
     )
     return each(mapped(member, rules.moved, rules.tile), batch, given.config, rules.clock(e, whole=1))
 

@@ -47,7 +47,7 @@ def _estimate(run: RunRecord) -> Markup:
         return joined(element("p", element("b", "No estimate, so nothing corrects the choice: "), f"{why}."), others)
     mean, low, high = words.interval(e.mean, e.low, e.high)
     interval = element("span", f" {low} to {high}", class_="interval-text")
-    basis = f"95% interval over seeds and examples, from {e.basis}."
+    basis = f"95% interval over {e.over}, from {e.basis}."
     return joined(
         element("p", f"Estimate of {result.metric}", class_="soft"),
         element("p", mean, interval, class_="big"),
@@ -58,6 +58,8 @@ def _estimate(run: RunRecord) -> Markup:
 
 def _sealed(run: RunRecord) -> Markup:
     opened, tests = run.result.opened, run.result.tests
+    if "data" not in run.manifest:
+        return element("p", element("b", "Test data "), "none: it is a loop.")
     if not opened:
         return element("p", element("b", "Test data "), "sealed: never opened.")
     count = {1: "once", 2: "twice"}.get(opened, f"{opened} times")

@@ -28,6 +28,7 @@ class Setting(NamedTuple):
     finals: Finals
     metric: str
     fold: np.ndarray | None  # i32[n], the fold of each example that is validated
+    examples: bool  # whether trials are measured on examples, see `Groups`
 
 
 def run_finals(
@@ -58,6 +59,8 @@ def run_finals(
     budgets = [rung.epochs for rung in of.course.rungs]
     histories = {t.trial_id: stretches(ranked, t.trial_id, budgets, epochs) for t in finalists}
 
+    luck_of_epochs = course.epoch == "best" and of.examples
+
     def play(who: Sequence[int], replicates: range) -> Played:
         playing = [finalists[p].trial_id for p in who]
         ids = range(of.course.members + replicates.start, of.course.members + replicates.stop)
@@ -68,7 +71,7 @@ def run_finals(
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
         held_out = [part.held_out for part in parts if part.held_out is not None]
         configs = [histories[trial][-1].config for trial in playing]
-        luck = _luck(of, configs, parts) if course.epoch == "best" else None
+        luck = _luck(of, configs, parts) if luck_of_epochs else None
         return Played(valid, np.concatenate(held_out, 1) if held_out else None, luck)
 
     verdict = contest(
@@ -79,7 +82,8 @@ def run_finals(
         mode=of.course.mode,
         scores=scores,
         fold=of.fold,
-        curves=ranked.curve[f"valid_{of.metric}"] if course.epoch == "best" else None,
+        curves=ranked.curve[f"valid_{of.metric}"] if luck_of_epochs else None,
+        examples=of.examples,
     )
     executor.forget()  # these members have the names of the search's, which are of other replicates
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)

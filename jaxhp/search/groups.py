@@ -20,13 +20,14 @@ from jaxhp.space import Space
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
+from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.recorded import Recorded
-from jaxhp.tasks.task import Task
+from jaxhp.tasks.task import AnyTask
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
-TaskOrFactory = Task | Callable[[Config], Task]
+TaskOrFactory = AnyTask | Callable[[Config], AnyTask]
 
 
 @dataclass(frozen=True)
@@ -62,18 +63,27 @@ class Groups:
         """How many folds there are, 1 without folds."""
         return self.folding.k if self.folding is not None else 1
 
+    @property
+    def examples(self) -> bool:
+        """Whether trials are measured on examples: those of a loop are not, and seeds are their only noise."""
+        return not isinstance(self.first.task, Loop)
+
     def identity(self) -> Json:
         """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
         specs = list(self.specs.values())
+        of_tasks = {
+            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
+            "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
+        }
+        if not self.examples:
+            return of_tasks
         data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
         prints = {key: fingerprint(parts) for key, parts in data.items()}
-        return {
+        return of_tasks | {
             "folding": _one_or_all([f.identity for f in self.foldings.values()]) if self.foldings else None,
-            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
             "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
             "batch_size": _one_or_all([s.task.batch_size for s in specs]),
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
-            "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
         }
 
 
@@ -107,6 +117,8 @@ def groups_of(
             raise
         specs[spec.key] = spec
         foldings |= {spec.key: dealt} if dealt is not None else {}
+    if len({isinstance(spec.task, Loop) for spec in specs.values()}) > 1:
+        raise Error("task: expected a Task for every config, or a Loop for every config, got some of both")
     return Groups(space, specs, foldings)
 
 
@@ -115,7 +127,7 @@ def _one_or_all(values: list[T]) -> T | list[T]:
 
 
 def spec_of(
-    task: Task,
+    task: AnyTask,
     static: Mapping[str, Value],
     traced: Mapping[str, DTypeLike],
     holdout: PyTree = None,
@@ -140,16 +152,16 @@ def spec_of(
     return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
 
 
-def made_for(task: TaskOrFactory, static: Config) -> tuple[Task, set[str]]:
+def made_for(task: TaskOrFactory, static: Config) -> tuple[AnyTask, set[str]]:
     """Return the task of a static config, and the names that were read of it.
 
     Raises:
       Error: it is no task.
     """
     reads: set[str] = set()
-    made = task if isinstance(task, Task) else task(Recorded(static, reads))
-    if not isinstance(made, Task):
-        raise Error(f"task: expected a Task or a function that returns one, got {type(made).__name__}")
+    made = task if isinstance(task, AnyTask) else task(Recorded(static, reads))
+    if not isinstance(made, AnyTask):
+        raise Error(f"task: expected a Task or a Loop, or a function that returns one, got {type(made).__name__}")
     return made, reads
 
 
@@ -164,9 +176,15 @@ def _spec(
     epoch: str,
 ) -> tuple[Spec, Folding | None]:
     made, reads = made_for(task, static)
-    made = with_half(made) if epoch == "best" else made
     reads |= set(space.fixed)  # which may be there for whoever made the task
     kept: PyTree = None
+    if isinstance(made, Loop):
+        given = {"Finals holdout": finals and finals.holdout, "folds": folds}
+        for name, value in given.items():
+            if value is not None:
+                raise Error(f"{name}: expected none with a Loop, which has no examples to deal out, got {value!r:.60}")
+    elif epoch == "best":
+        made = with_half(made)
     if finals is not None and finals.holdout is not None:
         if isinstance(folds, np.ndarray) or (isinstance(folds, Folds) and (folds.groups or folds.order)):
             raise Error(
@@ -180,14 +198,14 @@ def _spec(
     return spec_of(made, static, traced, kept, reads)._replace(absent=absent), dealt
 
 
-def _folding(task: Task, folds: int | Folds | np.ndarray, seed: int) -> Folding:
+def _folding(task: AnyTask, folds: int | Folds | np.ndarray, seed: int) -> Folding:
     """Return the folds of a task's data."""
     if task.stream is not None:
         raise Error("folds: expected a task whose training data is held as arrays, got one with a Stream")
     return folding(task.train, task.valid, folds, seed=seed, label=task.label, batch_size=task.batch_size)
 
 
-def _without(task: Task, finals: Finals, holdout: float | int, seed: int) -> tuple[Task, PyTree]:
+def _without(task: AnyTask, finals: Finals, holdout: float | int, seed: int) -> tuple[AnyTask, PyTree]:
     """Return the task without a part of its validation data, and that part."""
     try:
         valid, held_out = split(task.valid, holdout, seed, groups=finals.groups, order=finals.order)

@@ -17,7 +17,7 @@ from jaxhp.engine.spec import key_of_group
 from jaxhp.engine.work import Job
 from jaxhp.search.groups import TaskOrFactory, made_for, spec_of
 from jaxhp.tasks.check import check
-from jaxhp.tasks.task import Task
+from jaxhp.tasks.task import AnyTask
 from jaxhp.values import Config, Error, value_of
 
 
@@ -27,7 +27,7 @@ def score(
     """Train a list of configs in one compiled step, or in one for each static group.
 
     Args:
-      task: what to train; or a function from a config to a `Task`.
+      task: what to train; or a function from a config to a `Task` or a `Loop`.
       configs: dicts, those of a group with the same keys. Static is what that function reads, and strings, booleans,
         None and tuples: configs that agree in them are a group. Other numbers are data. The task need not read what is
         the same in all configs of a group.
@@ -49,11 +49,11 @@ def score(
     return scores
 
 
-def _groups(task: TaskOrFactory, configs: list[Config]) -> list[tuple[Task, Config, list[int]]]:
+def _groups(task: TaskOrFactory, configs: list[Config]) -> list[tuple[AnyTask, Config, list[int]]]:
     """Return the task, the static part and the rows of every group of configs."""
     names = {n for config in configs for n, v in config.items() if type(v) not in (int, float)}
     while True:
-        found: dict[str, tuple[Task, Config, list[int]]] = {}
+        found: dict[str, tuple[AnyTask, Config, list[int]]] = {}
         before = set(names)
         for row, config in enumerate(configs):
             static = {n: v for n, v in config.items() if n in names}
@@ -70,7 +70,7 @@ def _groups(task: TaskOrFactory, configs: list[Config]) -> list[tuple[Task, Conf
 
 
 def _score(
-    task: Task, static: Config, configs: list[Config], rows: list[int], epochs: int, seed: int, tile: int | None
+    task: AnyTask, static: Config, configs: list[Config], rows: list[int], epochs: int, seed: int, tile: int | None
 ) -> np.ndarray:
     """Return the scores f32[P] of the configs of one static group, which are `rows` of the list."""
     names = set(configs[0])

@@ -21,6 +21,7 @@ from jaxhp.selection.intervals import crossed_mean
 from jaxhp.selection.stretches import Stretch
 from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.check import check
+from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.task import Task
 from jaxhp.values import Config, Error
 
@@ -58,10 +59,12 @@ def open_test(
       seeds: fresh replicates to train.
 
     Raises:
-      Error: the task has no test data.
+      Error: the task has no test data, or is a loop.
     """
     spec = spec_of(history[-1].config)
     task = spec.task
+    if isinstance(task, Loop):
+        raise Error("test: a Loop has no test data; its finals, on fresh seeds, are what the estimate rests on")
     if task.test is None:
         raise Error("test: expected a task with test data (Task(..., test=...)), got one without")
     rest = task.valid if spec.holdout is None else joined(task.valid, spec.holdout)

@@ -61,10 +61,10 @@ class Search:
 
     Args:
       task: what to train; or a function from the static part of a config (a dict of its fixed values and static
-        choices) to a `Task`, where those change shapes, data or batch size.
+        choices) to a `Task`, where those change shapes, data or batch size. A `Loop` in place of a `Task` likewise.
       space: the hyperparameters.
       strategy: what proposes configs, such as `hp.Narrowing(population=64, rounds=4)`.
-      epochs: the full budget of a trial, in passes over the training data.
+      epochs: the full budget of a trial, in passes over the training data, or in calls of a `Loop`'s `epoch`.
       seed: root of all random numbers. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set
         is part of its kind) and one tile.
       replicates: members of each trial, with different seeds.
@@ -246,7 +246,7 @@ class Search:
             member_epochs=total,
             slot_epochs=sum(slots),
             flops=flops,
-            seconds=expected_seconds(flops, machine.devices),
+            seconds=expected_seconds(flops, machine.devices) if self.groups.examples else None,
             groups=groups,
         )
 
@@ -380,7 +380,7 @@ class Search:
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
-        finals = Setting(course, self.finals, self.metric, fold) if self.finals else None
+        finals = Setting(course, self.finals, self.metric, fold, self.groups.examples) if self.finals else None
         vanished = self.default_finals and self.finals is None
         return Wiring(
             course=course,

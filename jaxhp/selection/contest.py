@@ -45,6 +45,7 @@ def contest(
     scores: np.ndarray,
     fold: np.ndarray | None = None,
     curves: np.ndarray | None = None,
+    examples: bool = True,
 ) -> Verdict:
     """Runs the finals.
 
@@ -55,6 +56,8 @@ def contest(
       scores: f[N, B] of all trials of the search, the finalists first, see `jaxhp.selection.budgets`.
       fold: i32[n], see `crossed_mean`; None without folds.
       curves: f[N, E] of the same trials, as `mode` has them, where the best of their epochs counts.
+      examples: whether outcomes are of examples. Those of a loop are n = 1 number a seed, which has no luck but its
+        own: then variances are those between seeds, and nothing is corrected for.
     """
     sign = 1.0 if mode == "max" else -1.0
     folds = 1 if fold is None else int(fold.max()) + 1
@@ -123,7 +126,7 @@ def contest(
             *found.interval(),
             len(scores),
             estimating,
-            block.shape[1],
+            block.shape[1] if examples else 0,
             bool(held_out[chosen]),
             sign * taken.mean,
         )

@@ -76,17 +76,24 @@ class Estimate(NamedTuple):
     """The chosen trial's metric on fresh replicates, which the choice has not seen, less `correction`."""
 
     mean: float
-    low: float  # 95% interval over seeds and examples
+    low: float  # 95% interval over seeds and examples, or over seeds where there are no examples
     high: float
     n_tried: int  # trials of the search
     replicates: int  # fresh replicates that it is the mean of
-    examples: int  # validation examples
+    examples: int  # validation examples; 0 of a loop, which has none
     held_out: bool  # whether the search has not used these examples
     correction: float = 0.0  # what was taken off for the luck of examples that the search has used
 
     @property
+    def over(self) -> str:
+        """What its interval is over, in words."""
+        return "seeds and examples" if self.examples else "seeds"
+
+    @property
     def basis(self) -> str:
         """What it rests on, in words."""
+        if not self.examples:
+            return f"{self.replicates} fresh seeds, which are the only noise; {self.n_tried:,} trials tried"
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
         corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
         if float(corrected):  # more than nothing, in the digits of the mean

@@ -13,8 +13,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxhp.tasks.clock import Clock, call
+from jaxhp.tasks.liveness import held_bytes
+from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import (
+    AnyTask,
     Member,
     Shapes,
     Task,
@@ -22,6 +25,7 @@ from jaxhp.tasks.task import (
     apply,
     batch_shapes,
     clock_shapes,
+    key_shape,
     params_of,
     with_params,
 )
@@ -29,7 +33,7 @@ from jaxhp.tasks.whole_set import Metric
 from jaxhp.values import Config, Error, check_name
 
 
-def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
+def check(task: AnyTask, config: Config, reads: set[str] | None = None) -> Shapes:
     """Runs every function of the task on shapes alone, and says in one line what does not fit.
 
     Args:
@@ -37,8 +41,19 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
       reads: names that were read of it already, by whoever made the task.
     """
     reads = set() if reads is None else reads
-    shape = partial(_shape, config, clock_shapes(task), reads)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    found = _of_loop(task, config, reads) if isinstance(task, Loop) else _of_task(task, config, reads)
+    unread = [name for name in config if name not in reads]
+    if unread:
+        raise Error(
+            f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
+            f"got also {', '.join(unread)}"
+        )
+    return found
+
+
+def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
+    shape = partial(_shape, "Task", config, clock_shapes(task), reads)
+    key = key_shape()
     variables = shape("init", partial(call, task.init), key)
     _refuse_keys(variables, "Task init", "what init returns")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
@@ -101,21 +116,58 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         average = shape("averaged", partial(call, task.averaged), opt_state, params)
         _check_same(average, params, "Task averaged: params")
 
-    unread = [name for name in config if name not in reads]
-    if unread:
-        raise Error(
-            f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
-            f"got also {', '.join(unread)}"
-        )
     return Shapes(Member(variables, opt_state), tuple(sorted([*means, *task.metrics])), activations, means, read)
 
 
+def _of_loop(loop: Loop, config: Config, reads: set[str]) -> Shapes:
+    clock, key = clock_shapes(loop), key_shape()
+    shape = partial(_shape, "Loop", config, clock, reads)
+    state = shape("init", partial(call, loop.init), key)
+    _refuse_keys(state, "Loop init", "the state")
+    if not jax.tree.leaves(state):
+        raise Error("Loop init: expected a pytree of arrays, got no arrays")
+    after = shape("epoch", partial(call, loop.epoch), state, key)
+    _check_same(after, state, "Loop epoch: state")
+    found = shape("evaluate", partial(call, loop.evaluate), state, key)
+    if not isinstance(found, Mapping) or not found:
+        raise Error(f"Loop evaluate: expected a dict of metric name to scalar or f32[B], got {_describe(found)}")
+    for name, value in found.items():
+        check_name(str(name), "Loop evaluate")
+        shaped = hasattr(value, "shape") and len(value.shape) < 2 and 0 not in value.shape
+        if not shaped or not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
+            raise Error(
+                f"Loop evaluate: expected a scalar, or one number a sample, f32[B], for {name!r}, got "
+                f"{_describe(value)}"
+            )
+        if jnp.issubdtype(value.dtype, jnp.complexfloating):
+            raise Error(f"Loop evaluate: expected real numbers for {name!r}, got {_describe(value)}")
+    names = tuple(sorted(found))
+    if loop.metric not in names:
+        raise Error(f"Loop metric: expected one of {', '.join(names)}, got {loop.metric!r}")
+    traced = {name: value for name, value in config.items() if isinstance(value, jax.ShapeDtypeStruct)}
+
+    def held(function: Callable[..., PyTree]) -> int:
+        def run(state: PyTree, key: jax.Array, traced: Config, clock: Clock) -> PyTree:
+            return call(function, state, key, {**config, **traced}, clock=clock)
+
+        return held_bytes(run, state, key, traced, clock)
+
+    return Shapes(Member(state, ()), names, max(held(loop.epoch), held(loop.evaluate)), names, {})
+
+
 def _shape(
-    config: Config, clock: Clock, reads: set[str], name: str, function: Callable[..., PyTree], *args: PyTree
+    kind: str,
+    config: Config,
+    clock: Clock,
+    reads: set[str],
+    name: str,
+    function: Callable[..., PyTree],
+    *args: PyTree,
 ) -> PyTree:
     """Returns shapes of what a function of the task makes.
 
     Args:
+      kind: "Task" or "Loop", as messages call it.
       config: static values, and a `jax.ShapeDtypeStruct` for each that is data.
       clock: of the task, likewise.
       reads: gets the names that it reads.
@@ -139,20 +191,20 @@ def _shape(
     except KeyError as error:
         if error.args and error.args[0] in reads and error.args[0] not in config:
             raise Error(
-                f"space: expected the parameter {error.args[0]!r}, which the task's {name} reads, got only "
+                f"space: expected the parameter {error.args[0]!r}, which the {kind.lower()}'s {name} reads, got only "
                 f"{', '.join(config)}"
             ) from error
-        raise Error(f"Task {name}: raised KeyError: {error}") from error
+        raise Error(f"{kind} {name}: raised KeyError: {error}") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         concrete = _concrete(config, clock, run)
         if concrete:
             raise Error(
-                f"Task {name}: expected functions that take the parameter {concrete} as data, which is traced, got one "
-                f"that needs its value in Python ({type(error).__name__}); give a function of the step "
+                f"{kind} {name}: expected functions that take the parameter {concrete} as data, which is traced, got "
+                f"one that needs its value in Python ({type(error).__name__}); give a function of the step "
                 "(lambda count: ...), hp.nn.dropout or hp.schedules, or make it static: hp.Choice(..., static=True)"
             ) from error
         text = str(error).strip().split("\n")[0]
-        raise Error(f"Task {name}: raised {type(error).__name__} when called on shapes: {text}") from error
+        raise Error(f"{kind} {name}: raised {type(error).__name__} when called on shapes: {text}") from error
 
 
 def _concrete(config: Config, clock: Clock, run: Callable[[Config, Clock], PyTree]) -> str:

@@ -18,14 +18,14 @@ import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
 from jaxhp.tasks.clock import call
-from jaxhp.tasks.task import Shapes, Task, batch_shapes, clock_shapes, create, shown, update
+from jaxhp.tasks.task import AnyTask, Shapes, batch_shapes, clock_shapes, create, evaluated_on, shown, update
 from jaxhp.values import Config
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
-def program(task: Task, shapes: Shapes, config: Config) -> str:
+def program(task: AnyTask, shapes: Shapes, config: Config) -> str:
     """SHA-256, 64 hexadecimal digits, of initialisation, one training step and evaluation of a task.
 
     Args:
@@ -42,7 +42,7 @@ def program(task: Task, shapes: Shapes, config: Config) -> str:
             shapes.member, batch_shapes(task.train, task.batch_size), key, traced, clock
         ),
         jax.make_jaxpr(lambda v, b, c, t: call(task.evaluate, v, b, static | c, clock=t))(
-            shapes.member.variables, batch_shapes(task.valid, 7), traced, clock
+            shapes.member.variables, evaluated_on(task, 7), traced, clock
         ),
     )
     if task.averaged is not None:

@@ -13,13 +13,14 @@ from jax.extend.core import Jaxpr, Var, jaxprs_in_params
 from jaxtyping import PyTree
 
 from jaxhp.tasks.clock import Clock, call
-from jaxhp.tasks.task import Member, Shapes, Task, batch_shapes, clock_shapes, update
+from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.task import AnyTask, Member, Shapes, batch_shapes, clock_shapes, evaluated_on, update
 from jaxhp.trials import ceil_div
 from jaxhp.values import Config
 
 
-def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
-    """Of one member in one epoch: its steps, and the evaluation of both parts.
+def epoch_flops(task: AnyTask, shapes: Shapes, config: Config) -> float:
+    """Of one member in one epoch: its steps, and the evaluation of both parts; of a `Loop`, one call of each function.
 
     Args:
       config: name to a value that is compiled in, or to the `jax.ShapeDtypeStruct` of one that is data.
@@ -27,7 +28,7 @@ def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
     key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
-    batch, seen_batch = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+    batch, seen_batch = batch_shapes(task.train, task.batch_size), evaluated_on(task, 100)
 
     def one(member: Member, batch: PyTree, key: jax.Array, config: Config, clock: Clock) -> PyTree:
         return update(task, member, batch, key, static | config, clock)
@@ -37,11 +38,13 @@ def epoch_flops(task: Task, shapes: Shapes, config: Config) -> float:
 
     step = product_flops(one, shapes.member, batch, key, traced, clock)
     seen = product_flops(evaluate, shapes.member, seen_batch, traced, clock)
+    if isinstance(task, Loop):
+        return step + seen
     n_seen = (task.n_train if task.train_examples is None else task.train_examples) + task.n_valid
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 
-def equations(task: Task, shapes: Shapes, config: Config) -> int:
+def equations(task: AnyTask, shapes: Shapes, config: Config) -> int:
     """Count the operations that are compiled for a member: initial weights, a step and an evaluation.
 
     Args:
@@ -50,7 +53,7 @@ def equations(task: Task, shapes: Shapes, config: Config) -> int:
     traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
     static = {n: v for n, v in config.items() if n not in traced}
     key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
-    batch, seen = batch_shapes(task.train, task.batch_size), batch_shapes(task.valid, 100)
+    batch, seen = batch_shapes(task.train, task.batch_size), evaluated_on(task, 100)
 
     def count(jaxpr: Jaxpr) -> int:
         return sum(1 + sum(map(count, jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxhp.compiling import jit
 from jaxhp.tasks.clock import START, call
-from jaxhp.tasks.task import Shapes, Task
+from jaxhp.tasks.task import AnyTask, Shapes
 from jaxhp.tasks.whole_set import Half, check_weights
 from jaxhp.trials import Error
 
@@ -20,10 +20,10 @@ _ROWS = 64  # at most
 _TRIES = 3  # networks with random weights
 _TOLERANCE = 0.05  # rounding is far less, also in bfloat16
 _SHARE = 0.5  # of the rows: where rounding decides, as between two classes, few of them change
-_passed: WeakKeyDictionary[Task, set[str]] = WeakKeyDictionary()  # static parts of configs that need no second look
+_passed: WeakKeyDictionary[AnyTask, set[str]] = WeakKeyDictionary()  # static parts of configs that need no second look
 
 
-def check_rows(task: Task, shapes: Shapes, static: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
+def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
     """Refuses a column whose value for a row depends on the other rows, as a score of the batch does.
 
     Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole. Metrics of

@@ -21,6 +21,7 @@ from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
 from jaxhp.tasks.clock import START, Clock, call
 from jaxhp.tasks.clock import shapes as shapes_for
+from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.whole_set import Metric
 from jaxhp.trials import MODES
 from jaxhp.values import Config, Error, check_name, is_int
@@ -130,28 +131,38 @@ class Task:
         return examples(self.valid)
 
 
+AnyTask = Task | Loop
+"""What makes members: the functions below are the one place that knows how each kind does."""
+
+
 class Member(NamedTuple):
-    """One network under training."""
+    """One network under training; of a `Loop`, whose state is all in `variables`, `opt_state` is empty."""
 
     variables: PyTree[Array]
     opt_state: PyTree[Array]
 
 
-def clock_shapes(task: Task) -> Clock:
+def clock_shapes(task: AnyTask) -> Clock:
     """Shapes of what the functions of a task are given; {} where none of them asks."""
+    if isinstance(task, Loop):
+        return shapes_for(task.init, task.epoch, task.evaluate)
     return shapes_for(task.init, task.loss, task.evaluate, task.optimizer, task.averaged)
 
 
-def create(task: Task, key: jax.Array, config: Config, clock: Clock = START) -> Member:
+def create(task: AnyTask, key: jax.Array, config: Config, clock: Clock = START) -> Member:
     """A fresh member: initial weights and optimizer state."""
     variables = call(task.init, key, config, clock=clock)
+    if isinstance(task, Loop):
+        return Member(variables, ())
     return Member(variables, call(task.optimizer, config, clock=clock).init(params_of(variables)))
 
 
 def update(
-    task: Task, member: Member, batch: PyTree[Array], key: jax.Array, config: Config, clock: Clock = START
+    task: AnyTask, member: Member, batch: PyTree[Array], key: jax.Array, config: Config, clock: Clock = START
 ) -> tuple[Member, jax.Array]:
-    """One optimizer step; returns the new member and the loss before the step, a scalar."""
+    """One optimizer step, or epoch of a `Loop`; returns the new member and the loss before it, a scalar."""
+    if isinstance(task, Loop):
+        return Member(call(task.epoch, member.variables, key, config, clock=clock), ()), jnp.float32(0)
     stateful = isinstance(member.variables, Variables)
 
     def objective(params):
@@ -195,7 +206,7 @@ def _as_before(after: jax.Array, before: jax.Array) -> jax.Array:
     return after.astype(before.dtype) if floating and after.dtype != before.dtype else after
 
 
-def shown(task: Task, member: Member, config: Config, clock: Clock = START) -> PyTree[Array]:
+def shown(task: AnyTask, member: Member, config: Config, clock: Clock = START) -> PyTree[Array]:
     """The variables of a member that are evaluated, reported and saved."""
     if task.averaged is None:
         return member.variables
@@ -216,7 +227,8 @@ class Shapes(NamedTuple):
 
     member: Member  # of jax.ShapeDtypeStruct
     metrics: tuple[str, ...]  # names in the order of a curve's columns
-    activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights
+    activations: int  # bytes, about, that one member keeps of a minibatch for the backward pass, besides its weights;
+    # of a `Loop`, those that its functions hold at once
     means: tuple[str, ...]  # the columns of `evaluate` whose means are metrics
     columns: Mapping[str, jax.ShapeDtypeStruct]  # those that metrics of the whole set read, of one example
 
@@ -224,3 +236,13 @@ class Shapes(NamedTuple):
 def batch_shapes(data: PyTree, size: int) -> PyTree[jax.ShapeDtypeStruct]:
     """Shapes of so many examples of `data` on a device, where float64 may be float32."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *np.shape(a)[1:]), jnp.asarray(a[:0]).dtype), data)
+
+
+def evaluated_on(task: AnyTask, size: int) -> PyTree[jax.ShapeDtypeStruct]:
+    """Shapes of what `evaluate` gets beside variables and config: so many examples of `valid`, or a `Loop`'s key."""
+    return key_shape() if isinstance(task, Loop) else batch_shapes(task.valid, size)
+
+
+def key_shape() -> jax.ShapeDtypeStruct:
+    """The shape of a key of random numbers."""
+    return jax.eval_shape(lambda: jax.random.key(0))
