@@ -16,6 +16,8 @@ from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
 from jaxhp.tasks.check import check
+from jaxhp.tasks.keys import stored
+from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import Task
 from jaxhp.trials import Rung
@@ -106,8 +108,13 @@ def spec_of(
     Raises:
       Error: as `check`.
     """
-    shapes = check(task, abstract_config(static, traced), reads)
-    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
+    lowered, config = in_dtype(task), abstract_config(static, traced)
+    found = check(lowered, config, reads)
+    if task.dtype is not None:
+        check_products(lowered, found, config, task.dtype)
+    task, shapes = stored(lowered, found)
+    dtypes = {name: np.dtype(dtype) for name, dtype in traced.items()}
+    return Spec(task, shapes, dict(static), dtypes, holdout, found.member.variables)
 
 
 def made_for(task: TaskOrFactory, static: Config) -> tuple[Task, set[str]]:

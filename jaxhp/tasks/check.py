@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.keys import KIND, is_key
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import (
@@ -40,7 +41,7 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     shape = partial(_shape, config, clock_shapes(task), reads)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = shape("init", partial(call, task.init), key)
-    _refuse_keys(variables, "Task init", "what init returns")
+    _check_keys(variables, "Task init")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
@@ -88,7 +89,7 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
         return state, *apply(optimizer, params, state, params, jnp.float32(0))
 
     opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
-    _refuse_keys(opt_state, "Task optimizer", "the state")
+    _check_keys(opt_state, "Task optimizer")
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
@@ -101,7 +102,8 @@ def check(task: Task, config: Config, reads: set[str] | None = None) -> Shapes:
     if unread:
         raise Error(
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
-            f"got also {', '.join(unread)}"
+            f"got also {', '.join(unread)}; where a number in the model or loss stands for it, read "
+            f"config[{unread[0]!r}] there"
         )
     return Shapes(Member(variables, opt_state), tuple(sorted([*means, *task.metrics])), activations, means, read)
 
@@ -221,15 +223,12 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
         raise Error(f"Task metrics {name!r}: raised {type(error).__name__} when called on shapes: {text}") from error
 
 
-def _refuse_keys(tree: PyTree, name: str, where: str) -> None:
-    """Refuses typed keys of random numbers, which cannot be stored as arrays of numbers are."""
+def _check_keys(tree: PyTree, what: str) -> None:
+    """Refuses keys whose random numbers depend on the keys of the members beside."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise Error(
-                f"{name}: expected arrays of numbers in {where}, got a key of random numbers, {_describe(leaf)}, at "
-                f"{jax.tree_util.keystr(path)}; leave it out (nnx.Rngs) and use the key that loss gets, or keep "
-                "jax.random.key_data of it"
-            )
+        if is_key(leaf) and leaf.dtype != jax.eval_shape(lambda: jax.random.key(0, impl=KIND)).dtype:
+            where = jax.tree_util.keystr(path)
+            raise Error(f"{what}: expected keys of {KIND}, got {_describe(leaf)} at {where}")
 
 
 def _sizes(tree: PyTree) -> list[tuple[tuple[int, ...], np.dtype]]:
