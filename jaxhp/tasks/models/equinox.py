@@ -53,10 +53,11 @@ def equinox(
         space = hp.Space(lr=hp.LogUniform(1e-4, 1e-1), dropout=hp.Uniform(0, 0.5), width=hp.Choice([64, 256]))
 
     Args:
-      make: `(key, config) -> eqx.Module`, or `(module, state)` as `eqx.nn.make_with_state(Net)` makes. Arrays of floating
-        point are trained, except for single numbers made of the config alone, such as the rate of a dropout.
-      loss: `(model, batch, key, config) -> scalar`, with the model as a function of a batch: it calls the module with every example, its state, and
-        one of `jax.random.split(key, B)` where it takes a `key`; the mapped axis is named `"batch"`.
+      make: `(key, config) -> eqx.Module`, or `(module, state)` as `eqx.nn.make_with_state(Net)` makes. Arrays of
+        floating point are trained, except for single numbers made of the config alone, such as the rate of a dropout.
+      loss: `(model, batch, key, config) -> scalar`, with the model as a function of a batch: it calls the module
+        with every example, its state, and one of `jax.random.split(key, B)` where it takes a `key`; the mapped axis is
+        named `"batch"`.
       evaluate: `(model, batch, config) -> {name: [B, ...]}`, with the module in `eqx.nn.inference_mode`.
       optimizer: `(config) -> optax.GradientTransformation`.
       options: what else `hp.Task` takes: `train=`, `valid=`, `batch_size=`, `dtype=`, `metrics=` ...

@@ -45,9 +45,10 @@ def haiku(
 
     Args:
       make: `(config) -> function or hk.Module`, called inside of `hk.transform_with_state`. Weights are those of
-        `init(key, x)`, with the x that `evaluate` calls it with. A function that takes `is_training` (`train`, `training`,
-        `deterministic`) is told.
-      loss: `(model, batch, key, config) -> scalar`, with the model as a function of what it takes, which trains, with the key of the step.
+        `init(key, x)`, with the x that `evaluate` calls it with. A function that takes `is_training` (`train`,
+        `training`, `deterministic`) is told.
+      loss: `(model, batch, key, config) -> scalar`, with the model as a function of what it takes, which
+        trains, with the key of the step.
       evaluate: `(model, batch, config) -> {name: [B, ...]}`, with one that does not.
       optimizer: `(config) -> optax.GradientTransformation`.
       options: what else `hp.Task` takes: `train=`, `valid=`, `batch_size=`, `dtype=`, `metrics=` ...

@@ -49,11 +49,12 @@ def linen(
         space = hp.Space(lr=hp.LogUniform(1e-4, 1e-1), dropout=hp.Uniform(0, 0.5), width=hp.Choice([64, 256]))
 
     Args:
-      make: `(config) -> linen.Module`. The collection `params` is trained, others, such as `batch_stats`, are state. Weights
-        are those of `module.init(key, x)`, with the x that `evaluate` calls it with. Dropout draws from
+      make: `(config) -> linen.Module`. The collection `params` is trained, others, such as `batch_stats`, are state.
+        Weights are those of `module.init(key, x)`, with the x that `evaluate` calls it with. Dropout draws from
         `rngs={"dropout": key}`. A module that takes `train`, `training`, `is_training`, `deterministic` or
         `use_running_average` is told.
-      loss: `(model, batch, key, config) -> scalar`, with the model as a function of what the module takes, which trains.
+      loss: `(model, batch, key, config) -> scalar`, with the model as a function of what the module takes, which
+        trains.
       evaluate: `(model, batch, config) -> {name: [B, ...]}`, with one that does not.
       optimizer: `(config) -> optax.GradientTransformation`.
       options: what else `hp.Task` takes: `train=`, `valid=`, `batch_size=`, `dtype=`, `metrics=` ...

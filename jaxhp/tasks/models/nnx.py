@@ -45,8 +45,8 @@ def nnx(
 
     Args:
       make: `(rngs, config) -> nnx.Module`, given `nnx.Rngs(key)`. An `nnx.Param` is trained; other variables, such as
-        `nnx.BatchStat`, are state. Arrays that are no variables are made anew of the config in every call. Random streams
-        begin every step anew, `nnx.reseed(model, default=key)`: what is drawn depends on the step's key alone.
+        `nnx.BatchStat`, are state. Arrays that are no variables are made anew of the config in every call. Random
+        streams begin every step anew, `nnx.reseed(model, default=key)`: what is drawn depends on the step's key alone.
       loss: `(model, batch, key, config) -> scalar`, with the model in `train()` mode.
       evaluate: `(model, batch, config) -> {name: [B, ...]}`, with the model in `eval()` mode.
       optimizer: `(config) -> optax.GradientTransformation`.
