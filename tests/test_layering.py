@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 # A package imports only from packages above its own line here, or from itself.
 FLOORS = (
-    {"values", "compiling", "words", "schedules"},
+    {"values", "compiling", "keys", "words", "schedules"},
     {"trials"},
     {"data", "nn"},
     {"space", "tasks", "store", "strategies"},

@@ -128,7 +128,7 @@ class Executor(Protocol):
         ...
 
     def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, as it is evaluated, of a member's first replicate."""
+        """Return what the task's `init` made, as it is evaluated, of a member's first replicate; keys as their data."""
         ...
 
     def held_bytes(self) -> int:

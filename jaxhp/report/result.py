@@ -63,7 +63,9 @@ class Chosen(Trial):
           FileNotFoundError: the file is gone.
         """
         if self.network is not None:
-            return self.network
+            from jaxhp.keys import keyed  # with JAX, which who reads a directory does without
+
+            return self.network if self.like is None else keyed(self.network, self.like)
         if self.file is None:
             raise Error("params: expected a finished search that chose a trial, got one that has not, or not yet")
         check(self.file, self.trial_id, self.config, self.sha256)

@@ -20,7 +20,9 @@ from jaxhp.space import Space
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
+from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask
 from jaxhp.trials import Rung
@@ -148,8 +150,12 @@ def spec_of(
     Raises:
       Error: as `check`.
     """
-    shapes = check(task, abstract_config(static, traced), reads)
-    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
+    lowered, config = in_dtype(task), abstract_config(static, traced)
+    found = check(lowered, config, reads)
+    check_products(lowered, found, config, task.dtype)
+    task, shapes = stored(lowered, found)
+    dtypes = {name: np.dtype(dtype) for name, dtype in traced.items()}
+    return Spec(task, shapes, dict(static), dtypes, holdout, found.member.variables)
 
 
 def made_for(task: TaskOrFactory, static: Config) -> tuple[AnyTask, set[str]]:

@@ -391,7 +391,7 @@ class Search:
             manifest=self.manifest(machine),
             metric=self.metric,
             tester=self._tester(machine),
-            like=lambda config: self.groups.spec(config).shapes.member.variables,
+            like=lambda config: self.groups.spec(config).made,
             no_finals=self.no_finals,
             warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
             notes=[f"no finals: {self.no_finals}"] if vanished else [],

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.keys import KIND, is_key
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.liveness import held_bytes
 from jaxhp.tasks.loop import Loop
@@ -46,7 +47,8 @@ def check(task: AnyTask, config: Config, reads: set[str] | None = None) -> Shape
     if unread:
         raise Error(
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
-            f"got also {', '.join(unread)}"
+            f"got also {', '.join(unread)}; where a number in the model or loss stands for it, read "
+            f"config[{unread[0]!r}] there"
         )
     return found
 
@@ -55,7 +57,7 @@ def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
     shape = partial(_shape, "Task", config, clock_shapes(task), reads)
     key = key_shape()
     variables = shape("init", partial(call, task.init), key)
-    _refuse_keys(variables, "Task init", "what init returns")
+    _check_keys(variables, "Task init")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
@@ -107,7 +109,7 @@ def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
     except Error as error:
         _refuse_calls_of_loss(error)
         raise
-    _refuse_keys(opt_state, "Task optimizer", "the state")
+    _check_keys(opt_state, "Task optimizer")
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
@@ -123,7 +125,7 @@ def _of_loop(loop: Loop, config: Config, reads: set[str]) -> Shapes:
     clock, key = clock_shapes(loop), key_shape()
     shape = partial(_shape, "Loop", config, clock, reads)
     state = shape("init", partial(call, loop.init), key)
-    _refuse_keys(state, "Loop init", "the state")
+    _check_keys(state, "Loop init")
     if not jax.tree.leaves(state):
         raise Error("Loop init: expected a pytree of arrays, got no arrays")
     after = shape("epoch", partial(call, loop.epoch), state, key)
@@ -289,15 +291,12 @@ def _refuse_calls_of_loss(error: Error) -> None:
         ) from error
 
 
-def _refuse_keys(tree: PyTree, name: str, where: str) -> None:
-    """Refuses typed keys of random numbers, which cannot be stored as arrays of numbers are."""
+def _check_keys(tree: PyTree, what: str) -> None:
+    """Refuses keys whose random numbers depend on the keys of the members beside."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise Error(
-                f"{name}: expected arrays of numbers in {where}, got a key of random numbers, {_describe(leaf)}, at "
-                f"{jax.tree_util.keystr(path)}; leave it out (nnx.Rngs) and use the key that loss gets, or keep "
-                "jax.random.key_data of it"
-            )
+        if is_key(leaf) and leaf.dtype != jax.eval_shape(lambda: jax.random.key(0, impl=KIND)).dtype:
+            where = jax.tree_util.keystr(path)
+            raise Error(f"{what}: expected keys of {KIND}, got {_describe(leaf)} at {where}")
 
 
 def _sizes(tree: PyTree) -> list[tuple[tuple[int, ...], np.dtype]]:

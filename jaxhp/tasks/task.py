@@ -69,6 +69,8 @@ class Task:
         they read is no metric of its own, unless it is the one that ranks.
       averaged: `(opt_state, params, config) -> params`, the weights to evaluate, report and save: their running mean,
         those of schedule-free or lookahead. None: the weights that are trained.
+      dtype: `"bfloat16"`: `loss` and `evaluate` get weights and examples of floating point as bfloat16, so that
+        products, activations and gradients are; weights, optimizer, state and metrics stay float32. None: as they are.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -86,6 +88,7 @@ class Task:
     label: str | None = None
     averaged: Callable[..., PyTree[Array]] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    dtype: str | None = None
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -104,6 +107,8 @@ class Task:
             raise Error(f"Task metrics: expected a dict of name to hp.Metric, got {self.metrics!r}")
         for name in self.metrics:
             check_name(name, "Task metrics")
+        if self.dtype not in (None, "bfloat16"):
+            raise Error(f"Task dtype: expected None or 'bfloat16', got {self.dtype!r}")
         if self.label is not None:
             classes(self.train, self.label, "Task label")
         if self.mode not in MODES:

@@ -1,6 +1,5 @@
 """What does not fit is refused by one line before anything is trained; what fits as a plain dict does fits."""
 
-import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +12,6 @@ from jaxhp.search.groups import spec_of
 from jaxhp.tasks.recorded import Recorded
 
 LR = {"lr": "f4"}
-
-
-def test_a_typed_key_in_state_is_refused_with_the_cure():
-    def loss(variables, batch, key, config):
-        return jnp.sum(variables.params["w"]), variables.state
-
-    def init(key, config):
-        return hp.Variables({"w": jnp.ones(3)}, {"rngs": nnx.state(nnx.Rngs(0))})
-
-    with pytest.raises(hp.Error, match=r"got a key of random numbers, key<fry>\[\], at .*nnx.Rngs.*key_data"):
-        spec_of(task(init=init, loss=loss), {}, LR)
 
 
 @pytest.mark.slow
