@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 FLOORS = (
     {"values", "compiling", "keys", "words", "schedules"},
     {"trials"},
-    {"data", "nn"},
+    {"data", "nn", "objectives"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},
     {"report"},

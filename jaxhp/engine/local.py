@@ -261,7 +261,11 @@ class Local:
                 counted.any(2), counted.sum(2), np.nan
             )
             outcome = outcome._replace(replicate_scores=means.astype(np.float32))
-        return outcome._replace(valid=valid, held_out=holdout)
+        parts = [
+            population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout, name)
+            for name in population.task.objectives.measured[1:]
+        ]
+        return outcome._replace(valid=valid, held_out=holdout, others=np.stack(parts, 2) if parts else None)
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

@@ -15,8 +15,10 @@ from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
 from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
+from jaxhp.objectives import Objectives
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
+from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
@@ -25,7 +27,7 @@ from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask
-from jaxhp.trials import Rung
+from jaxhp.trials import Rung, Trials
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
@@ -70,6 +72,37 @@ class Groups:
         """Whether trials are measured on examples: those of a loop are not, and seeds are their only noise."""
         return not isinstance(self.first.task, Loop)
 
+    @property
+    def objectives(self) -> Objectives | None:
+        """What trials are compared by; None: one objective without constraints."""
+        objectives = self.first.task.objectives
+        return None if objectives.plain else objectives
+
+    def told(self, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a strategy is told of several objectives: scores f32[N, K] and violations f32[N]."""
+        objectives = self.first.task.objectives
+        return objectives.scores(trials), objectives.violation(trials)
+
+    def check_objectives(self, strategy: Strategy) -> None:
+        """Check that all groups have the same objectives, and that a strategy serves them.
+
+        Raises:
+          Error: they have not, or it does not.
+        """
+        objectives = self.first.task.objectives
+        for spec in self.specs.values():
+            if spec.task.objectives != objectives:
+                raise Error(
+                    f"task: expected the same metric, mode and constraints for every static choice, got "
+                    f"{objectives.to_json()} and {spec.task.objectives.to_json()}"
+                )
+        if not objectives.plain and not callable(getattr(strategy, "tell_objectives", None)):
+            what = "several objectives" if len(objectives.names) > 1 else "constraints"
+            raise Error(
+                f"strategy: expected one that serves {what} (Pareto; or Random, Sobol and Grid, which look at no "
+                f"score), got {strategy!r}"
+            )
+
     def identity(self) -> Json:
         """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
         specs = list(self.specs.values())
@@ -86,6 +119,7 @@ class Groups:
             "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
             "batch_size": _one_or_all([s.task.batch_size for s in specs]),
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            **({} if self.objectives is None else {"objectives": self.objectives.to_json()}),
         }
 
 

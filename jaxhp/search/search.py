@@ -145,6 +145,7 @@ class Search:
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
         options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
         self._know("groups", groups_of(self.task, self.space, **options))
+        self.groups.check_objectives(self.strategy)
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -152,9 +153,8 @@ class Search:
         self._know("include", tuple(self.include))
         self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        self._know(
-            "recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs, self.epoch)
-        )
+        ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)
+        self._know("recalled", recalled(self.space, earlier(self.warm_start), *ranked_by))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
@@ -292,7 +292,7 @@ class Search:
             "mode": self.mode,
             "epoch": self.epoch if self.epoch != "last" else None,
             "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
-            "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
+            "warm_start": fingerprint(self.recalled.told) if len(self.recalled.score) else None,
             "environment": environment(list(machine.devices)),
         }
 
@@ -376,11 +376,13 @@ class Search:
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             allows=self.space.allows,
             included=self.included,
-            recalled=(self.recalled.unit, self.recalled.score),
+            recalled=self.recalled.told,
+            told=self.groups.told if self.groups.objectives else None,
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
-        finals = Setting(course, self.finals, self.metric, fold, self.groups.examples) if self.finals else None
+        objectives = self.groups.first.task.objectives
+        finals = Setting(course, self.finals, objectives, fold, self.groups.examples) if self.finals else None
         vanished = self.default_finals and self.finals is None
         return Wiring(
             course=course,
@@ -390,6 +392,7 @@ class Search:
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
+            objectives=self.groups.first.task.objectives,
             tester=self._tester(machine),
             like=lambda config: self.groups.spec(config).made,
             no_finals=self.no_finals,

@@ -69,7 +69,7 @@ def contest(
     def run(who: list[int], replicates: range) -> None:
         played = play(who, replicates)
         for position, valid in zip(who, played.valid, strict=True):
-            seen[position].append(_by_seed(valid, fold))
+            seen[position].append(by_seed(valid, fold))
         for position, luck_of_one in zip(
             who, () if played.luck is None else played.luck, strict=played.luck is not None
         ):
@@ -180,7 +180,7 @@ def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:
     return [trial for trial in ranked if np.isfinite(trial.score)][:top]
 
 
-def _by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
+def by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
     """[R, n] outcomes as [S, n]: with K folds, the K networks of a seed together cover every example once."""
     if fold is None:
         return outcomes

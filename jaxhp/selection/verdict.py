@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ class Estimate(NamedTuple):
     replicates: int  # fresh replicates that it is the mean of
     examples: int  # validation examples; 0 of a loop, which has none
     held_out: bool  # whether the search has not used these examples
-    correction: float = 0.0  # what was taken off for the luck of examples that the search has used
+    correction: float | None = 0.0  # taken off for the luck of examples that the search has used; None: nothing was
 
     @property
     def over(self) -> str:
@@ -95,6 +96,9 @@ class Estimate(NamedTuple):
         if not self.examples:
             return f"{self.replicates} fresh seeds, which are the only noise; {self.n_tried:,} trials tried"
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
+        if self.correction is None:
+            used = "" if self.held_out else ", whose luck is not taken off although the search has used them"
+            return f"{self.replicates} fresh replicates, {examples}{used}; {self.n_tried:,} trials tried"
         corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
         if float(corrected):  # more than nothing, in the digits of the mean
             examples += f", corrected by {corrected} since the search has used them"
@@ -126,24 +130,49 @@ class Finalist(NamedTuple):
     p_best: float
 
 
+class Measured(NamedTuple):
+    """What the finals measured of one trial where there are several objectives or constraints.
+
+    Attributes:
+      trial_id: which one.
+      replicates: fresh replicates that it was run with, none of which chose anything by these metrics.
+      estimates: by metric; NaN where it diverged on one of them.
+    """
+
+    trial_id: int
+    replicates: int
+    estimates: Mapping[str, Estimate]
+
+    def to_json(self) -> Json:
+        return self._asdict() | {"estimates": {name: e._asdict() for name, e in self.estimates.items()}}
+
+    @classmethod
+    def from_json(cls, record: Json) -> Measured:
+        estimates = {name: Estimate(**entry) for name, entry in record["estimates"].items()}
+        return cls(record["trial_id"], record["replicates"], estimates)
+
+
 class Verdict(NamedTuple):
     """The outcome of the finals; `estimate` is None where every candidate diverged on a fresh replicate."""
 
     trial_id: int
     estimate: Estimate | None
     finalists: tuple[Finalist, ...]
+    measured: tuple[Measured, ...] = ()  # none with one objective and no constraints
 
     def to_json(self) -> Json:
-        return {
+        record = {
             "trial_id": self.trial_id,
             "estimate": self.estimate and self.estimate._asdict(),
             "finalists": [finalist._asdict() for finalist in self.finalists],
         }
+        return record | ({"measured": [one.to_json() for one in self.measured]} if self.measured else {})
 
     @classmethod
     def from_json(cls, record: Json) -> Verdict:
         estimate = record["estimate"] and Estimate(**record["estimate"])
-        return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
+        finalists = tuple(Finalist(**entry) for entry in record["finalists"])
+        return cls(record["trial_id"], estimate, finalists, tuple(map(Measured.from_json, record.get("measured", ()))))
 
 
 def least_replicates(folds: int) -> int:

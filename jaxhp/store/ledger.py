@@ -218,6 +218,11 @@ class Ledger(Database):
         return whole[last_places(whole.trial_id, whole.epochs)]
 
     @consistent
+    def measured(self, number: int) -> Trials:
+        """Return the trials of a finished round, slot by slot, as they were measured then."""
+        return self.decode(_called(number), columns.trials_of, self._facts(number, True))
+
+    @consistent
     def best(self, mode: str, top: int, *, curves: bool = False) -> Trials:
         """Return the first `top` of all trials in their order (`trials.order`): quick, however many there are."""
         rounds = self._rounds()

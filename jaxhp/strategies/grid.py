@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from jaxhp.strategies.history import History
-from jaxhp.strategies.sampler import Sampler, positive
+from jaxhp.strategies.sampler import Blind, positive
 from jaxhp.values import Error
 
 
 @dataclass(frozen=True, init=False)
-class Grid(Sampler):
+class Grid(Blind):
     """Every combination of evenly spaced values, ends included, the last dimension fastest.
 
     `Grid(shape=(5, 3))` has 15 points for a space of two parameters; a dimension with one value stands at 0.5. As

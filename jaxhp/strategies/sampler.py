@@ -133,3 +133,17 @@ class Sampler:
           f32[P, D] points in the unit cube.
         """
         raise NotImplementedError
+
+
+class Blind(Sampler):
+    """Base of the samplers that look at no score, and so serve any number of objectives."""
+
+    def tell_objectives(
+        self,
+        state: History,
+        proposal: Proposal,
+        scores: Float32[Array | np.ndarray, "P K"],
+        violation: Float32[Array | np.ndarray, "P"],
+    ) -> History:
+        """Learn which points were told; see `Pareto.tell_objectives`."""
+        return self.tell(state, proposal, scores[:, 0])

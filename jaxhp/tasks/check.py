@@ -253,14 +253,18 @@ def _metrics(task: Task, columns: PyTree) -> tuple[tuple[str, ...], Mapping[str,
                 f"Task evaluate: expected one value an example, f32[B], for {name!r}, which no metric reads; with "
                 f"B = 7 got {_describe(value)}"
             )
-    means = tuple(sorted(name for name in columns if name not in read or name == task.metric))
-    if task.metric not in (*means, *task.metrics):
-        raise Error(f"Task metric: expected one of {', '.join(sorted({*means, *task.metrics}))}, got {task.metric!r}")
-    if task.metric in means and columns[task.metric].shape != (7,):
-        raise Error(
-            f"Task metric: expected a column of one value an example, f32[B], got {task.metric!r}, which with B = 7 is "
-            f"{_describe(columns[task.metric])}"
-        )
+    counting = task.objectives.measured
+    means = tuple(sorted(name for name in columns if name not in read or name in counting))
+    for name in counting:
+        argument = "metric" if name in task.objectives.names else "constraints"
+        if name not in (*means, *task.metrics):
+            known = ", ".join(sorted({*means, *task.metrics}))
+            raise Error(f"Task {argument}: expected one of {known}, got {name!r}")
+        if name in means and columns[name].shape != (7,):
+            raise Error(
+                f"Task {argument}: expected a column of one value an example, f32[B], got {name!r}, which with B = 7 "
+                f"is {_describe(columns[name])}"
+            )
     return means, {n: jax.ShapeDtypeStruct(columns[n].shape[1:], columns[n].dtype) for n in sorted(read)}
 
 

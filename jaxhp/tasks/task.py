@@ -19,11 +19,11 @@ from jaxtyping import Array, PyTree
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
+from jaxhp.objectives import Bound, Objectives, objectives_of
 from jaxhp.tasks.clock import START, Clock, call
 from jaxhp.tasks.clock import shapes as shapes_for
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.whole_set import Metric
-from jaxhp.trials import MODES
 from jaxhp.values import Config, Error, check_name, is_int
 
 
@@ -58,8 +58,10 @@ class Task:
       test: likewise, or a `Sealed` holder; sealed until `Result.test()`.
       batch_size: examples a step. An epoch is ceil(n / batch_size) steps over a fresh shuffle; the last one is
         filled up with the first examples of that shuffle.
-      metric: the name, of a column or in `metrics`, by which trials are ranked.
-      mode: `"max"` if a larger metric is better, else `"min"`.
+      metric: the name, of a column or in `metrics`, by which trials are ranked. A tuple of names are several
+        objectives: `result.front` has the trials that no other beats in all of them, and the first one is the score
+        that is recorded. Here `metric` is that first name, and `objectives` has all.
+      mode: `"max"` if a larger metric is better, else `"min"`; of several objectives a tuple of as many.
       train_examples: how many training examples the training curve is measured on each epoch; None: all; 0: none,
         and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
@@ -71,6 +73,8 @@ class Task:
         those of schedule-free or lookahead. None: the weights that are trained.
       dtype: `"bfloat16"`: `loss` and `evaluate` get weights and examples of floating point as bfloat16, so that
         products, activations and gradients are; weights, optimizer, state and metrics stay float32. None: as they are.
+      constraints: metric to `hp.AtMost` or `hp.AtLeast`, what a trial has to keep to be chosen. A NaN does not.
+      objectives: what `metric`, `mode` and `constraints` say together; made of them.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -81,14 +85,16 @@ class Task:
     valid: PyTree
     test: PyTree = None
     batch_size: int = 100
-    metric: str = "accuracy"
-    mode: str = "max"
+    metric: Any = "accuracy"  # str | tuple[str, ...], and a str once the task is made
+    mode: Any = "max"
     train_examples: int | None = None
     stream: Stream | None = None
     label: str | None = None
     averaged: Callable[..., PyTree[Array]] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     dtype: str | None = None
+    constraints: Mapping[str, Bound] = field(default_factory=dict)
+    objectives: Objectives = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -111,8 +117,12 @@ class Task:
             raise Error(f"Task dtype: expected None or 'bfloat16', got {self.dtype!r}")
         if self.label is not None:
             classes(self.train, self.label, "Task label")
-        if self.mode not in MODES:
-            raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+        names, modes, before = self.metric, self.mode, self.objectives
+        if before is not None and len(before.names) > 1 and (names, modes) == (before.names[0], before.modes[0]):
+            names, modes = before.names, before.modes  # of a task that this one is a `replace` of
+        object.__setattr__(self, "objectives", objectives_of(names, modes, self.constraints))
+        object.__setattr__(self, "metric", self.objectives.names[0])
+        object.__setattr__(self, "mode", self.objectives.modes[0])
         if not is_int(self.batch_size, 1):
             raise Error(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
         object.__setattr__(self, "batch_size", int(self.batch_size))
