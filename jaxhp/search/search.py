@@ -244,11 +244,13 @@ class Search:
         """Compile the population of a static group, for as many rows at once as planned or fewer."""
         planned = self._plan_group(spec, machine)
         rows = planned.rows if at_most is None else min(planned.rows, at_most)
+        tiles = tiles_needed(rows, self.members, planned.tile)
+        top, judged = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else (1, 1)
         capacity = Capacity(
             tile=planned.tile,
-            tiles=tiles_needed(rows, self.members, planned.tile),
+            tiles=tiles,
             trials=rows,
-            replicates=max(self.members, self.finals.members(self.groups.folds) if self.finals else 1),
+            replicates=max(self.members, judged),
             epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
         )
         return compile(
@@ -257,7 +259,7 @@ class Search:
             seed=self.seed,
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
-            devices=list(machine.devices),
+            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
         )
 
     def manifest(self, machine: Machine | None = None) -> Json:
