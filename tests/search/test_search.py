@@ -26,7 +26,7 @@ SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-8, 1
 def found(images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     made = hp.Search(images, SPACE, hp.Narrowing(population=(100, 64, 16)), epochs=4, finals=hp.Finals(4, 4))
-    return made.run(directory, quiet=True)
+    return made.run(directory, quiet=True, devices=jax.local_devices()[:1])
 
 
 def test_one_compilation_serves_rounds_of_any_size_and_the_finals(found):
