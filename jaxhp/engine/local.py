@@ -18,6 +18,7 @@ from jaxhp.engine.scores import Ranked
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
+from jaxhp.tasks.task import compared_by
 from jaxhp.values import Config, Error
 
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
@@ -263,7 +264,7 @@ class Local:
             outcome = outcome._replace(replicate_scores=means.astype(np.float32))
         parts = [
             population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout, name)
-            for name in population.task.objectives.measured[1:]
+            for name in compared_by(population.task).measured[1:]
         ]
         return outcome._replace(valid=valid, held_out=holdout, others=np.stack(parts, 2) if parts else None)
 

@@ -35,7 +35,7 @@ from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes
+from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes, compared_by
 
 
 class Programs(NamedTuple):
@@ -149,7 +149,7 @@ class Population:
           configs, layout: as in the last `step`.
           epochs: that the members were trained for.
           data: a pytree like `task.valid`; None: the validation data.
-          metric: one of `task.objectives.measured`; None: the one that is the score.
+          metric: one of `compared_by(task).measured`; None: the one that is the score.
 
         Returns:
           f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds those of train and valid together
@@ -322,7 +322,7 @@ def compile(
             jax.jit(_gather, donate_argnums=0, out_shardings=tiling.sharded),
             {
                 name: jax.jit(partial(tile_outcomes, rules, name), compiler_options=options)
-                for name in spec.task.objectives.measured
+                for name in compared_by(spec.task).measured
             },
             seconds,
             traced,

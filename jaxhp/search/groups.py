@@ -26,7 +26,7 @@ from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
-from jaxhp.tasks.task import AnyTask
+from jaxhp.tasks.task import AnyTask, compared_by
 from jaxhp.trials import Rung, Trials
 from jaxhp.values import Config, Error, Json, Value
 
@@ -75,12 +75,12 @@ class Groups:
     @property
     def objectives(self) -> Objectives | None:
         """What trials are compared by; None: one objective without constraints."""
-        objectives = self.first.task.objectives
+        objectives = compared_by(self.first.task)
         return None if objectives.plain else objectives
 
     def told(self, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
         """Return what a strategy is told of several objectives: scores f32[N, K] and violations f32[N]."""
-        objectives = self.first.task.objectives
+        objectives = compared_by(self.first.task)
         return objectives.scores(trials), objectives.violation(trials)
 
     def check_objectives(self, strategy: Strategy) -> None:
@@ -89,12 +89,12 @@ class Groups:
         Raises:
           Error: they have not, or it does not.
         """
-        objectives = self.first.task.objectives
+        objectives = compared_by(self.first.task)
         for spec in self.specs.values():
-            if spec.task.objectives != objectives:
+            if compared_by(spec.task) != objectives:
                 raise Error(
                     f"task: expected the same metric, mode and constraints for every static choice, got "
-                    f"{objectives.to_json()} and {spec.task.objectives.to_json()}"
+                    f"{objectives.to_json()} and {compared_by(spec.task).to_json()}"
                 )
         if not objectives.plain and not callable(getattr(strategy, "tell_objectives", None)):
             what = "several objectives" if len(objectives.names) > 1 else "constraints"

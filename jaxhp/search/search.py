@@ -39,6 +39,7 @@ from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies import PBT
 from jaxhp.strategies.base import Strategy
+from jaxhp.tasks.task import compared_by
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int, encoded
 
@@ -254,13 +255,10 @@ class Search:
         """Compile the population of a static group, for as many rows at once as planned or fewer."""
         planned = self._plan_group(spec, machine)
         rows = planned.rows if at_most is None else min(planned.rows, at_most)
-        capacity = Capacity(
-            tile=planned.tile,
-            tiles=tiles_needed(rows, self.members, planned.tile),
-            trials=rows,
-            replicates=max(self.members, self.finals.members(self.groups.folds) if self.finals else 1),
-            epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
-        )
+        tiles = tiles_needed(rows, self.members, planned.tile)
+        top, judged = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else (1, 1)
+        longest = max(self.epochs, *(rung.epochs for rung in self.rungs))
+        capacity = Capacity(planned.tile, tiles, rows, max(self.members, judged), longest)
         return compile(
             spec,
             capacity,
@@ -268,7 +266,7 @@ class Search:
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
             epoch=self.epoch,
-            devices=list(machine.devices),
+            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
         )
 
     def manifest(self, machine: Machine | None = None) -> Json:
@@ -381,7 +379,7 @@ class Search:
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
-        objectives = self.groups.first.task.objectives
+        objectives = compared_by(self.groups.first.task)
         finals = Setting(course, self.finals, objectives, fold, self.groups.examples) if self.finals else None
         vanished = self.default_finals and self.finals is None
         return Wiring(
@@ -392,7 +390,7 @@ class Search:
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
-            objectives=self.groups.first.task.objectives,
+            objectives=objectives,
             tester=self._tester(machine),
             like=lambda config: self.groups.spec(config).made,
             no_finals=self.no_finals,

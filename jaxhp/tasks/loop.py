@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxhp.objectives import Objectives, objectives_of
 from jaxhp.trials import MODES
 from jaxhp.values import Error
 
@@ -58,8 +57,3 @@ class Loop:
             raise Error(f"Loop metric: expected the name of a metric that evaluate returns, got {self.metric!r}")
         if self.mode not in MODES:
             raise Error(f"Loop mode: expected 'max' or 'min', got {self.mode!r}")
-
-    @property
-    def objectives(self) -> Objectives:
-        """What trials are compared by."""
-        return objectives_of(self.metric, self.mode, {})

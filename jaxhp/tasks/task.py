@@ -150,6 +150,11 @@ AnyTask = Task | Loop
 """What makes members: the functions below are the one place that knows how each kind does."""
 
 
+def compared_by(task: AnyTask) -> Objectives:
+    """What the trials of a task are compared by."""
+    return objectives_of(task.metric, task.mode, {}) if isinstance(task, Loop) else task.objectives
+
+
 class Member(NamedTuple):
     """One network under training; of a `Loop`, whose state is all in `variables`, `opt_state` is empty."""
 

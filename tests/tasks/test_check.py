@@ -50,7 +50,7 @@ def test_examples_of_train_that_evaluate_does_not_take():
         metric="error",
         batch_size=10,
     )
-    result = search("random", task=made, epochs=1).run(quiet=True)
+    result = search("random", task=made, epochs=1, tile=16).run(quiet=True)
     assert np.isnan(result.best.curve["train_error"]).all()
     assert np.isfinite(result.best.curve["valid_error"]).all()
 
@@ -115,16 +115,16 @@ def test_wide_numbers_within_32_bits_are_data():
 def test_numpy_scalars_are_numbers(tmp_path):
     made = search(
         "random",
-        strategy=hp.Narrowing(np.int64(4), np.int32(1), elite=np.float32(0.5)),
-        epochs=np.int64(1),
+        strategy=hp.Narrowing(np.int64(9), np.int32(1), elite=np.float32(0.5)),
+        epochs=np.int64(9),
         seed=np.int64(3),
         replicates=np.int32(1),
         tile=np.int64(2),
     )
     plain = search(
         "random",
-        strategy=hp.Narrowing(4, 1, elite=0.5),
-        epochs=1,
+        strategy=hp.Narrowing(9, 1, elite=0.5),
+        epochs=9,
         seed=3,
         tile=2,
     )
