@@ -77,9 +77,12 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="run directory; the same command goes on with it")
     parser.add_argument("--smoke", action="store_true", help="a few networks on the bundled sample")
     arguments = parser.parse_args()
-    if arguments.folder is None and not arguments.smoke:
+    if arguments.smoke:
+        data = hp.data.mnist_sample(300)
+    elif arguments.folder is not None:
+        data = hp.data.idx(arguments.folder)
+    else:
         parser.error("name the folder of MNIST's files")
-    data = hp.data.mnist_sample(300) if arguments.smoke else hp.data.idx(arguments.folder)
     train, valid = hp.split(data.train, 0.2 if arguments.smoke else 5000, 0)
     train = {name: column[: arguments.examples] for name, column in train.items()}
     task = hp.tasks.nnx(
