@@ -2,7 +2,12 @@
 
     python experiments/equinox_mlp.py [--smoke]
 
-Needs `pip install 'jaxhp[equinox]'`.
+Needs `pip install 'jaxhp[equinox]'`, no files.
+
+Result: 32 networks in two groups for 10 epochs on 1,600 images, finals and a sealed test, in 62 s of CPU (327 s on 2
+cores that much other work shared, most of it compiling). Chosen are 128 units, a dropout of 0.39 and a learning rate of
+0.032: estimated accuracy 0.900 (0.872 to 0.928), on the test images 0.893 (0.877 to 0.908), with which the raw best
+validation accuracy of 0.920 should not be confused.
 """
 
 import argparse

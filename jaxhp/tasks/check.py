@@ -197,6 +197,8 @@ def _shape(
                 f"{', '.join(config)}"
             ) from error
         raise Error(f"{kind} {name}: raised KeyError: {error}") from error
+    except Error:  # which says already what does not fit
+        raise
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         concrete = _concrete(config, clock, run)
         if concrete:

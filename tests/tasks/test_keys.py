@@ -1,5 +1,7 @@
 """Typed keys of random numbers in a model's state and in an optimizer's are trained, kept and given back as keys."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.keys import bare
 from jaxhp.search.groups import spec_of
+from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.selection.stretches import Stretch
 from jaxhp.tasks.clock import asked
 
 LR = {"lr": np.dtype(np.float32)}
@@ -109,6 +113,19 @@ def test_a_killed_search_goes_on_to_the_same_bits(point, left_alone, tmp_path, m
     resumed = SEARCH.run(tmp_path, quiet=True, checkpoint_s=0)
     assert resumed.digest == left_alone.digest
     jax.tree.map(np.testing.assert_array_equal, bare(resumed.best.params), bare(left_alone.best.params))
+
+
+@pytest.mark.slow
+def test_keys_in_the_sealed_test():
+    x = np.random.default_rng(5).normal(size=(5, 4)).astype(np.float32)
+    fresh = {"x": x, "y": np.ones(5, np.float32)}
+    of = task(init=init, loss=loss, evaluate=evaluate, optimizer=optimizer, test=fresh)
+    how, spec = Retraining(3, 0, True, 0, jax.local_devices()[:1]), spec_of(of, {}, LR)
+    found = open_test(lambda _: spec, how, 0, (Stretch(0, {"lr": 0.05}, 3),), None, 0, 2)
+    whole = jax.tree.map(lambda *parts: np.concatenate(parts), of.train, of.valid)
+    first = float(np.mean(error(plain(replace(of, train=whole), 0.05, 3), fresh)))
+    assert found.scores[0] == pytest.approx(first, rel=1e-4)
+    assert found.scores[1] != found.scores[0]
 
 
 def test_a_task_without_keys_is_left_as_it_is_and_one_with_keys_asks_for_what_it_asked():

@@ -271,7 +271,7 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it(library, monke
     ],
 )
 def test_what_is_no_model_is_refused(library, make, got):
-    with pytest.raises(hp.Error, match=got):
+    with pytest.raises(hp.Error, match=rf"^hp\.tasks\.{got}"):
         spec_of(made(library, make), {"width": 8}, TRACED)
 
 

@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Var
 from jaxtyping import PyTree
 
-from jaxhp.tasks.clock import asking, call
+from jaxhp.tasks.clock import NAMES, asking, call
 from jaxhp.tasks.task import Task, Variables, batch_shapes, params_of
 from jaxhp.values import Config, Error
 
@@ -82,8 +83,8 @@ def task_of(
         return call(evaluate, maker.live(variables, config, None), batch, config, clock=clock)
 
     def use(model: Any, config: Config) -> Any:
-        start = {name: jax.numpy.int32(1) for name in ("step", "steps", "epoch")}
-        rows = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), batch_shapes(task.valid, 2))
+        start = {name: jnp.int32(1) for name in NAMES}
+        rows = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), batch_shapes(task.valid, 2))
         return call(evaluate, model, rows, config, clock=start)
 
     maker = Maker(library, use)
