@@ -9,10 +9,10 @@ import numpy as np
 from jaxhp import words
 from jaxhp.report import pieces, plots
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import legend, pairs, score, section, table, value
+from jaxhp.report.pieces import legend, pairs, plural, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import edge, no_estimate, raw_best, schedule
+from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
@@ -124,6 +124,47 @@ def curves(run: RunRecord) -> Markup | None:
     signs = legend(("line valid", "validation"), ("line train", "training"))
     lead = f"{metric[:1].upper()}{metric[1:]} over epochs of the best {len(shown)}, on the same axes."
     return section("Learning curves", lead, signs, element("div", *figures, class_="pictures curves"))
+
+
+def front(run: RunRecord) -> Markup | None:
+    """Make the section of the front; None with one objective."""
+    result, of = run.result, run.result.objectives
+    if len(of.names) == 1 or not len(result.front):
+        return None
+    rows = np.asarray([np.flatnonzero(result.trials.trial_id == i)[0] for i in result.front.trial_id.tolist()], int)
+    pairs = [(of.names[0], name) for name in of.names[1:]]
+    figures = [
+        element("figure", plots.front(result.trials, rows, of, pair, result.measured, run.chosen)) for pair in pairs
+    ]
+    kept = f" that keep {constraints(of)}" if of.constraints else ""
+    better = ", ".join(
+        f"{name} {'high' if mode == 'max' else 'low'}" for name, mode in zip(of.names, of.modes, strict=True)
+    )
+    lead = f"The {plural(len(rows), 'trial')}{kept} that no other beats in all objectives ({better})."
+    signs = [("dots complete", "a trial"), *([("dots stopped", "breaks a constraint")] if of.constraints else [])]
+    signs += [("point front", "on the front"), *([("point chosen", "chosen")] if run.chosen is not None else [])]
+    signs += [("line tested", "95% intervals on fresh replicates")] if result.measured else []
+    return section(
+        "Front",
+        lead,
+        legend(*signs),
+        element("div", *figures, class_="pictures"),
+        *([_again(run)] if result.measured else []),
+    )
+
+
+def _again(run: RunRecord) -> Markup:
+    """Make the table of what the finals measured along the front."""
+    again = run.result.measured
+    names = list(again[0].estimates)
+    rows = []
+    for one in again:
+        told = ["{} [{}, {}]".format(*words.interval(*one.estimates[name][:3])) for name in names]
+        rows.append([one.trial_id, one.replicates, *told])
+    kinds = ["chosen" if one.trial_id == run.chosen else None for one in again]
+    basis = again[0].estimates[names[0]].basis
+    lead = element("p", f"Means on fresh replicates, with 95% intervals: {basis}.", class_="small")
+    return joined(lead, table(("trial", "replicates", *names), rows, "Estimates along the front", kinds=kinds))
 
 
 def scatter(run: RunRecord) -> Markup:

@@ -24,8 +24,7 @@ from jaxhp.strategies.sobol import spread
 from jaxhp.trials import Proposal
 from jaxhp.values import Error
 
-TREES = 64
-SLOTS = 4  # of a round that share a weight vector
+SLOTS = 8  # of a round that share a weight vector
 AUGMENTED = 0.05  # the weight of the sum in the Tchebycheff function, Knowles's
 _WEIGHTS = 0x9A2E70  # the stream of the weights, so that they are no other draw's
 
@@ -46,8 +45,8 @@ class Pareto(Sampler):
     With one objective all weights are alike, and it is the sampler with constraints.
 
     Attributes:
-      inner: the sampler of one objective, such as `TPE()`; None: `GP` with a forest
-        beside it, as `Auto` has it. Its population and rounds do not count.
+      inner: the sampler of one objective, such as `TPE()`, which is quicker to compile and to ask, and found less on
+        every problem of `experiments/pareto.py`; None: `GP`. Its own population and rounds do not count.
     """
 
     rounds: int = 4
@@ -107,7 +106,7 @@ class Pareto(Sampler):
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
         """Choose `size` points, f32[size, D], a few for each of many weights."""
         assert isinstance(history, Told)
-        inner: Sampler = GP(self.population, self.rounds, TREES) if self.inner is None else self.inner
+        inner: Sampler = GP(self.population, self.rounds) if self.inner is None else self.inner
         if history.told == 0:
             return spread(history.key, history.asked, size, history.dim)
         count = -(-size // SLOTS)
