@@ -158,12 +158,21 @@ class World:
 
         def play(who, replicates) -> Played:
             found = np.stack([[self.outcomes(best[p].trial_id, r) for r in replicates] for p in who])
-            return Played(found[:, :, :EXAMPLES], found[:, :, EXAMPLES:] if self.holdout else None)
+            held_out = found[:, :, EXAMPLES:] if self.holdout else None
+            return Played(found[:, :, :EXAMPLES], held_out, self.luck([best[p].trial_id for p in who], replicates))
 
         unit = self.unit[[t.trial_id for t in ranked]]
         near = neighbourhoods(unit, latest(scores)[0], range(len(best)), "max")
         around = {t.trial_id: float(value) for t, value in zip(best, near, strict=True)}
-        return contest(best, around, finals, play, mode="max", scores=scores)
+        return contest(best, around, finals, play, mode="max", scores=scores, curves=self.curves(ranked))
+
+    def curves(self, ranked: hp.Trials) -> np.ndarray | None:
+        """Of trials of which the best epoch counts."""
+        return None
+
+    def luck(self, configs: list[int], replicates: range) -> np.ndarray | None:
+        """What every other example shows more than all of them, of such trials."""
+        return None
 
 
 class GivenUp(World):
@@ -179,24 +188,61 @@ class GivenUp(World):
         state = self.strategy.init(jax.random.key(self.seed), 2, EPOCHS)
         slow, own = 3 + 3 * np.abs(self.rng.normal(size=n)), self.rng.normal(size=n)
         curves, begun = np.full((n, EPOCHS), np.nan), np.full(n, -1)
-        slots, epochs = np.zeros(0, int), np.zeros(n, int)
+        trials, epochs = np.zeros(0, int), np.zeros(n, int)
         for number, rung in enumerate(rungs):
             proposal, state = self.strategy.ask(state)
             parent = np.asarray(proposal.parent)
             fresh = np.flatnonzero(begun < 0)[: int(np.sum(parent < 0))]
-            before, slots = slots, np.empty(len(parent), int)
-            slots[parent >= 0], slots[parent < 0] = before[parent[parent >= 0]], fresh
+            before, trials = trials, np.empty(len(parent), int)
+            trials[parent >= 0], trials[parent < 0] = before[parent[parent >= 0]], fresh
             begun[fresh] = number
             own = (own + self.rng.normal(size=n)) / 2**0.5
             learnt = self.truth - slow * (1 / rung.epochs - 1 / EPOCHS) ** 0.5 + self.shared[999] + self.hard.mean()
             scores = learnt + self.suits.mean(1) + (0.7**2 + 6**2 / EXAMPLES) ** 0.5 * own
-            curves[slots, rung.epochs - 1], epochs[slots] = scores[slots], rung.epochs
-            state = self.strategy.tell(state, proposal, scores[slots].astype(np.float32))
+            curves[trials, rung.epochs - 1], epochs[trials] = scores[trials], rung.epochs
+            state = self.strategy.tell(state, proposal, scores[trials].astype(np.float32))
         curve = [{"valid_score": row[:end]} for row, end in zip(curves, epochs, strict=True)]
         return rungs, [
             Trial(i, {}, int(begun[i]), DONE, int(epochs[i]), score=float(curves[i, epochs[i] - 1]), curve=curve[i])
             for i in np.flatnonzero(epochs).tolist()
         ]
+
+
+class BestEpoch(World):
+    """The same where the best of 12 epochs counts. Half of what suits a config changes on the way; what a seed does to
+    a score is new in every epoch."""
+
+    def __init__(self, quality: str, trials: int, seed: int):
+        super().__init__(quality, trials, seed, fit=6.0, holdout=0)
+
+    def search(self) -> tuple[tuple[Rung, ...], list[Trial]]:
+        n, epochs = len(self.truth), 12
+        own = self.rng.normal(size=(epochs, n, EXAMPLES))
+        for e in range(1, epochs):
+            own[e] = 0.8 * own[e - 1] + 0.6 * own[e]
+        self.suits_at = np.moveaxis((self.suits + 6 * own) / 2**0.5, 0, 1)
+        self.truth_at = self.truth[:, None] - 3 * np.exp(-np.arange(epochs) / 2)
+        curves = np.stack([self.seen(i, 999).mean(1) for i in range(n)])
+        at = curves.argmax(1)
+        self.truth, self.suits = self.truth_at[np.arange(n), at], self.suits_at[np.arange(n), at]
+        facts: dict[str, Any] = {"status": DONE, "epochs": epochs, "metric": "score", "mode": "max", "epoch": "best"}
+        return (Rung(n, epochs),), [
+            Trial(i, {}, score=float(row.max()), curve={"valid_score": row}, budget=epochs, **facts)
+            for i, row in enumerate(curves)
+        ]
+
+    def seen(self, config: int, replicate: int) -> np.ndarray:
+        """f64[E, n], of one network after every epoch."""
+        suits = self.suits_at[config]
+        own = 0.7 * self.rng.normal(size=(len(suits), 1)) + 6 * self.rng.normal(size=suits.shape)
+        return self.truth_at[config][:, None] + self.shared[replicate] + self.hard + suits + own
+
+    def curves(self, ranked: hp.Trials) -> np.ndarray | None:
+        return np.stack([t.curve["valid_score"] for t in ranked])
+
+    def luck(self, configs: list[int], replicates: range) -> np.ndarray | None:
+        seen = np.mean([[self.seen(c, r) for r in replicates] for c in configs], 1)
+        return seen[:, :, ::2].mean(2) - seen.mean(2)
 
 
 def simulated(world: Callable[..., World], quality: str, seeds: range, finals: hp.Finals) -> list[float]:
@@ -222,6 +268,7 @@ def simulation(run: Run) -> None:
     }
     strategies = {"81": hp.Halving(81), "243": hp.Halving(243), "Hyperband 81": hp.Hyperband(81)}
     worlds["given up early"] = {n: partial(GivenUp, strategy=strategy) for n, strategy in strategies.items()}
+    worlds["best epoch"] = {str(n): partial(BestEpoch, trials=n) for n in sizes}
     searches, line = 20 if run.smoke else SEARCHES, 0
     print(f"{searches} searches a line; biases in standard errors of what is biased")
     print("noise            finals  quality             N  raw best  estimate  95% covers  chosen - raw best, truly")

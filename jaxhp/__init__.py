@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxhp import data, nn, schedules, strategies, tasks
     from jaxhp.data import Folds, split
     from jaxhp.engine.runtime import setup
+    from jaxhp.objectives import AtLeast, AtMost
     from jaxhp.report.result import Result
     from jaxhp.search import search
     from jaxhp.search.score import score
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Halving,
         Hyperband,
         Narrowing,
+        Pareto,
         Random,
         Sampler,
         Sobol,
@@ -45,6 +47,8 @@ __all__ = [
     "GP",
     "PBT",
     "TPE",
+    "AtLeast",
+    "AtMost",
     "Auto",
     "Choice",
     "Error",
@@ -59,6 +63,7 @@ __all__ = [
     "Metric",
     "Narrowing",
     "Normal",
+    "Pareto",
     "Proposal",
     "Random",
     "Result",
@@ -92,6 +97,7 @@ _PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
 _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
+    "objectives": ("AtLeast", "AtMost"),
     "report.result": ("Result",),
     "search.score": ("score",),
     "search.search": ("Search",),
@@ -107,6 +113,7 @@ _HOMES = {
         "Halving",
         "Hyperband",
         "Narrowing",
+        "Pareto",
         "Random",
         "Sampler",
         "Sobol",

@@ -17,7 +17,7 @@ from jaxhp.interop import FORMATS, export
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
-from jaxhp.report.result import Result, table_rows
+from jaxhp.report.result import Result
 from jaxhp.search.signals import Stopped
 from jaxhp.store.files import STDOUT, located, read_json
 from jaxhp.store.ledger import Ledger
@@ -159,7 +159,7 @@ def _show(options: argparse.Namespace) -> None:
         raise Error(f"--top: expected at least 1, got {options.top}")
     result = Result.load(options.dir, options.top or (None if options.json else 10), curves=False)
     if options.json:
-        print(json.dumps(table_rows(result.trials[: options.top]), indent=1))
+        print(json.dumps(result.rows(options.top), indent=1))
     else:
         bits = depends_on(read_json(located(options.dir) / "manifest.json"))
         print(result.table(options.top or 10), result.summary(), f"bits      {bits}", sep="\n")

@@ -23,8 +23,8 @@ class Proposal(NamedTuple):
     """What a strategy asks to be trained next.
 
     Attributes:
-      unit: f32[P, D], points in the unit cube, one row a slot.
-      parent: i32[P], for each slot the slot of the previous population whose weights and optimizer state it
+      unit: f32[P, D], points in the unit cube, one a row.
+      parent: i32[P], for each row the row of the previous population whose weights and optimizer state it
         continues, or -1 for a fresh start.
       budget: the epochs to reach, counted from the fresh start.
     """

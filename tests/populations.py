@@ -11,9 +11,10 @@ import pytest
 
 import jaxhp as hp
 from jaxhp.engine import population
-from jaxhp.engine.layout import arrange
+from jaxhp.engine.layout import Layout, arrange
 from jaxhp.engine.population import Capacity, Population
 from jaxhp.engine.scores import Ranked
+from jaxhp.engine.tile import State
 from jaxhp.search.groups import spec_of
 
 two_devices = pytest.mark.skipif(
@@ -25,6 +26,9 @@ class Trained(NamedTuple):
     population: Population
     params: list[Any]  # of each config's first replicate
     ranked: Ranked
+    state: State
+    columns: dict[str, np.ndarray]
+    layout: Layout
 
 
 def train(
@@ -57,4 +61,4 @@ def train(
         begun = stop
     flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[3:]), state.member.variables)
     params = [jax.tree.map(lambda leaf, slot=slot: leaf[slot], flat) for slot in layout.slots[:, 0]]
-    return Trained(compiled, params, jax.device_get(ranked))
+    return Trained(compiled, params, jax.device_get(ranked), state, columns, layout)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 import jaxhp as hp
+from jaxhp.objectives import Objectives
 from jaxhp.report.tested import OPENED, TESTED
-from jaxhp.selection.verdict import Estimate, Finalist, Verdict
+from jaxhp.selection.verdict import Estimate, Finalist, Measured, Verdict
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials, rank
@@ -124,3 +125,42 @@ def _record(ledger: Ledger, number: int, epochs: int, unit: np.ndarray, trials: 
     drafts = Trials.of(Trial(t.trial_id, t.config) for t in trials)
     ledger.begin(Round(number, epochs, unit, ids * 0 - 1, ids), drafts)
     ledger.finish(number, Trials.of(trials), np.asarray([t.score for t in trials], np.float32), 1.5)
+
+
+OBJECTIVES = {
+    "metric": ["accuracy", "size"],
+    "mode": ["max", "min"],
+    "constraints": {"latency": ["at most", 2.0]},
+}
+
+
+def front(directory: Path, size: int = 24) -> Path:
+    """One round of a finished search for accuracy against size, with latency bounded, and finals along its front."""
+    rng = np.random.default_rng(1)
+    with Ledger(directory, write=True) as ledger:
+        write_json(directory / "manifest.json", manifest(SPACE, "accuracy", epochs=3, objectives=OBJECTIVES))
+        unit = rng.random((size, SPACE.dim), dtype=np.float32)
+        trials = []
+        for i, (config, u) in enumerate(zip(SPACE.configs(unit), unit, strict=True)):
+            reached = trial(i, config, u, 3, Status.DIVERGED if i == 5 else Status.COMPLETE, "accuracy")
+            for name, values in (("size", 10 + 90 * u[2]), ("latency", 1 + 1.4 * u[0])):
+                reached.curve[f"valid_{name}"] = np.full(3, values, np.float32)
+            trials.append(reached)
+        of = Objectives.from_json(OBJECTIVES)
+        _record(ledger, 0, 3, unit, trials)
+        known = ledger.trials().ranked_by("accuracy", "max", 3, "last")
+        rows = known[of.front(known)]
+        again = []
+        for t in rows[: min(3, len(rows))]:
+            means = {n: float(of.values(Trials.of([t]), n)[0]) for n in of.measured}
+            spread = {"accuracy": 0.02, "size": 0.0, "latency": 0.1}
+            estimates = {
+                n: Estimate(m, m - spread[n], m + spread[n], size, 8, 100, False, None) for n, m in means.items()
+            }
+            again.append(Measured(t.trial_id, 8, estimates))
+        choice = Verdict(again[0].trial_id, again[0].estimates["accuracy"], (), tuple(again))
+        scores = {one.trial_id: np.full(8, one.estimates["accuracy"].mean, np.float32) for one in again}
+        ledger.record_finals(scores, json.dumps(choice.to_json()))
+        ledger.set_meta("finished", "yes")
+        ledger.record_spent({"wall_s": 12.5})
+    return directory

@@ -48,6 +48,13 @@ def done(file, tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="module")
+def smoked(file, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("smoked")
+    assert main(["run", str(file), "--dir", str(directory), "--smoke", "--set", "population=3"]) == 0
+    return directory
+
+
 def out(capsys, *arguments):
     code = main([str(a) for a in arguments])
     return code, *capsys.readouterr()
@@ -141,19 +148,16 @@ def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
     assert out(capsys, "digest", tmp_path / "other")[1] != expected
 
 
-def test_smoke_and_set_change_the_search(file, tmp_path, capsys):
-    assert main(["run", str(file), "--dir", str(tmp_path), "--smoke", "--set", "population=3"]) == 0
-    assert len(json.loads(out(capsys, "show", tmp_path, "--json")[1].split("picture")[-1].split("\n", 1)[1])) == 6
+def test_smoke_and_set_change_the_search(smoked, capsys):
+    assert len(json.loads(out(capsys, "show", smoked, "--json")[1])) == 6
 
 
-def test_test_opens_the_sealed_data_and_counts(file, tmp_path, capsys):
-    main(["run", str(file), "--dir", str(tmp_path), "--smoke"])
-    capsys.readouterr()
-    code, shown, told = out(capsys, "test", tmp_path, "--seeds", 2)
+def test_test_opens_the_sealed_data_and_counts(file, smoked, capsys):
+    code, shown, told = out(capsys, "test", smoked, "--seeds", 2)
     assert code == 0
-    assert f"running the code of {file}:search (smoke)" in told
+    assert f"running the code of {file}:search population=3 (smoke)" in told
     assert "test      error" in shown
-    assert "opening 2: no longer a test" in out(capsys, "test", tmp_path, "--seeds", 2)[1]
+    assert "opening 2: no longer a test" in out(capsys, "test", smoked, "--seeds", 2)[1]
 
 
 @pytest.mark.parametrize(

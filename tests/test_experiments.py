@@ -1,6 +1,7 @@
 """Every experiment says what it is and how it is run, and its small version runs."""
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -37,3 +38,17 @@ def test_its_small_version_runs(file, tmp_path):
         pytest.skip(f"{file.name} needs {missing[1]}: pip install 'jaxhp[bench]'")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["AUC", "F1", "R2"])
+def test_intervals_of_metrics_of_the_whole_set_hold_the_truth(name):
+    """A small version of its table: 0.95 of 150 samples are at least 133 but for one time in 1,000."""
+    spec = importlib.util.spec_from_file_location("whole_set_metrics", ROOT / "experiments/whole_set_metrics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    simulated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(simulated)
+    found = simulated.line(name, 300, 4, 150)
+    assert found.covers >= 133 / 150
+    assert abs(found.bias) < 0.3
+    assert 0.8 < found.error < 1.25

@@ -19,7 +19,8 @@ import jaxhp as hp
 from jaxhp.interop.table import table
 from jaxhp.report.page import page
 from jaxhp.report.reading import read
-from jaxhp.report.result import Result, table_rows
+from jaxhp.report.result import Result
+from jaxhp.report.rows import table_rows
 from jaxhp.space import Space
 from jaxhp.store import columns, ledger
 from jaxhp.store.files import read_json

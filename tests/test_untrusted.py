@@ -1,4 +1,4 @@
-"""What only reads a run directory executes nothing that it holds: each command as a process, under an audit hook."""
+"""What only reads a run directory executes nothing that it holds: commands in a process under an audit hook."""
 
 import json
 import os
@@ -27,8 +27,9 @@ COMMANDS = {
     "optuna": ["export", "--to", "optuna"],
     "tensorboard": ["export", "--to", "tensorboard"],
 }
-# Runs a command and then names whatever the interpreter was asked to run or to unpickle from the directory, and any
-# program that was started. `-P` keeps the working directory out of the path of imports, as the installed command does.
+# Runs commands, and after each names whatever the interpreter was asked to run or to unpickle from the directory, and
+# any program that was started. `-P` keeps the working directory out of the path of imports, as the installed command
+# does.
 WATCH = """
 import sys, os
 directory, seen = os.getcwd(), []
@@ -43,8 +44,11 @@ def hook(event, args):
 
 sys.addaudithook(hook)
 from jaxhp.cli import main
-code = main(sys.argv[1:])
-print(seen, file=sys.stderr)
+for words in sys.argv[1:]:
+    before = len(seen)
+    code = main(words.split())
+    print(f"\\nwatched {code} {seen[before:]}", file=sys.stderr)
+    print(flush=True, end="\\0")
 sys.exit(100 + code if seen else code)
 """
 
@@ -88,19 +92,26 @@ def planted(mark, tmp_path_factory):
     return directory
 
 
-def run(directory: Path, command: list[str]) -> subprocess.CompletedProcess:
+def run(directory: Path, *commands: list[str]) -> subprocess.CompletedProcess:
     root = Path(jaxhp.__file__).parents[1]
-    whole = [sys.executable, "-P", "-c", WATCH, command[0], ".", *command[1:]]
+    words = (" ".join([command[0], ".", *command[1:]]) for command in commands)
+    whole = [sys.executable, "-P", "-c", WATCH, *words]
     environment = os.environ | {"PYTHONPATH": str(root)}
     return subprocess.run(whole, cwd=directory, env=environment, capture_output=True, text=True)
 
 
+@pytest.fixture(scope="module")
+def done(planted):
+    """What one process of all commands gave."""
+    return run(planted, *COMMANDS.values())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_that_reads_runs_nothing_from_the_directory(name, planted, mark):
-    done = run(planted, COMMANDS[name])
+def test_a_command_that_reads_runs_nothing_from_the_directory(name, done, mark):
+    watched = [line for line in done.stderr.splitlines() if line.startswith("watched ")]
+    assert dict(zip(COMMANDS, watched, strict=True))[name] == "watched 0 []", done.stderr
+    assert dict(zip(COMMANDS, done.stdout.split("\0")[:-1], strict=True))[name]
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"
-    assert done.stdout
     assert not mark.exists()
 
 
@@ -135,5 +146,5 @@ def test_a_pickle_in_the_ledger_is_damage(name, mark, tmp_path):
     done = run(directory, COMMANDS[name])
     assert done.returncode == 2, done.stderr
     assert "config.lr of round 1 is damaged: expected numbers, got dtype '|O'" in done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.stderr.splitlines()[-1] == "watched 2 []"
     assert not mark.exists()

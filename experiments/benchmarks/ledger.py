@@ -61,10 +61,10 @@ def round_of(number: int, size: int) -> tuple[Round, list[Trial], list[Trial]]:
             EPOCHS,
             score,
             0.01,
-            {name: curve[slot, :, c] for c, name in enumerate(CURVES)},
+            {name: curve[row, :, c] for c, name in enumerate(CURVES)},
             (score,),
         )
-        for slot, (draft, score) in enumerate(zip(drafts, curve[:, -1, -1].tolist(), strict=True))
+        for row, (draft, score) in enumerate(zip(drafts, curve[:, -1, -1].tolist(), strict=True))
     ]
     return Round(number, EPOCHS, unit, ids * 0 - 1, ids), drafts, measured
 

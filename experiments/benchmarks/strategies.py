@@ -47,28 +47,28 @@ the best of `blood_transfusion_service_center`, .031 ahead, 1566th, 1159th and 1
 
 What has a part in it, each seed against itself without it, and one standard error:
 
-  * The forest (`jaxhp/strategies/forest.py`, every other slot; its form was chosen on seeds 100 to 113): -.006 +- .004
+  * The forest (`jaxhp/strategies/forest.py`, every other row; its form was chosen on seeds 100 to 113): -.006 +- .004
     (64x4) and -.009 +- .005 (32x8) on hpobench, -.005 +- .003 and +.004 (one seed) on bbob, +.002 +- .003 and +.005 +-
     .004 on lcbench, there -.002 +- .001 at 256x2. A hedge: better on grids, and no different where the nearest config
     is evaluated and not the one that the forest means. Had it the choice among the pool's own configs, one batch would
     leave a regret of .026 instead of .037.
-  * Outer moves (`jaxhp/strategies/outer.py`, three of four slots where points are told elsewhere than they were asked;
+  * Outer moves (`jaxhp/strategies/outer.py`, three of four rows where points are told elsewhere than they were asked;
     the share was chosen on seeds 20 to 23): on lcbench, seeds 30 to 33, -.016 +- .012 (64x4), -.027 +- .012 (32x8),
     -.006 +- .008 (256x2), -.011 +- .009 (16x8). Nearly all of that is `adult` (.07 for .47, .07 for .47, .17 for .29,
     .36 for .47). The other 17 tasks have .022 for .015, .014 for .019, .008 for .008 and .036 for .040, +- .004, .003,
     .002 and .007: no different in the mean. So they are worth most where an optimum is hard to guess. Where points are
-    told as asked they would be wasted: half of the slots cost bbob .043 for .027 (64x4). Of a first round on lcbench
-    62% of the slots are found displaced at 8 slots (enough in half of the searches) and 98% or more from 16 on; on
+    told as asked they would be wasted: half of the rows cost bbob .043 for .027 (64x4). Of a first round on lcbench
+    62% of the rows are found displaced at 8 rows (enough in half of the searches) and 98% or more from 16 on; on
     hpobench, which is a grid, none, and in spaces of integers, choices and conditional parameters at most 4%.
-  * The distance that slots keep (`gp.spacing`): two thirds of the configs are distinct for 42%, and .021 to .024 for
+  * The distance that rows keep (`gp.spacing`): two thirds of the configs are distinct for 42%, and .021 to .024 for
     .044 (nine tasks, two seeds, the ones that chose it), where a config may be taken again.
 
 Tried in vain: exponential scores as the process's targets, a forest's mean added to the process's (256x2 worse), a
-quarter of the slots for the forest (no different), a Laplace kernel (one seed, no different), bolder or tamer batches,
+quarter of the rows for the forest (no different), a Laplace kernel (one seed, no different), bolder or tamer batches,
 a tamer last round, a second process with targets cut off from below, a fixed distance (0.1 or 0.2: bbob .037 -> .042 or
 .057). Boosted trees on exponential scores: told 64, 128 or 256 random configs of lcbench, they rank the best eight of
 the rest as well as randomised trees do. The process and the forest choosing among outer moves instead of moving
-blindly: on seeds 50 to 57 of lcbench .037 and .035 (64x4, 32x8) if for all slots, .032 and .027 for half of them, .037,
+blindly: on seeds 50 to 57 of lcbench .037 and .035 (64x4, 32x8) if for all rows, .032 and .027 for half of them, .037,
 .031 and .018 (256x2) for a quarter; blindly .034, .028 and .020. Other outer moves (prototypes without a model): steps
 of 0.7, two tenths of the coordinates moved, 8 or 16 parents, or no crossing .027 to .033, .024 to .029 and .016 to
 .018; reflected instead of clipped .037, .030 and .017; as they are .026, .020 and .016. Choosing from the pool itself,
@@ -229,7 +229,7 @@ class Optuna:
 
 
 class Nevergrad:
-    """An optimiser of Nevergrad with as many workers as slots."""
+    """An optimiser of Nevergrad with as many workers as rows."""
 
     def __init__(self, name: str, dim: int, seed: int, size: int, rounds: int):
         import nevergrad

@@ -7,30 +7,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 
-from jaxhp.data.dataset import Dataset, Tree, checked, examples
+from jaxhp.data.dataset import Dataset, checked, examples
 from jaxhp.data.dealing import check_names, classes, column, counted, cuts, shuffled, taken
+from jaxhp.data.frames import is_frame, ranks, rows
+from jaxhp.data.frames import taken as rows_of
 from jaxhp.values import Error, check_int, is_int
+
+_ROW = "number of the row"
 
 
 def split(
-    data: Tree | Dataset,
+    data: Any,
     valid: float | int = 0.2,
     seed: int = 0,
     *,
     stratify: str | None = None,
     groups: str | None = None,
     order: str | None = None,
-) -> tuple[Tree, Tree]:
+) -> tuple[Any, Any]:
     """Shuffle the examples, then split them: every example lands in exactly one of the two parts.
 
     The order is that of 64 bits of PCG64 an example, whose stream NumPy keeps for ever: the same seed gives the same
-    split on every platform and NumPy version.
+    split on every platform and NumPy version. Those are also the bits of `np.random.default_rng(seed).random(n)`: data
+    drawn so, as the first thing, is to be split with another seed.
 
     Args:
-      data: a pytree of arrays, first axis = examples; or a Dataset, whose training part is split.
+      data: a pytree of arrays, first axis = examples; or a Dataset, whose training part is split; or a table of pandas,
+        polars or Arrow, which is split into two such tables, by columns of any kind that has an order.
       valid: the validation share in (0, 1), rounded to whole examples; or the number of examples, an integer.
       seed: 0 or more.
       stratify: the column of `data` with the classes, integers or booleans. Of each the validation part has its
@@ -43,13 +51,21 @@ def split(
         `valid`; both parts are sorted, and the seed plays no role.
 
     Returns:
-      (train, valid): two pytrees like `data`, of NumPy arrays.
+      (train, valid): two pytrees like `data`, of NumPy arrays, or two tables.
 
     Raises:
       Error: an argument is of the wrong kind or out of range, a part would be empty, `data` cannot serve as data, has
         no such column, or one that cannot be split: too few classes' examples, groups or different values; or `order`
         stands beside `stratify` or `groups`.
     """
+    if is_frame(data):
+        asked = {"stratify": stratify, "groups": groups, "order": order}
+        check_names(stratify, groups, order)
+        named = {name: ranks(data, name, argument) for argument, name in asked.items() if name is not None}
+        parts = split(
+            {_ROW: np.arange(rows(data)), **named}, valid, seed, stratify=stratify, groups=groups, order=order
+        )
+        return rows_of(data, parts[0][_ROW]), rows_of(data, parts[1][_ROW])
     tree = checked(data.train if isinstance(data, Dataset) else data, "data")
     n = examples(tree)
     count = _valid_count(valid, n)

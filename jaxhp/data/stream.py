@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxhp.data.dataset import Tree, checked
+from jaxhp.data.gathering import gathered
 from jaxhp.values import Error
 
 
@@ -19,16 +21,19 @@ class Stream:
 
     Args:
       epoch: from an epoch's number, 0 and up, to its examples: a pytree of arrays whose first axis is the examples, or
-        an iterable of such pytrees (batches from Grain, TFDS or anywhere), which are put together. It must depend on
-        nothing but the number, so that a search that was cut off goes on where it was; and all epochs have the same
-        structure, shapes and dtypes. It is called by another thread, and more than once for a number.
+        whatever `hp.data.held` takes: batches of a `tf.data.Dataset`, of Grain's, of a PyTorch `DataLoader` or of any
+        iterable, a data set of PyTorch or of Hugging Face. It must depend on nothing but the number, so that a search
+        that was cut off goes on where it was: shuffle with the number as the seed, `dataset.shuffle(seed=number)` or
+        `numpy.random.default_rng((seed, number))`. All epochs have the same structure, shapes and dtypes. It is
+        called by another thread, and more than once for a number: epoch 0 when the stream is made, for its shapes, and
+        again when it is trained on, where it must be what it was.
 
     >>> stream = Stream(lambda epoch: ({"x": np.full((2, 3), epoch)} for _ in range(2)))
     >>> stream.examples(1)["x"].shape
     (4, 3)
     """
 
-    def __init__(self, epoch: Callable[[int], Tree | Iterable[Tree]]):
+    def __init__(self, epoch: Callable[[int], Any]):
         if not callable(epoch):
             raise Error(f"Stream epoch: expected a function of an epoch's number, got {epoch!r}")
         self._epoch = epoch
@@ -38,12 +43,15 @@ class Stream:
         """Make the examples of an epoch, as NumPy arrays.
 
         Raises:
-          Error: they cannot serve as data, or differ in shape from those of epoch 0.
+          Error: they cannot serve as data, differ in shape from those of epoch 0, or are epoch 0 and differ from what
+            it was when the stream was made.
         """
         made = self._made(number)
         expected, came = _shapes(self.first), _shapes(made)
         if came != expected:
             raise Error(f"Stream epoch {number}: expected arrays as in epoch 0, {expected}, got {came}")
+        if number == 0:
+            _refuse_changed(self.first, made)
         return made
 
     def joined(self, more: Tree) -> Stream:
@@ -51,13 +59,19 @@ class Stream:
         return Stream(lambda number: jax.tree.map(lambda a, b: np.concatenate([a, b]), self._made(number), more))
 
     def _made(self, number: int) -> Tree:
-        made = self._epoch(number)
-        if isinstance(made, Iterable) and not isinstance(made, (Mapping, tuple, list)) and not hasattr(made, "shape"):
-            batches = list(made)
-            if not batches:
-                raise Error(f"Stream epoch {number}: expected at least one batch, got none")
-            made = jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
-        return checked(made, f"Stream epoch {number}")
+        name = f"Stream epoch {number}"
+        return checked(gathered(self._epoch(number), name), name)
+
+
+def _refuse_changed(first: Tree, again: Tree) -> None:
+    """Refuse an epoch 0 that is not what it was: then no epoch depends on nothing but its number."""
+    for (path, a), b in zip(jax.tree.flatten_with_path(first)[0], jax.tree.leaves(again), strict=True):
+        if not np.array_equal(a, b):
+            raise Error(
+                f"Stream epoch 0: expected the same examples each time, got others at {jax.tree_util.keystr(path)} "
+                "than before: let them depend on the epoch's number alone, as the seed of shuffles and augmentation, "
+                "and on no generator that goes on"
+            )
 
 
 def _shapes(tree: Tree) -> dict[str, str]:

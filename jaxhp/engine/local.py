@@ -18,6 +18,7 @@ from jaxhp.engine.scores import Ranked
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
+from jaxhp.tasks.task import compared_by
 from jaxhp.values import Config, Error
 
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
@@ -235,7 +236,8 @@ class Local:
             if len(due):
                 parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))
             if upto >= job.stop:
-                return merge(len(wave.rows), parts)
+                whole = np.asarray(ranked.curve)[: len(wave.rows)]  # also past what was read
+                return merge(len(wave.rows), parts)._replace(curve=whole)
 
     def _measured(self, wave: _Wave, job: Job, columns: dict[str, np.ndarray], ranked: Ranked) -> Outcome:
         """Return what is known of a wave's rows where they stand now."""
@@ -260,7 +262,11 @@ class Local:
                 counted.any(2), counted.sum(2), np.nan
             )
             outcome = outcome._replace(replicate_scores=means.astype(np.float32))
-        return outcome._replace(valid=valid, held_out=holdout)
+        parts = [
+            population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout, name)
+            for name in compared_by(population.task).measured[1:]
+        ]
+        return outcome._replace(valid=valid, held_out=holdout, others=np.stack(parts, 2) if parts else None)
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

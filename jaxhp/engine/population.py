@@ -35,7 +35,7 @@ from jaxhp.engine.tiling import Capacity, Tiling
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes
+from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes, compared_by
 
 
 class Programs(NamedTuple):
@@ -44,7 +44,7 @@ class Programs(NamedTuple):
     trains: list[jax.stages.Compiled]  # `step` of each device
     rank: Callable[..., Ranked]
     gather: Callable[..., jax.Array]
-    outcomes: Callable[..., jax.Array]
+    outcomes: Mapping[str, Callable[..., jax.Array]]  # by metric, of those that the task is ranked by
     seconds: float  # that compiling the step took
     traced: Counter[str]  # how often each function was traced so far
 
@@ -134,15 +134,22 @@ class Population:
         return state, self.programs.rank(*jax.device_put(state[1:], self.tiling.devices[0]), places.stop, slots)
 
     def outcomes(
-        self, state: State, configs: Mapping[str, np.ndarray], layout: Layout, epochs: int, data: PyTree = None
+        self,
+        state: State,
+        configs: Mapping[str, np.ndarray],
+        layout: Layout,
+        epochs: int,
+        data: PyTree = None,
+        metric: str | None = None,
     ) -> np.ndarray:
-        """Evaluates the task's metric of every member on every example, as the members are now.
+        """Evaluates a metric of every member on every example, as the members are now.
 
         Args:
           state: not donated.
           configs, layout: as in the last `step`.
           epochs: that the members were trained for.
           data: a pytree like `task.valid`; None: the validation data.
+          metric: one of `compared_by(task).measured`; None: the one that is the score.
 
         Returns:
           f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds those of train and valid together
@@ -159,7 +166,7 @@ class Population:
             copies = [jax.device_put(data, device) for device in self.tiling.devices]
         else:
             copies = [held.train if held.valid is None else held.valid for held, _ in self.feed.copies]
-        by_member = self._by_member(state, configs, layout, copies, rows, counts, epochs)
+        by_member = self._by_member(metric or self.task.metric, state, configs, layout, copies, rows, counts, epochs)
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
         seen = np.sort(np.concatenate([some[:count] for some, count in zip(rows, counts, strict=True)]))
@@ -172,6 +179,7 @@ class Population:
 
     def _by_member(
         self,
+        metric: str,
         state: State,
         configs: Mapping[str, np.ndarray],
         layout: Layout,
@@ -191,7 +199,7 @@ class Population:
           f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
         """
         places = places_of(self.spec.traced, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
-        at_once = rows.shape[1] if self.task.metric in self.task.metrics else self.rules.rows_at_once
+        at_once = rows.shape[1] if metric in self.task.metrics else self.rules.rows_at_once
         size = -(-rows.shape[1] // -(-rows.shape[1] // at_once))
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
@@ -199,7 +207,7 @@ class Population:
         members = split(state.member, self.tiling.devices)
         for i, at in itertools.product(range(-(-layout.tiles // devices)), range(0, padded.shape[1], size)):
             parts = [
-                self.programs.outcomes(
+                self.programs.outcomes[metric](
                     members[device],
                     jax.tree.map(lambda leaf, n=i, d=device: leaf[n, d], places.config),
                     np.int32(i),
@@ -312,7 +320,10 @@ def compile(
             trains,
             jax.jit(rank, compiler_options=options),
             jax.jit(_gather, donate_argnums=0, out_shardings=tiling.sharded),
-            jax.jit(partial(tile_outcomes, rules), compiler_options=options),
+            {
+                name: jax.jit(partial(tile_outcomes, rules, name), compiler_options=options)
+                for name in compared_by(spec.task).measured
+            },
             seconds,
             traced,
         ),

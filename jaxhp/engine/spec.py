@@ -18,11 +18,12 @@ from jaxhp.values import Config, Value
 class Spec(NamedTuple):
     """One static group, checked. `spec_of` makes it."""
 
-    task: AnyTask
+    task: AnyTask  # whose members are arrays of numbers alone, see `jaxhp.tasks.keys`
     shapes: Shapes  # what `check` found
     static: Config  # the part of a config that is compiled in
     traced: dict[str, np.dtype]  # names and dtypes of the part that is data
     holdout: PyTree = None  # validation examples that the search does not use, a pytree like `task.valid`; None: none
+    made: PyTree = None  # shapes of what the task's own `init` makes, keys of random numbers included
     absent: Mapping[str, Value] = {}  # what a traced value is where it does not exist in a config of the group
 
     @property

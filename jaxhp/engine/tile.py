@@ -157,6 +157,7 @@ def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples,
 
 def tile_outcomes(
     rules: TileRules,
+    metric: str,
     member: Member,
     config: dict[str, Array | np.ndarray],
     i: jax.Array,
@@ -169,6 +170,7 @@ def tile_outcomes(
 
     Args:
       rules: of the population.
+      metric: of the task.
       member: the device's part, leaves [N, 1, T, ...].
       config: traced parameters of the tile, leaves [T].
       i: i32[], which of the N tiles.
@@ -178,7 +180,7 @@ def tile_outcomes(
       epochs: i32[], that the members were trained for.
 
     Returns:
-      f32[T, B], the task's metric of each example; of a metric of the whole set, itself plus each one's influence.
+      f32[T, B], the metric of each example; of a metric of the whole set, itself plus each one's influence.
     """
 
     def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> Mapping[str, jax.Array]:
@@ -186,14 +188,14 @@ def tile_outcomes(
         return call(rules.task.evaluate, shown(rules.task, member, whole, clock), batch, whole, clock=clock)
 
     def ranked(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> jax.Array:
-        return one(member, batch, config)[rules.task.metric].astype(jnp.float32)
+        return one(member, batch, config)[metric].astype(jnp.float32)
 
     tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
     whole = _whole(rules)
-    if whole is None or rules.task.metric not in whole.names:
+    if whole is None or metric not in whole.names:
         return jax.vmap(ranked, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)
     evaluate = lambda batch: jax.vmap(one, (0, None, 0))(tile, batch, config)  # noqa: E731
-    return influences(evaluate, rules.task.metric, whole, data, rows, count, rules.rows_at_once)
+    return influences(evaluate, metric, whole, data, rows, count, rules.rows_at_once)
 
 
 def _key(rules: TileRules, place: Places, root: jax.Array, stream: Keys) -> jax.Array:

@@ -59,12 +59,13 @@ class Outcome(NamedTuple):
     diverged_at: np.ndarray  # i32[P], the first epoch in which a replicate diverged, 0 for none
     valid: np.ndarray | None = None  # f32[P, R, n], the metric of each example, where it was asked for
     held_out: np.ndarray | None = None  # f32[P, R, h], likewise on the group's holdout, if it has one
+    others: np.ndarray | None = (
+        None  # f32[P, R, K, h or n], on either, of the K other metrics that trials are ranked by
+    )
 
     def rows(self, chosen: np.ndarray) -> Outcome:
         """Return the outcome of some rows, i64[K]."""
-        valid, held_out = (None if leaf is None else leaf[chosen] for leaf in (self.valid, self.held_out))
-        score, stderr, replicate_scores, curve, diverged_at = (leaf[chosen] for leaf in self[:5])
-        return Outcome(score, stderr, replicate_scores, curve, diverged_at, valid, held_out)
+        return Outcome(*(None if leaf is None else leaf[chosen] for leaf in self))  # type: ignore[arg-type]
 
 
 class Members(NamedTuple):
@@ -128,7 +129,7 @@ class Executor(Protocol):
         ...
 
     def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, as it is evaluated, of a member's first replicate."""
+        """Return what the task's `init` made, as it is evaluated, of a member's first replicate; keys as their data."""
         ...
 
     def held_bytes(self) -> int:

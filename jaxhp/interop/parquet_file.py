@@ -19,6 +19,8 @@ def write(result: Result, place: str | Path) -> int:
     """Writes the table; columns have types, and the metric and its direction stand in the file's metadata."""
     columns = {name: _array(values) for name, values in table(result).items()}
     metadata = {"jaxhp.metric": result.metric, "jaxhp.mode": result.mode}
+    if not result.objectives.plain:
+        metadata["jaxhp.objectives"] = json.dumps(result.objectives.to_json())
     content = io.BytesIO()
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), content)
     write_out(place, content.getvalue())

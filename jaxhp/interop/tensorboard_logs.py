@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -44,7 +45,7 @@ def write(result: Result, place: str | Path) -> int:
     now, made = time.time(), beside(folder)
     if made.is_dir() and not made.is_symlink():  # what a kill left behind
         shutil.rmtree(made)
-    _write(made, [(0, _experiment(result.space, result.metric))], now)
+    _write(made, [(0, _experiment(result.space, result.metric, result.objectives.measured[1:]))], now)
     width = len(str(max(trial.trial_id for trial in result.trials)))
     for trial in result.trials:
         _write(made / f"trial_{trial.trial_id:0{width}d}", _events(trial), now)
@@ -80,7 +81,7 @@ def _events(trial: Trial) -> list[tuple[int, summary_pb2.Summary]]:
     return found
 
 
-def _experiment(space: Space, metric: str) -> summary_pb2.Summary:
+def _experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2.Summary:
     """What the columns of the HParams tab are, and their ranges."""
     infos = []
     for name, parameter in space.parameters.items():
@@ -96,6 +97,7 @@ def _experiment(space: Space, metric: str) -> summary_pb2.Summary:
             info.domain_interval.min_value, info.domain_interval.max_value = bounds
         infos.append(info)
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCORE), display_name=metric)]
+    metrics += [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"{name}/valid"), display_name=name) for name in others]
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
     return _plugin_summary("experiment", plugin_hparams_pb2.HParamsPluginData(experiment=experiment))
 

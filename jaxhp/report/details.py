@@ -51,7 +51,10 @@ def heading(run: RunRecord) -> Markup:
     facts = [
         plural(len(result.trials), "trial") + (f", {diverged:,} diverged" if diverged else ""),
         plural(len(run.rounds), "round"),
-        f"{result.metric}: {'higher' if result.mode == 'max' else 'lower'} is better",
+        *(
+            f"{name}: {'higher' if mode == 'max' else 'lower'} is better"
+            for name, mode in zip(result.objectives.names, result.objectives.modes, strict=True)
+        ),
         f"seed {seed}" if seed is not None else None,
         f"{run.told('devices')} × {run.told('device_kind')}" if run.told("device_kind") else None,
         f"begun {when(times['begun'])}" if "begun" in times else None,
@@ -71,14 +74,16 @@ def trials(run: RunRecord) -> Markup:
     finals = ["finals"] if result.finals else []
     known, errors = scores([trial.score for trial in shown], [trial.stderr for trial in shown])
     again = finals_column(shown, result.finals)
+    others = {name: scores(values[:_ROWS].tolist())[0] for name, values in result.others.items()}
     rows = []
     for place, trial in enumerate(shown, 1):
         row: list[object] = [place, trial.trial_id, known[place - 1], errors[place - 1]]
+        row += [column[place - 1] for column in others.values()]
         row += [written(*again[trial.trial_id]) if trial.trial_id in again else None] if finals else []
         row += [trial.config.get(name) for name in names]
         pill = element("span", str(trial.status), class_=f"pill {trial.status.name.lower()}")
         rows.append([*row, trial.epochs, trial.round + 1, pill])
-    columns = ["rank", "trial", result.metric, "± stderr", *finals, *names, "epochs", "round", "status"]
+    columns = ["rank", "trial", result.metric, "± stderr", *others, *finals, *names, "epochs", "round", "status"]
     kinds = ["chosen" if trial.trial_id == run.chosen else None for trial in shown]
     lead = joined(f"All {plural(len(shown), 'trial')}.")
     if left_out := len(result.trials) - len(shown):

@@ -9,10 +9,10 @@ import numpy as np
 from jaxhp import words
 from jaxhp.report import pieces, plots
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import legend, pairs, score, section, table, value
+from jaxhp.report.pieces import legend, pairs, plural, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import edge, no_estimate, raw_best, schedule
+from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
@@ -126,6 +126,47 @@ def curves(run: RunRecord) -> Markup | None:
     return section("Learning curves", lead, signs, element("div", *figures, class_="pictures curves"))
 
 
+def front(run: RunRecord) -> Markup | None:
+    """Make the section of the front; None with one objective."""
+    result, of = run.result, run.result.objectives
+    if len(of.names) == 1 or not len(result.front):
+        return None
+    rows = np.asarray([np.flatnonzero(result.trials.trial_id == i)[0] for i in result.front.trial_id.tolist()], int)
+    pairs = [(of.names[0], name) for name in of.names[1:]]
+    figures = [
+        element("figure", plots.front(result.trials, rows, of, pair, result.measured, run.chosen)) for pair in pairs
+    ]
+    kept = f" that keep {constraints(of)}" if of.constraints else ""
+    better = ", ".join(
+        f"{name} {'high' if mode == 'max' else 'low'}" for name, mode in zip(of.names, of.modes, strict=True)
+    )
+    lead = f"The {plural(len(rows), 'trial')}{kept} that no other beats in all objectives ({better})."
+    signs = [("dots complete", "a trial"), *([("dots stopped", "breaks a constraint")] if of.constraints else [])]
+    signs += [("point front", "on the front"), *([("point chosen", "chosen")] if run.chosen is not None else [])]
+    signs += [("line tested", "95% intervals on fresh replicates")] if result.measured else []
+    return section(
+        "Front",
+        lead,
+        legend(*signs),
+        element("div", *figures, class_="pictures"),
+        *([_again(run)] if result.measured else []),
+    )
+
+
+def _again(run: RunRecord) -> Markup:
+    """Make the table of what the finals measured along the front."""
+    again = run.result.measured
+    names = list(again[0].estimates)
+    rows = []
+    for one in again:
+        told = ["{} [{}, {}]".format(*words.interval(*one.estimates[name][:3])) for name in names]
+        rows.append([one.trial_id, one.replicates, *told])
+    kinds = ["chosen" if one.trial_id == run.chosen else None for one in again]
+    basis = again[0].estimates[names[0]].basis
+    lead = element("p", f"Means on fresh replicates, with 95% intervals: {basis}.", class_="small")
+    return joined(lead, table(("trial", "replicates", *names), rows, "Estimates along the front", kinds=kinds))
+
+
 def scatter(run: RunRecord) -> Markup:
     """Make the section with the score against each hyperparameter."""
     result = run.result
@@ -141,6 +182,8 @@ def scatter(run: RunRecord) -> Markup:
     y = score_axis(known, result.mode)
     if known and not y.low <= min(known) <= max(known) <= y.high:
         lead += " Worse scores than the axis has room for lie at its edge."
+    if any(trial.parent is not None for trial in trials):
+        lead += " A trial that inherited weights stands where its last config is, which alone did not make its score."
     figures = (
         element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, run.chosen))
         for name, parameter in run.parameters.items()
@@ -193,9 +236,12 @@ def importance(run: RunRecord) -> Markup:
     found = run.importance
     if not isinstance(found, Importance):
         return section("What mattered", f"Not known: {found}.")
-    known = sum(trial.status is not Status.RUNNING for trial in run.result.trials)
+    finished = [trial for trial in run.result.trials if trial.status is not Status.RUNNING]
+    known = sum(trial.parent is None for trial in finished)
     sample = f", drawn at random from {known:,}" if found.trials < known else ""
     lead = f"Shares of the variance, from {found.trials:,} trials{sample}, at epoch {found.epochs}."
+    if known < len(finished):
+        lead += f" Left out are {len(finished) - known:,} that inherited weights, whose config alone made no score."
     signs = legend(
         ("bar top", "of what it takes to be among the best tenth"),
         ("bar score", "of the score anywhere in the space, diverged trials counting as the worst"),

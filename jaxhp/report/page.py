@@ -19,6 +19,7 @@ from jaxhp.store.files import default_place, write_out
 _SECTIONS = (
     details.heading,
     findings.chosen,
+    findings.front,
     findings.curves,
     findings.scatter,
     findings.progress,

@@ -1,4 +1,4 @@
-"""The pictures of the page: learning curves, scores by hyperparameter and by round, intervals, importance."""
+"""The pictures of the page: curves, the front, scores by hyperparameter and by round, intervals, importance."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from jaxhp import words
+from jaxhp.objectives import Objectives
 from jaxhp.report.drawing import FLOOR, LEFT, WIDTH, across, crosses, dots, frame, line, n, scale, short, svg, up
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import score, value
 from jaxhp.report.scales import Axis, axis, parameter_axis, score_axis
 from jaxhp.selection.importance import Importance, Share
+from jaxhp.selection.verdict import Measured
 from jaxhp.space import Parameter
-from jaxhp.trials import Status, Trial
+from jaxhp.trials import Status, Trial, Trials
 
 _CURVE_POINTS = 150  # of a learning curve that are drawn
 _NAMED = 20  # of the best trials, whose points say which they are
@@ -128,6 +130,55 @@ def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -
     marks += [line(x.at(numbers), y.at(so_far), "best"), dots(across(x.at(numbers)), up(y.at(best)), "best")]
     told = f"{metric} by round: the best so far ends at {score(so_far[-1])}"
     return frame(x, y, joined(*marks), told=told, label_x="round", label_y=metric)
+
+
+def front(
+    trials: Trials,
+    rows: np.ndarray,
+    of: Objectives,
+    pair: tuple[str, str],
+    again: Sequence[Measured],
+    chosen: int | None,
+) -> Markup:
+    """Draw trials by two of their objectives, those on the front by themselves, with what fresh replicates say of them.
+
+    Args:
+      trials: all, of which `rows` i64[F] are on the front, in the order of the first objective.
+      of: what they are compared by.
+      pair: the objectives that are drawn, upwards and to the right.
+      again: what the finals measured.
+      chosen: the id of the chosen trial, which gets a ring; None if there is none.
+    """
+    values = [np.asarray(of.values(trials, name), np.float64) for name in pair]
+    known = np.isfinite(values[0]) & np.isfinite(values[1])
+    axes = []
+    for at, name in enumerate(pair):
+        more = [number for one in again for number in one.estimates[name][:3]]
+        mode = of.modes[of.names.index(name)]
+        axes.append(score_axis([*values[at][known].tolist(), *more], mode))
+    y, x = axes
+    right, height = across(x.at(values[1])), up(y.at(values[0]))
+    kept = of.violation(trials) == 0
+    marks = [
+        dots(right[known & ~kept], height[known & ~kept], "stopped"),
+        dots(right[known & kept], height[known & kept], "complete"),
+    ]
+    if len(of.names) == 2:
+        marks.append(line(x.at(values[1][rows]), y.at(values[0][rows]), "best"))
+    for one in again:
+        (v, low, high), (h, left, wide) = (one.estimates[name][:3] for name in pair)
+        if math.isfinite(v) and math.isfinite(h):
+            cx, cy = n(across(x.at(h))), n(up(y.at(v)))
+            d = f"M{cx} {n(up(y.at(low)))}V{n(up(y.at(high)))}M{n(across(x.at(left)))} {cy}H{n(across(x.at(wide)))}"
+            marks.append(element("path", d=d, class_="interval tested"))
+    for row in rows.tolist():
+        ring = int(trials.trial_id[row]) == chosen
+        told = ", ".join(f"{name} {score(float(of.values(trials, name)[row]))}" for name in of.measured)
+        title = element("title", f"trial {trials.trial_id[row]}: {told}" + (", chosen" if ring else ""))
+        size, kind = (6, "point chosen") if ring else (4, "point front")
+        marks.append(element("circle", title, cx=n(right[row]), cy=n(height[row]), r=size, class_=kind))
+    told = f"{pair[0]} by {pair[1]}: {len(rows)} of {int(known.sum())} trials are on the front"
+    return frame(x, y, joined(*marks), told=told, label_x=pair[1], label_y=pair[0])
 
 
 def worth(rows: Sequence[tuple[str, str, float, float, float]], metric: str) -> Markup:

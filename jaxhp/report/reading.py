@@ -91,7 +91,7 @@ def _check(trials: Sequence[Trial], space: Space) -> None:
 
 
 def _importance(result: Result, space: Space) -> Importance | str:
-    finished = [trial for trial in result.trials if trial.status is not Status.RUNNING]
+    finished = [trial for trial in result.trials if trial.status is not Status.RUNNING and trial.parent is None]
     if len(finished) > _COMPARED:
         finished = random.Random(0).sample(finished, _COMPARED)
     try:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxhp import words
+from jaxhp.objectives import Objectives
 from jaxhp.report.markup import joined
 from jaxhp.report.pieces import pairs, table
+from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import Ruin, Stage, is_saved
 from jaxhp.report.summary import Findings, lines
 from jaxhp.report.table import cells_of, trials_text
@@ -21,7 +23,7 @@ from jaxhp.report.tested import OPENED, TESTED, Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
 from jaxhp.selection.stretches import Stretch, stretches
-from jaxhp.selection.verdict import Estimate, Finalist, Verdict
+from jaxhp.selection.verdict import Estimate, Finalist, Measured, Verdict
 from jaxhp.space import Space
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ class Chosen(Trial):
           FileNotFoundError: the file is gone.
         """
         if self.network is not None:
-            return self.network
+            from jaxhp.keys import keyed  # with JAX, which who reads a directory does without
+
+            return self.network if self.like is None else keyed(self.network, self.like)
         if self.file is None:
             raise Error("params: expected a finished search that chose a trial, got one that has not, or not yet")
         check(self.file, self.trial_id, self.config, self.sha256)
@@ -77,7 +81,8 @@ class Result:
     Attributes:
       trials: `Trials`, every one, best first; or as many as were loaded.
       best: the one that the finals chose (see `Finalist`), or `raw_best` without finals; the best yet of a search that
-        is not finished. Its score is NaN where every trial diverged.
+        is not finished. Its score is NaN where every trial diverged. Of several objectives it is the point of the
+        front that is best in the first one; where no trial keeps all constraints, the one that comes nearest to it.
       raw_best: the first of the ranking: the best score among the trials that were trained longest, so under Halving
         not always the best score seen. It is biased by the choice.
       estimate: mean and 95% interval of `best` on replicates that the choice has not seen, and how many trials were
@@ -86,7 +91,12 @@ class Result:
       finals: trial_id to f32[R], the finalists' scores on fresh replicates.
       opened: how many times the test data was opened.
       tests: what each opening found, see `Tested`.
-      metric, mode: what the trials are ranked by.
+      metric, mode: what the trials are ranked by; of several objectives the first.
+      objectives: all that they are compared by, see `Objectives`.
+      front: `Trials`, those that keep all constraints and that no other such trial beats in all objectives, in the
+        order of the first one; of one objective the best. It is what the search saw, and biased by the choice.
+      measured: what the finals measured of each point of the front (at most `Finals.top`, which dominate most) on
+        fresh replicates: every objective and constraint, see `Measured`. None with one objective and no constraints.
       stage: how far the search had come, see `Stage`.
       ruin: where it went wrong if no trial has a score that counts, see `Ruin`; else None.
     """
@@ -98,9 +108,12 @@ class Result:
     directory: Path | None
     trials: Trials
     raw_best: Trial
+    objectives: Objectives
+    front: Trials
     best: Chosen
     estimate: Estimate | None
     finalists: tuple[Finalist, ...]
+    measured: tuple[Measured, ...]
     finals: dict[int, np.ndarray]
     opened: int
     tests: list[Tested]
@@ -125,12 +138,14 @@ class Result:
         tester: Tester | None = None,
         budget: int | None = None,
         epoch: str = "last",
+        objectives: Objectives | None = None,
         like: Callable[[Config], PyTree] = lambda _: None,
     ) -> Result:
         """Read a result from an open ledger.
 
         Args:
           metric, mode, budget, epoch: of the search, see `Trial`.
+          objectives: of the search; None: the metric alone.
           params: the chosen network, where it is at hand.
           top, curves, tester: as in `load`.
           space: whose configs they are.
@@ -139,15 +154,18 @@ class Result:
         Raises:
           Error: the ledger is damaged, or holds no trials yet.
         """
-        curves = curves or epoch == "best"  # which tell the epoch that a score is of
+        objectives = objectives or Objectives((metric,), (mode,))
+        # which tell the epoch that a score is of, and the other metrics
+        curves = curves or epoch == "best" or not objectives.plain
         text = ledger.meta("choice")
         verdict = ledger.decode("the choice", _verdict, text) if text else None
-        finalists = verdict.finalists if verdict else ()
-        if top is None:
+        finalists, measured = (verdict.finalists, verdict.measured) if verdict else ((), ())
+        played = {f.trial_id: f.replicates for f in (*measured, *finalists)}
+        if top is None or not objectives.plain:
             trials = rank(ledger.trials(curves=curves), mode)
         else:
             trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
-        trials = trials.ranked_by(metric, mode, budget, epoch)
+        trials = objectives.ranked(trials.ranked_by(metric, mode, budget, epoch))
         if not len(trials):
             raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
         place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
@@ -168,6 +186,8 @@ class Result:
             directory=ledger.directory,
             trials=trials[:top],
             raw_best=trials[0],
+            objectives=objectives,
+            front=trials[:1] if objectives.plain else trials[objectives.front(trials)],
             best=Chosen(
                 **vars(best),
                 history=history,
@@ -178,9 +198,8 @@ class Result:
             ),
             estimate=verdict.estimate if verdict else None,
             finalists=finalists,
-            finals=ledger.decode(
-                "the finals", lambda: {f.trial_id: scores[f.trial_id][: f.replicates] for f in finalists}
-            ),
+            measured=measured,
+            finals=ledger.decode("the finals", lambda: {i: scores[i][:count] for i, count in played.items()}),
             opened=len(ledger.events(OPENED)),
             tests=[ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)],
             space=space,
@@ -253,6 +272,7 @@ class Result:
             tester=tester,
             budget=epochs if is_int(epochs) else None,
             epoch="best" if manifest.get("epoch") == "best" else "last",
+            objectives=ledger.decode("manifest.json", _objectives, manifest),
         )
 
     def test(self, seeds: int = 8) -> Tested:
@@ -284,8 +304,10 @@ class Result:
     def importance(self) -> Importance:
         """Find out which hyperparameters made the difference; prints as a table, has marginals and the stability edge.
 
+        Trials that inherited weights (`PBT`) are left out, here and in `edges`: no config alone made their scores.
+
         Raises:
-          Error: fewer than 16 trials are finished, all have the same score, or only some trials were loaded.
+          Error: fewer than 16 other trials are finished, all have the same score, or only some trials were loaded.
         """
         if self.space is None or not self._whole:
             raise Error("importance: expected a result with its space and all trials, got one loaded with top=")
@@ -311,12 +333,12 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Make what a notebook shows: the ten best trials and the summary."""
-        headings, *rows = cells_of(self.trials, self.metric, 10, self.finals)
+        headings, *rows = cells_of(self.trials, self.metric, 10, self.finals, self.others)
         return joined(table(headings, rows, "Ranked trials"), pairs(self.lines()))
 
     def table(self, top: int = 10) -> str:
         """Write the `top` best trials as text, best first."""
-        return trials_text(self.trials, self.metric, top, self.finals)
+        return trials_text(self.trials, self.metric, top, self.finals, self.others)
 
     def summary(self) -> str:
         """Say what was chosen and what its score means, in a few lines.
@@ -325,10 +347,22 @@ class Result:
         """
         return "\n".join(f"{name:10s}{words.plain(text)}" for name, text in self.lines())
 
+    @property
+    def others(self) -> dict[str, np.ndarray]:
+        """Return f32[N] of `trials`, by name: the objectives after the first, and what constraints are about."""
+        return {name: self.objectives.values(self.trials, name) for name in self.objectives.measured[1:]}
+
+    def rows(self, top: int | None = None) -> list[dict[str, Any]]:
+        """Return the `top` best trials as JSON objects, what `jaxhp show --json` prints."""
+        return table_rows(self.trials[:top], self.objectives, self.front)
+
     def lines(self) -> list[tuple[str, str]]:
         """Return what `summary` says, as names and sentences."""
         findings = Findings(
             metric=self.metric,
+            objectives=self.objectives,
+            front=self.front,
+            measured=self.measured,
             stage=self.stage,
             ruin=self.ruin,
             decided=self.decided,
@@ -337,7 +371,7 @@ class Result:
             history=self.best.history,
             raw_best=self.raw_best,
             estimate=self.estimate,
-            finalists=bool(self.finalists),
+            finalists=bool(self.finalists or self.measured),
             edges=self.edges if self.space is not None and self._whole else {},
             space=self.space,
             tests=self.tests,
@@ -358,9 +392,17 @@ def _history(ledger: Ledger, trial: Trial) -> tuple[Stretch, ...]:
     return stretches(ledger.trials(curves=False), trial.trial_id, budgets, trial.epochs)
 
 
+def _objectives(manifest: Json) -> Objectives | None:
+    record = manifest.get("objectives")
+    return None if record is None else Objectives.from_json(record)
+
+
 def _verdict(text: str) -> Verdict:
     choice = Verdict.from_json(json.loads(text))
-    _check_numbers(choice.trial_id, *(choice.estimate or ()), *(value for f in choice.finalists for value in f))
+    estimates = [choice.estimate or (), *(e for one in choice.measured for e in one.estimates.values())]
+    numbers = [value for e in estimates for value in e if value is not None]
+    _check_numbers(choice.trial_id, *numbers, *(value for f in choice.finalists for value in f))
+    _check_numbers(*(value for one in choice.measured for value in one[:2]))
     return choice
 
 
@@ -375,22 +417,3 @@ def _check_numbers(*values: object) -> None:
         if not isinstance(value, (int, float)):
             raise Error(f"expected numbers, got {value!r:.100}")
         float(value)  # an integer may be too large for it
-
-
-def table_rows(trials: Iterable[Trial]) -> list[dict]:
-    """Return trials as JSON objects, in the order given; a diverged trial's score is null."""
-    return [
-        {
-            "trial_id": t.trial_id,
-            "config": t.config,
-            "score": t.score if np.isfinite(t.score) else None,
-            "stderr": t.stderr if np.isfinite(t.stderr) else None,
-            "status": str(t.status),
-            "round": t.round,
-            "epochs": t.epochs,
-            "scored_at": t.scored_at,
-            "diverged_at": t.diverged_at or None,
-            "parent": t.parent,
-        }
-        for t in trials
-    ]

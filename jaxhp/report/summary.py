@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxhp import words
+from jaxhp.objectives import AtMost as AtMost
+from jaxhp.objectives import Objectives
 from jaxhp.report.pieces import plural
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
 from jaxhp.report.tested import Tested
 from jaxhp.selection.stretches import Stretch
-from jaxhp.selection.verdict import Estimate
+from jaxhp.selection.verdict import Estimate, Measured
 from jaxhp.space import Parameter, Space
-from jaxhp.trials import Trial
+from jaxhp.trials import Trial, Trials
 
 NO_FINALS = "no finals were run"
 
@@ -22,6 +24,9 @@ class Findings(NamedTuple):
     """What a result knows that is told in its summary; see `Result`."""
 
     metric: str
+    objectives: Objectives
+    front: Trials
+    measured: Sequence[Measured]
     stage: Stage
     ruin: Ruin | None
     decided: bool
@@ -40,7 +45,7 @@ class Findings(NamedTuple):
 def lines(of: Findings) -> list[tuple[str, str]]:
     """Say what was chosen and what its score means; of an unfinished search, how far it is and the best yet."""
     status = [] if of.stage.finished else [("status", str(of.stage))]
-    return [*status, *_choice(of), *_edges(of), *_tests(of)]
+    return [*status, *_choice(of), *_front(of), *_edges(of), *_tests(of)]
 
 
 def _choice(of: Findings) -> Iterator[tuple[str, str]]:
@@ -60,6 +65,44 @@ def _choice(of: Findings) -> Iterator[tuple[str, str]]:
         yield "score", raw_best(of.metric, of.best)
         where = "a checkpoint has it" if of.saved else "not saved yet"
         yield "network", f"{where}; best.safetensors is written when the search ends"
+
+
+def _front(of: Findings) -> Iterator[tuple[str, str]]:
+    """Say what the front is, and what fresh replicates say of its points; that no trial keeps the constraints."""
+    objectives = of.objectives
+    if of.ruin is not None or objectives.plain or not of.stage.done:
+        return
+    if not len(of.front):
+        yield "front", f"empty: no trial keeps {constraints(objectives)}; the best of all is the one nearest to it"
+    elif len(objectives.names) > 1:
+        kept = f" that keep {constraints(objectives)}" if objectives.constraints else ""
+        yield (
+            "front",
+            (
+                f"{plural(len(of.front), 'trial')}{kept}, none better than another in all of "
+                f"{', '.join(objectives.names)}; chosen is the best in {objectives.names[0]}"
+            ),
+        )
+    for one in of.measured:
+        yield "measured", f"trial {one.trial_id}: {estimates(one)} ({one.replicates} fresh replicates)"
+
+
+def constraints(of: Objectives) -> str:
+    """Write what a trial has to keep.
+
+    >>> constraints(Objectives(("a",), ("max",), {"latency": AtMost(2.0)}))
+    'latency at most 2'
+    """
+    return ", ".join(f"{name} {bound.word} {bound.value:g}" for name, bound in of.constraints.items())
+
+
+def estimates(of: Measured) -> str:
+    """Write the means of a trial on fresh replicates, each with its 95% interval."""
+    told = []
+    for name, e in of.estimates.items():
+        mean, low, high = words.interval(e.mean, e.low, e.high)
+        told.append(f"{name} {mean}" + (f" [{low}, {high}]" if e.low < e.high else ""))
+    return ", ".join(told)
 
 
 def _schedule(history: Sequence[Stretch]) -> Iterator[tuple[str, str]]:

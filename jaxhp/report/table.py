@@ -13,26 +13,44 @@ from jaxhp import words
 from jaxhp.trials import Trial
 
 FreshScores = Mapping[int, np.ndarray]  # trial id to f32[R], scores on fresh replicates
+Columns = Mapping[str, np.ndarray]  # metric to f32[N], of all trials
 
 
-def cells_of(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> list[list[str]]:
-    """Return the headings and the first `top` trials, as text; `finals` adds a column of means on fresh replicates."""
+def cells_of(
+    trials: Sequence[Trial],
+    metric: str,
+    top: int,
+    finals: FreshScores | None = None,
+    others: Columns | None = None,
+) -> list[list[str]]:
+    """Return the headings and the first `top` trials, as text.
+
+    Args:
+      metric: the name of their scores.
+      finals: adds a column of means on fresh replicates.
+      others: adds columns, one value for each trial, of other metrics.
+    """
     names = list(dict.fromkeys(name for trial in trials for name in trial.config))
     shown = list(trials[:top])
     scores = words.column([trial.score for trial in shown], [trial.stderr for trial in shown])
     again = finals_column(shown, finals or {})
-    rows = [["rank", "trial", metric, "± stderr", *(["finals"] if finals else []), *names, "epochs", "round", "status"]]
+    more = [[text for text, _ in words.column(list(values[:top]))] for values in (others or {}).values()]
+    headings = [metric, "± stderr", *(others or {}), *(["finals"] if finals else []), *names]
+    rows = [["rank", "trial", *headings, "epochs", "round", "status"]]
     for place, (trial, score) in enumerate(zip(shown, scores, strict=True), 1):
         mean = [again[trial.trial_id][1] if trial.trial_id in again else ""] if finals else []
         values = [show_value(trial.config.get(name, "")) for name in names]
-        row = (place, trial.trial_id, *score, *mean, *values, trial.epochs, trial.round + 1, trial.status)
+        known = [column[place - 1] for column in more]
+        row = (place, trial.trial_id, *score, *known, *mean, *values, trial.epochs, trial.round + 1, trial.status)
         rows.append([str(cell) for cell in row])
     return [[words.plain(cell) for cell in row] for row in rows]
 
 
-def trials_text(trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None) -> str:
+def trials_text(
+    trials: Sequence[Trial], metric: str, top: int, finals: FreshScores | None = None, others: Columns | None = None
+) -> str:
     """Write the table as text, for anywhere; see `cells_of`."""
-    rows = cells_of(trials, metric, top, finals)
+    rows = cells_of(trials, metric, top, finals, others)
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for *cells, status in rows:

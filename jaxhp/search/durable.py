@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from jaxhp.engine.events import Event, Progressed, Retrained, RoundFinished, RoundSkipped, Shrunk, StopAsked, Warned
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from_record, merge, to_record
-from jaxhp.search.lineage import Lineage, slots_of
+from jaxhp.search.lineage import Lineage, rows_of
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.ledger import Round
@@ -213,18 +213,18 @@ class Durable:
         self._inner.forget()
         again: list[tuple[Round, np.ndarray]] = []
         while len(trials) and not self._load(asked, trials):
-            slots = slots_of(asked, trials)
-            again.append((asked, slots))
-            origin = self._lineage.origin(asked)[slots]
+            rows = rows_of(asked, trials)
+            again.append((asked, rows))
+            origin = self._lineage.origin(asked)[rows]
             trials = np.unique(origin[origin >= 0])
             if len(trials):
                 asked = self._lineage.rounds[asked.number - 1]
-        for asked, slots in reversed(again):
-            self._emit(Retrained(asked.number, len(slots)))
-            job = self._lineage.job(asked, range(self._replicates), keep=True).rows(slots)
+        for asked, rows in reversed(again):
+            self._emit(Retrained(asked.number, len(rows)))
+            job = self._lineage.job(asked, range(self._replicates), keep=True).rows(rows)
             outcome = self._inner.train(job, self._again)
             assert asked.scores is not None
-            if not np.array_equal(outcome.score, asked.scores[slots], equal_nan=True):
+            if not np.array_equal(outcome.score, asked.scores[rows], equal_nan=True):
                 self._emit(Warned(f"round {asked.number + 1}: members trained again differ from what was recorded"))
             self._keep(asked.number)
 

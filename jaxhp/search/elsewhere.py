@@ -32,5 +32,13 @@ def elsewhere(space: Space, allows: Callable[[Config], bool], key: jax.Array, po
         with on_host():
             drawn = np.asarray(jax.random.uniform(key, (max(4 * population, _DRAWN), space.dim)))
         points = np.stack([space.unit(config) for config in space.configs(drawn)])
+    found = _distinct(points, space, allows)
+    if not len(found):  # `where` lets so few pass that none of those may be tried
+        found = _distinct(np.asarray([space.unit(config) for config in space.allowed()]), space, allows)
+    return found
+
+
+def _distinct(points: np.ndarray, space: Space, allows: Callable[[Config], bool]) -> np.ndarray:
+    """Return the points whose configs are allowed, each once."""
     found = {point.tobytes(): point for point in points if allows(space.config(point))}
     return np.stack(list(found.values())) if found else points[:0]

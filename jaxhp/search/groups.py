@@ -15,14 +15,19 @@ from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
 from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
+from jaxhp.objectives import Objectives
 from jaxhp.selection.verdict import Finals, default_finals
 from jaxhp.space import Space
+from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
+from jaxhp.tasks.halves import with_half
+from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
-from jaxhp.tasks.task import AnyTask
-from jaxhp.trials import Rung
+from jaxhp.tasks.task import AnyTask, compared_by
+from jaxhp.trials import Rung, Trials
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
@@ -67,6 +72,37 @@ class Groups:
         """Whether trials are measured on examples: those of a loop are not, and seeds are their only noise."""
         return not isinstance(self.first.task, Loop)
 
+    @property
+    def objectives(self) -> Objectives | None:
+        """What trials are compared by; None: one objective without constraints."""
+        objectives = compared_by(self.first.task)
+        return None if objectives.plain else objectives
+
+    def told(self, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a strategy is told of several objectives: scores f32[N, K] and violations f32[N]."""
+        objectives = compared_by(self.first.task)
+        return objectives.scores(trials), objectives.violation(trials)
+
+    def check_objectives(self, strategy: Strategy) -> None:
+        """Check that all groups have the same objectives, and that a strategy serves them.
+
+        Raises:
+          Error: they have not, or it does not.
+        """
+        objectives = compared_by(self.first.task)
+        for spec in self.specs.values():
+            if compared_by(spec.task) != objectives:
+                raise Error(
+                    f"task: expected the same metric, mode and constraints for every static choice, got "
+                    f"{objectives.to_json()} and {compared_by(spec.task).to_json()}"
+                )
+        if not objectives.plain and not callable(getattr(strategy, "tell_objectives", None)):
+            what = "several objectives" if len(objectives.names) > 1 else "constraints"
+            raise Error(
+                f"strategy: expected one that serves {what} (Pareto; or Random, Sobol and Grid, which look at no "
+                f"score), got {strategy!r}"
+            )
+
     def identity(self) -> Json:
         """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
         specs = list(self.specs.values())
@@ -83,16 +119,24 @@ class Groups:
             "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
             "batch_size": _one_or_all([s.task.batch_size for s in specs]),
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            **({} if self.objectives is None else {"objectives": self.objectives.to_json()}),
         }
 
 
 def groups_of(
-    task: TaskOrFactory, space: Space, *, holdout: float | int | None, folds: int | Folds | np.ndarray | None, seed: int
+    task: TaskOrFactory,
+    space: Space,
+    *,
+    finals: Finals | None,
+    folds: int | Folds | np.ndarray | None,
+    seed: int,
+    epoch: str = "last",
 ) -> Groups:
     """Make and check the task of every static group.
 
     Args:
       folds: see `jaxhp.data.folds.checked_folds`.
+      epoch: see `Search`; where the best counts, tasks measure half of the examples apart, see `halves`.
 
     Raises:
       Error: the task does not fit the space, or a group's data the folds or the holdout.
@@ -102,7 +146,7 @@ def groups_of(
     for config in space.groups():
         static = space.static(config)
         try:
-            spec, dealt = _spec(task, space, config, static, holdout, folds, seed)
+            spec, dealt = _spec(task, space, config, static, finals, folds, seed, epoch)
         except Exception as error:
             if static:
                 error.add_note(f"for the configs with {static}")
@@ -140,8 +184,12 @@ def spec_of(
     Raises:
       Error: as `check`.
     """
-    shapes = check(task, abstract_config(static, traced), reads)
-    return Spec(task, shapes, dict(static), {name: np.dtype(dtype) for name, dtype in traced.items()}, holdout)
+    lowered, config = in_dtype(task), abstract_config(static, traced)
+    found = check(lowered, config, reads)
+    check_products(lowered, found, config, task.dtype)
+    task, shapes = stored(lowered, found)
+    dtypes = {name: np.dtype(dtype) for name, dtype in traced.items()}
+    return Spec(task, shapes, dict(static), dtypes, holdout, found.member.variables)
 
 
 def made_for(task: TaskOrFactory, static: Config) -> tuple[AnyTask, set[str]]:
@@ -162,24 +210,28 @@ def _spec(
     space: Space,
     config: Config,
     static: Config,
-    holdout: float | int | None,
+    finals: Finals | None,
     folds: int | Folds | np.ndarray | None,
     seed: int,
+    epoch: str,
 ) -> tuple[Spec, Folding | None]:
     made, reads = made_for(task, static)
     reads |= set(space.fixed)  # which may be there for whoever made the task
     kept: PyTree = None
     if isinstance(made, Loop):
-        for name, given in {"Finals holdout": holdout, "folds": folds}.items():
-            if given is not None:
-                raise Error(f"{name}: expected none with a Loop, which has no examples to deal out, got {given!r:.60}")
-    if holdout is not None:
+        given = {"Finals holdout": finals and finals.holdout, "folds": folds}
+        for name, value in given.items():
+            if value is not None:
+                raise Error(f"{name}: expected none with a Loop, which has no examples to deal out, got {value!r:.60}")
+    elif epoch == "best":
+        made = with_half(made)
+    if finals is not None and finals.holdout is not None:
         if isinstance(folds, np.ndarray) or (isinstance(folds, Folds) and (folds.groups or folds.order)):
             raise Error(
                 f"Finals holdout: expected none beside folds by groups, by an order or of one's own numbers, which a "
-                f"random part of the validation data would cut across, got {holdout!r}"
+                f"random part of the validation data would cut across, got {finals.holdout!r}"
             )
-        made, kept = _without(made, holdout, seed)
+        made, kept = _without(made, finals, finals.holdout, seed)
     dealt = _folding(made, folds, seed) if folds is not None else None
     traced = {name: column.dtype for name, column in space.traced([config]).items()}
     absent = {name: p.value(0.5) for name, p in space.parameters.items() if name in traced and p.when}
@@ -193,10 +245,10 @@ def _folding(task: AnyTask, folds: int | Folds | np.ndarray, seed: int) -> Foldi
     return folding(task.train, task.valid, folds, seed=seed, label=task.label, batch_size=task.batch_size)
 
 
-def _without(task: AnyTask, holdout: float | int, seed: int) -> tuple[AnyTask, PyTree]:
+def _without(task: AnyTask, finals: Finals, holdout: float | int, seed: int) -> tuple[AnyTask, PyTree]:
     """Return the task without a part of its validation data, and that part."""
     try:
-        valid, held_out = split(task.valid, holdout, seed)
+        valid, held_out = split(task.valid, holdout, seed, groups=finals.groups, order=finals.order)
     except ValueError as error:
         raise Error(f"Finals holdout: {error}") from error
     return replace(task, valid=valid), held_out

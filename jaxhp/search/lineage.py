@@ -1,7 +1,7 @@
-"""Which trial each slot of a round is, which member it continues, and how a member that is lost is made again.
+"""Which trial each row of a round is, which member it continues, and how a member that is lost is made again.
 
-A strategy speaks of slots: row p of a proposal continues slot `parent[p]` of the round before. Everything else speaks
-of members, (trial, epochs trained). A slot that continues a trial at the same point is that trial; at another point it
+A strategy speaks of rows: row p of a proposal continues row `parent[p]` of the round before. Everything else speaks
+of members, (trial, epochs trained). A row that continues a trial at the same point is that trial; at another point it
 is a new trial which inherits its weights.
 """
 
@@ -41,9 +41,9 @@ class Lineage:
         self.rounds: list[Round] = []
 
     def identify(self, number: int, epochs: int, proposal: Proposal, pool: Callable[[], np.ndarray]) -> Round:
-        """Return a proposal as a round: its points as they are trained, and the trial of every slot.
+        """Return a proposal as a round: its points as they are trained, and the trial of every row.
 
-        A slot that starts fresh where a trial did before, or at a config that is not allowed, gets the nearest point of
+        A row that starts fresh where a trial did before, or at a config that is not allowed, gets the nearest point of
         the pool where none did; where there is none left, it is that trial again.
 
         Args:
@@ -56,18 +56,18 @@ class Lineage:
         following = max(self._points, default=-1) + 1
         taken = dict(self._fresh)
         free = _Free(pool, taken)
-        for slot in range(len(unit)):
-            if parent[slot] >= 0:
-                ancestor = int(previous[parent[slot]])
-                unit[slot] = self._continued(unit[slot], ancestor)
-                known = ancestor if unit[slot].tobytes() == self._points[ancestor] else None
+        for row in range(len(unit)):
+            if parent[row] >= 0:
+                ancestor = int(previous[parent[row]])
+                unit[row] = self._continued(unit[row], ancestor)
+                known = ancestor if unit[row].tobytes() == self._points[ancestor] else None
             else:
-                unit[slot], forbidden = self._trained(unit[slot])
-                if forbidden or unit[slot].tobytes() in taken:
-                    unit[slot] = free.nearest(unit[slot], forbidden)
-                known = taken.setdefault(unit[slot].tobytes(), following)
+                unit[row], forbidden = self._trained(unit[row])
+                if forbidden or unit[row].tobytes() in taken:
+                    unit[row] = free.nearest(unit[row], forbidden)
+                known = taken.setdefault(unit[row].tobytes(), following)
                 known = None if known == following else known
-            ids[slot] = following if known is None else known
+            ids[row] = following if known is None else known
             following += known is None
         return Round(number, epochs, unit, parent, ids)
 
@@ -77,7 +77,7 @@ class Lineage:
         return self._space.unit(config), not self._allows(config)
 
     def _continued(self, point: np.ndarray, ancestor: int) -> np.ndarray:
-        """Return the point at which a slot goes on with the weights of a trial: they fit only their own group."""
+        """Return the point at which a row goes on with the weights of a trial: they fit only their own group."""
         before = np.frombuffer(self._points[ancestor], np.float32)
         point[self._static] = before[self._static]
         trained, forbidden = self._trained(point)
@@ -97,14 +97,14 @@ class Lineage:
         self.rounds.append(asked)
 
     def origin(self, asked: Round) -> np.ndarray:
-        """Return i32[P], the trial whose member each slot continues, -1 for a fresh start."""
+        """Return i32[P], the trial whose member each row continues, -1 for a fresh start."""
         if not asked.number:
             return np.full(len(asked.parent), -1, np.int32)
         before = self.rounds[asked.number - 1].trials
         return np.where(asked.parent >= 0, before[np.maximum(asked.parent, 0)], -1).astype(np.int32)
 
     def configs(self, asked: Round) -> list[Config]:
-        """Return the config of every slot."""
+        """Return the config of every row."""
         return [self._exact.get(point.tobytes()) or self._space.config(point) for point in asked.unit]
 
     def job(self, asked: Round, replicates: Sequence[int], *, keep: bool) -> Job:
@@ -115,19 +115,19 @@ class Lineage:
         return Job(asked.number, asked.trials, configs, self.origin(asked), start, asked.epochs, replicates, keep)
 
     def unmeasured(self, asked: Round, *, keep: bool) -> np.ndarray:
-        """Return the slots i64[K] of a round that have to be trained, in order.
+        """Return the rows i64[K] of a round that have to be trained, in order.
 
-        Of slots that are the same trial the first; and none whose trial was trained for so long by an earlier round.
+        Of rows that are the same trial the first; and none whose trial was trained for so long by an earlier round.
 
         Args:
           keep: whether a later round may continue its members, which then must be held.
         """
         known = [r.trials for r in self.rounds if r.epochs == asked.epochs and not keep]
         known = np.concatenate(known) if known else np.zeros(0, np.int32)
-        return slots_of(asked, asked.trials[~np.isin(asked.trials, known)])
+        return rows_of(asked, asked.trials[~np.isin(asked.trials, known)])
 
     def drafts(self, job: Job) -> Trials:
-        """Return the trials of a job, slot by slot, with nothing measured yet."""
+        """Return the trials of a job, row by row, with nothing measured yet."""
         born = (self._born[int(trial)] for trial in job.trials)
         return Trials.of(
             Trial(int(trial), config, number, parent=parent)
@@ -166,7 +166,7 @@ class _Free:
         return wanted if place is None else self._points[place]
 
 
-def slots_of(asked: Round, trials: np.ndarray) -> np.ndarray:
-    """Return the first slot of each of these trials in a round, i64[K], in the order of slots."""
+def rows_of(asked: Round, trials: np.ndarray) -> np.ndarray:
+    """Return the first row of each of these trials in a round, i64[K], in the order of rows."""
     known, first = np.unique(asked.trials, return_index=True)
     return np.sort(first[np.isin(known, trials)])

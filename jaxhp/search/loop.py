@@ -48,7 +48,9 @@ class Course(NamedTuple):
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
     included: Included  # what a person asked for in the first round
-    recalled: tuple[np.ndarray, np.ndarray]  # f32[N, D] and f32[N], points and signed scores of an earlier search
+    recalled: tuple[np.ndarray, ...]  # f32[N, D] and f32[N], points and signed scores of an earlier search; see `told`
+    told: Callable[[Trials], tuple[np.ndarray, np.ndarray]] | None = None
+    # gives scores f32[N, K] and violations f32[N] of several objectives or with constraints; then `recalled` has them
 
 
 def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Executor, spent: Spent, emit: Emit) -> None:
@@ -75,10 +77,7 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
         else:
             lineage.finish(asked)
             emit(RoundSkipped(number, rung.trials * rung.epochs * course.members))
-        assert asked.scores is not None
-        with on_host():
-            told = proposal._replace(unit=asked.unit, parent=asked.parent)
-            state = course.strategy.tell(state, told, jnp.asarray(signed(asked.scores, course.mode)))
+        state = _told(course, state, proposal._replace(unit=asked.unit, parent=asked.parent), asked, ledger)
 
 
 def begin(course: Course) -> PyTree:
@@ -87,7 +86,12 @@ def begin(course: Course) -> PyTree:
     with on_host():
         key = key_of(jax.random.key(course.seed), Keys.CONFIGS, 0)
         state = strategy.init(key, course.space.dim, course.epochs)
-        return strategy.recall(state, *course.recalled) if len(course.recalled[1]) else state
+        unit, *known = course.recalled
+        if not len(unit):
+            return state
+        if course.told is None:
+            return strategy.recall(state, unit, *known)
+        return strategy.tell_objectives(state, Proposal(unit, np.full(len(unit), -1), course.epochs), *known)
 
 
 def ask(course: Course, state: PyTree, *, first: bool) -> tuple[Proposal, PyTree]:
@@ -96,6 +100,17 @@ def ask(course: Course, state: PyTree, *, first: bool) -> tuple[Proposal, PyTree
         proposal, state = course.strategy.ask(state)
         points = course.included.unit
         return (include(proposal, points) if first and len(points) else proposal), state
+
+
+def _told(course: Course, state: PyTree, proposal: Proposal, asked: Round, ledger: Ledger) -> PyTree:
+    """Return the strategy's state that knows a round, as it was recorded."""
+    assert asked.scores is not None
+    strategy: Any = course.strategy  # not every one has `tell_objectives`
+    with on_host():
+        if course.told is None:
+            return strategy.tell(state, proposal, jnp.asarray(signed(asked.scores, course.mode)))
+        found = ledger.measured(asked.number).ranked_by(course.metric, course.mode, course.epochs, course.epoch)
+        return strategy.tell_objectives(state, proposal, *map(jnp.asarray, course.told(found)))
 
 
 def train_round(
@@ -155,16 +170,16 @@ def _pool(course: Course, number: int) -> np.ndarray:
 
 
 def _say_copies(asked: Round, new: np.ndarray, course: Course, emit: Emit) -> None:
-    """Say how many slots are not trained, because they start fresh where a trial did before."""
+    """Say how many rows are not trained, because they start fresh where a trial did before."""
     copies = int(np.sum(asked.parent < 0)) - int(np.sum(asked.parent[new] < 0))
     if copies:
-        text = f"{copies} of {len(asked.unit)} slots are not trained: there is no config left that was not tried"
+        text = f"{copies} of {len(asked.unit)} configs asked for are not trained: none is left that was not tried"
         emit(Warned(f"round {asked.number + 1}: {text}"))
         emit(RoundSkipped(asked.number, copies * asked.epochs * course.members))
 
 
 def _with_copies(measured: Trials, drafts: Trials, ledger: Ledger) -> Trials:
-    """Return the trials of all slots: those that were trained, and for the others what is known of their trials."""
+    """Return the trials of all rows: those that were trained, and for the others what is known of their trials."""
     missing, known = drafts.trial_id[~np.isin(drafts.trial_id, measured.trial_id)], measured
     if len(missing):
         earlier = ledger.trials()

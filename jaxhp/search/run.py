@@ -32,8 +32,10 @@ from jaxhp.engine.events import (
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Emit, Executor
+from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
-from jaxhp.report.result import Result, Tester, table_rows
+from jaxhp.report.result import Result, Tester
+from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
@@ -41,6 +43,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped
+from jaxhp.search.watching import guarded, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
@@ -60,6 +63,7 @@ class Wiring(NamedTuple):
     plan: Plan
     manifest: Json
     metric: str
+    objectives: Objectives
     tester: Tester  # opens the sealed test data
     like: Callable[[Config], PyTree]  # shapes of what the task's `init` makes of a config
     no_finals: str  # why there are none; "" where there are
@@ -83,7 +87,7 @@ def run_search(
       wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
         tells all observers.
     """
-    observers: list[Observer] = [*watch]
+    observers, failures = guarded(watch)
     emit = told(observers)
     with (
         Signals(listen=dir is not None) as signals,
@@ -111,7 +115,7 @@ def run_search(
         )
         account = _Account(executor, ledger)
         networks = _Networks(of, executor, lineage)
-        observers += [executor.observe, networks.observe]
+        observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
         if ledger.meta("finished") is None:
             _declare(of, ledger)
@@ -137,6 +141,7 @@ def run_search(
 def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Result:
     course = of.course
     known = {"space": course.space, "tester": of.tester, "budget": course.epochs, "epoch": course.epoch}
+    known["objectives"] = of.objectives
     return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
 
 
@@ -175,8 +180,9 @@ def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool
         "paired",
         "finals",
         "metric",
+        "objectives",
     ]
-    other = differences({n: before.get(n) for n in named}, {n: manifest[n] for n in named})
+    other = differences({n: before.get(n) for n in named}, {n: manifest.get(n) for n in named})
     if other:
         raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
     if unfinished:
@@ -197,7 +203,8 @@ def _train(
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
-    result = Result.of(ledger, of.metric, of.course.mode, curves=False, epoch=of.course.epoch)
+    course = of.course
+    result = Result.of(ledger, of.metric, course.mode, curves=False, epoch=course.epoch, objectives=of.objectives)
     best = result.best
     network, sha256 = networks.of(best) if result.ruin is None else None, None
     if ledger.directory is not None and network is not None:

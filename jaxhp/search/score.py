@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxhp.engine import population
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
-from jaxhp.engine.population import Capacity
+from jaxhp.engine.population import Capacity, compile
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import key_of_group
@@ -85,7 +84,8 @@ def _score(
     devices = jax.local_devices()
     tile = tile or default_tile(spec.shapes, devices[0])
     capacity = Capacity(tile, tiles_needed(len(configs), 1, tile), len(configs), 1, epochs)
+    used = devices[: capacity.tiles]  # a program is compiled for each
     ids = np.asarray(rows, np.int32)
     job = Job(0, ids, configs, ids * 0 - 1, ids * 0, epochs, range(1))
-    executor = Local(lambda _: spec, lambda spec, _: population.compile(spec, capacity, seed=seed), lambda _: None)
+    executor = Local(lambda _: spec, lambda spec, _: compile(spec, capacity, seed=seed, devices=used), lambda _: None)
     return executor.train(job, lambda _: None).score

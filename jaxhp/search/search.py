@@ -39,6 +39,7 @@ from jaxhp.selection.verdict import Finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies import PBT
 from jaxhp.strategies.base import Strategy
+from jaxhp.tasks.task import compared_by
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int, encoded
 
@@ -141,10 +142,11 @@ class Search:
                 warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
         setup()
         default = self.finals is _DEFAULT
-        holdout = self.finals.holdout if self.finals else None
         self._know("default_finals", default)
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        self._know("groups", groups_of(self.task, self.space, holdout=holdout, folds=folds, seed=self.seed))
+        options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
+        self._know("groups", groups_of(self.task, self.space, **options))
+        self.groups.check_objectives(self.strategy)
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -152,9 +154,8 @@ class Search:
         self._know("include", tuple(self.include))
         self._know("warm_start", earlier(self.warm_start))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        self._know(
-            "recalled", recalled(self.space, earlier(self.warm_start), self.metric, self.mode, self.epochs, self.epoch)
-        )
+        ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)
+        self._know("recalled", recalled(self.space, earlier(self.warm_start), *ranked_by))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 
@@ -254,13 +255,10 @@ class Search:
         """Compile the population of a static group, for as many rows at once as planned or fewer."""
         planned = self._plan_group(spec, machine)
         rows = planned.rows if at_most is None else min(planned.rows, at_most)
-        capacity = Capacity(
-            tile=planned.tile,
-            tiles=tiles_needed(rows, self.members, planned.tile),
-            trials=rows,
-            replicates=max(self.members, self.finals.members(self.groups.folds) if self.finals else 1),
-            epochs=max(self.epochs, *(rung.epochs for rung in self.rungs)),
-        )
+        tiles = tiles_needed(rows, self.members, planned.tile)
+        top, judged = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else (1, 1)
+        longest = max(self.epochs, *(rung.epochs for rung in self.rungs))
+        capacity = Capacity(planned.tile, tiles, rows, max(self.members, judged), longest)
         return compile(
             spec,
             capacity,
@@ -268,7 +266,7 @@ class Search:
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
             epoch=self.epoch,
-            devices=list(machine.devices),
+            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
         )
 
     def manifest(self, machine: Machine | None = None) -> Json:
@@ -292,7 +290,7 @@ class Search:
             "mode": self.mode,
             "epoch": self.epoch if self.epoch != "last" else None,
             "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
-            "warm_start": fingerprint(tuple(self.recalled[:2])) if len(self.recalled.score) else None,
+            "warm_start": fingerprint(self.recalled.told) if len(self.recalled.score) else None,
             "environment": environment(list(machine.devices)),
         }
 
@@ -320,7 +318,8 @@ class Search:
           experiment: who started the search, kept in the manifest so that it can be resumed from there.
           devices: None: all local devices.
           memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
-          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it.
+          watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it. One that fails
+            gets one warning and harms nothing; it stops the search by raising `hp.Stopped`.
 
         Raises:
           Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;
@@ -375,11 +374,13 @@ class Search:
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             allows=self.space.allows,
             included=self.included,
-            recalled=(self.recalled.unit, self.recalled.score),
+            recalled=self.recalled.told,
+            told=self.groups.told if self.groups.objectives else None,
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
-        finals = Setting(course, self.finals, self.metric, fold, self.groups.examples) if self.finals else None
+        objectives = compared_by(self.groups.first.task)
+        finals = Setting(course, self.finals, objectives, fold, self.groups.examples) if self.finals else None
         vanished = self.default_finals and self.finals is None
         return Wiring(
             course=course,
@@ -389,8 +390,9 @@ class Search:
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
+            objectives=objectives,
             tester=self._tester(machine),
-            like=lambda config: self.groups.spec(config).shapes.member.variables,
+            like=lambda config: self.groups.spec(config).made,
             no_finals=self.no_finals,
             warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
             notes=[f"no finals: {self.no_finals}"] if vanished else [],

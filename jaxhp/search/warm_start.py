@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxhp.objectives import Objectives
 from jaxhp.report.result import Result
 from jaxhp.space import Space
-from jaxhp.trials import Status, Trial, signed
+from jaxhp.trials import Status, Trial, Trials, signed
 from jaxhp.values import Error
 from jaxhp.words import short
 
@@ -24,13 +25,20 @@ class Recalled(NamedTuple):
 
     Attributes:
       unit: f32[N, D], their points in the space.
-      score: f32[N], higher is better, NaN is diverged.
+      score: f32[N], higher is better, NaN is diverged; of several objectives or with constraints f32[N, K].
       left_out: how many others there are, by why they do not fit.
+      violation: f32[N], see `Objectives.violation`; None: one objective without constraints.
     """
 
     unit: np.ndarray
     score: np.ndarray
     left_out: Mapping[str, int]
+    violation: np.ndarray | None = None
+
+    @property
+    def told(self) -> tuple[np.ndarray, ...]:
+        """Return what the strategy is told."""
+        return (self.unit, self.score) if self.violation is None else (self.unit, self.score, self.violation)
 
     def __str__(self) -> str:
         """Say how many are told, and why the others are not."""
@@ -58,7 +66,15 @@ def earlier(given: Earlier) -> tuple[Trial, ...]:
     return trials
 
 
-def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epochs: int, epoch: str) -> Recalled:
+def recalled(
+    space: Space,
+    trials: Sequence[Trial],
+    metric: str,
+    mode: str,
+    epochs: int,
+    epoch: str,
+    objectives: Objectives | None = None,
+) -> Recalled:
     """Return what trials of an earlier search, whose space may have been another, say about this one.
 
     Args:
@@ -66,22 +82,30 @@ def recalled(space: Space, trials: Sequence[Trial], metric: str, mode: str, epoc
         that does not say, says nothing here.
       epochs: of a full training in this search. A score after more or fewer epochs is another quantity.
       epoch: likewise whether scores are of the last epoch or of the best.
+      objectives: of this search, where there are several or constraints; a trial needs a curve of each.
 
     Raises:
       Error: there are trials, and none of them fits.
     """
     left_out: Counter[str] = Counter()
-    points, scores = [], []
+    points, scores, fit = [], [], []
+    needed = () if objectives is None else objectives.measured
     for trial in trials:
         why = _misfit(trial, metric, mode, epochs, epoch)
+        if why is None and trial.status is Status.COMPLETE:
+            why = next((f"without a curve of {name}" for name in needed if f"valid_{name}" not in trial.curve), None)
         point = None if why else _point(space, trial)
         if point is None:
             left_out[why or "outside of its space"] += 1
         else:
+            fit.append(trial)
             points.append(point)
             scores.append(np.nan if trial.status == Status.DIVERGED else trial.score)
     unit = np.asarray(points, np.float32).reshape(len(points), space.dim)
     found = Recalled(unit, signed(np.asarray(scores, np.float32), mode), left_out)
+    if objectives is not None:
+        known = Trials.of(fit)
+        found = found._replace(score=objectives.scores(known), violation=objectives.violation(known))
     if left_out and not points:
         raise Error(f"warm_start: expected trials that fit this search, got {found}")
     return found

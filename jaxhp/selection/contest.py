@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhp.selection.intervals import Mean, crossed_mean, probability_best
-from jaxhp.selection.optimism import Optimism, luck, optimism
+from jaxhp.selection.optimism import NO_OPTIMISM, Curves, luck, optimism
 from jaxhp.selection.verdict import Estimate, Finalist, Finals, Verdict
 from jaxhp.trials import Trial
 
@@ -28,6 +28,7 @@ class Played(NamedTuple):
 
     valid: np.ndarray  # f32[P, R, n], NaN also where an example is not in the replicate's fold
     held_out: np.ndarray | None  # f32[P, R, h]
+    luck: np.ndarray | None = None  # f32[P, E], what every other example shows more than all, means over replicates
 
 
 Play = Callable[[Sequence[int], range], Played]
@@ -43,6 +44,7 @@ def contest(
     mode: str,
     scores: np.ndarray,
     fold: np.ndarray | None = None,
+    curves: np.ndarray | None = None,
     examples: bool = True,
 ) -> Verdict:
     """Runs the finals.
@@ -53,6 +55,7 @@ def contest(
       play: see `Play`.
       scores: f[N, B] of all trials of the search, the finalists first, see `jaxhp.selection.budgets`.
       fold: i32[n], see `crossed_mean`; None without folds.
+      curves: f[N, E] of the same trials, as `mode` has them, where the best of their epochs counts.
       examples: whether outcomes are of examples. Those of a loop are n = 1 number a seed, which has no luck but its
         own: then variances are those between seeds, and nothing is corrected for.
     """
@@ -61,11 +64,16 @@ def contest(
     rounds, estimating = finals.blocks(folds)
     seen: list[list[np.ndarray]] = [[] for _ in trials]  # [S, n] blocks of each finalist
     held_out: list[list[np.ndarray]] = [[] for _ in trials]  # [R, h]
+    lucks: list[list[np.ndarray]] = [[] for _ in trials]  # [E], sums over replicates
 
     def run(who: list[int], replicates: range) -> None:
         played = play(who, replicates)
         for position, valid in zip(who, played.valid, strict=True):
-            seen[position].append(_by_seed(valid, fold))
+            seen[position].append(by_seed(valid, fold))
+        for position, luck_of_one in zip(
+            who, () if played.luck is None else played.luck, strict=played.luck is not None
+        ):
+            lucks[position].append(luck_of_one)
         if played.held_out is not None:
             for position, outcomes in zip(who, played.held_out, strict=True):
                 held_out[position].append(outcomes)
@@ -97,7 +105,8 @@ def contest(
         others = [np.concatenate(blocks) for p, blocks in enumerate(measured) if p != chosen]
         peers = [rows for rows in others if np.isfinite(rows).all()]
         block, before = measured[chosen][-1], np.concatenate(measured[chosen][:-1])
-        found, taken = crossed_mean(block, by_fold, [before], peers), Optimism(0.0, 0.0)
+        found = crossed_mean(block, by_fold, [before], peers)
+        taken = NO_OPTIMISM
         if not held_out[chosen] and len(means) > 1:
             seeds = max(1, len(trials[0].replicate_scores) // folds)
             taken = optimism(
@@ -107,6 +116,9 @@ def contest(
                 float(np.median([mean.stderr for mean in paired.values() if mean.stderr > 0] or [0.0])),
                 luck(np.stack([seen[p][0] for p in means]), fold, seeds, fresh=done // folds),
                 seed=sorted(trial.trial_id for trial in trials),
+                curves=None
+                if curves is None
+                else Curves(sign * curves, np.stack([np.mean(lucks[p], 0) for p in means])),
             )
             found = found.less(sign * taken.mean, taken.variance)
         estimate = Estimate(
@@ -168,7 +180,7 @@ def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:
     return [trial for trial in ranked if np.isfinite(trial.score)][:top]
 
 
-def _by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
+def by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
     """[R, n] outcomes as [S, n]: with K folds, the K networks of a seed together cover every example once."""
     if fold is None:
         return outcomes

@@ -14,7 +14,8 @@ from jaxhp.trials import Status, Trial, rank, signed
 def best_at_edges(space: Space, trials: Iterable[Trial], mode: str) -> dict[str, int]:
     """Find the parameters whose best values lie at an edge of their range.
 
-    Of those whose values have an order, and among the trials of the best one's static choices; see `edges`.
+    Of those whose values have an order, and among the trials of the best one's static choices; see `edges`. A trial
+    that inherited another's weights is left out: its config alone did not make its score.
 
     Args:
       mode: "max" or "min", which scores are better.
@@ -22,7 +23,8 @@ def best_at_edges(space: Space, trials: Iterable[Trial], mode: str) -> dict[str,
     Returns:
       Name to -1 (lower) or 1 (upper), for `Space.widened`; empty where no trial is finished.
     """
-    known = rank((t for t in trials if t.status in (Status.COMPLETE, Status.DIVERGED)), mode)
+    alone = (t for t in trials if t.status in (Status.COMPLETE, Status.DIVERGED) and t.parent is None)
+    known = rank(alone, mode)
     if not known:
         return {}
     static = space.static(known[0].config)

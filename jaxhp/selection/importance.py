@@ -116,19 +116,21 @@ def importance(space: Space, trials: Sequence[Trial], mode: str, metric: str) ->
     """Split the variance of what trials reached between their parameters.
 
     Trials that were given up early are compared with the others where all of them have a score: at the smallest number
-    of epochs that any of them was trained for. Among the best tenth are those that the search ranks so.
+    of epochs that any of them was trained for. Among the best tenth are those that the search ranks so. A trial that
+    inherited another's weights is left out: its config alone did not make its score.
 
     Args:
-      trials: of a search over `space`, at least 16.
+      trials: of a search over `space`, at least 16 that were trained from a fresh start.
       mode, metric: of the task.
 
     Raises:
       Error: there are too few trials, or all have the same score.
     """
-    finished = [trial for trial in trials if trial.status is not Status.RUNNING]
+    finished = [trial for trial in trials if trial.status is not Status.RUNNING and trial.parent is None]
     seen = [finished[row] for row in order(Trials.of(finished), mode)]
     if len(seen) < _LEAST:
-        raise Error(f"importance: expected at least {_LEAST} finished trials, got {len(seen)}")
+        alone = "" if all(trial.parent is None for trial in trials) else " that inherited no weights"
+        raise Error(f"importance: expected at least {_LEAST} finished trials{alone}, got {len(seen)}")
     healthy = np.isfinite([trial.score for trial in seen])
     epochs = min((trial.epochs for trial, well in zip(seen, healthy, strict=True) if well), default=0)
     score = np.asarray([_after(trial, epochs, f"valid_{metric}") for trial in seen])

@@ -47,6 +47,22 @@ class Optimism(NamedTuple):
     variance: float
 
 
+class Curves(NamedTuple):
+    """Where the best of a trial's epochs counts: scores after each of them, and what luck does to such curves.
+
+    Attributes:
+      all: f[N, E], of the search's trials; higher is better, NaN was not measured.
+      luck: f[P, E], of some trials, up to a factor. What every other example shows more or less than all do, as a mean
+        over fresh replicates, is luck of the same kind.
+    """
+
+    all: Float[np.ndarray, "N E"]
+    luck: Float[np.ndarray, "P E"]
+
+
+NO_OPTIMISM = Optimism(0.0, 0.0)
+
+
 def luck(
     outcomes: Float[np.ndarray, "P S n"], fold: Int[np.ndarray, "n"] | None = None, seeds: int = 1, fresh: int = 1
 ) -> Luck:
@@ -76,6 +92,7 @@ def optimism(
     slack: float,
     of: Luck,
     seed: Sequence[int] = (0,),
+    curves: Curves | None = None,
 ) -> Optimism:
     """Estimate how much too good the chosen trial looks, by searches and finals with a little more luck, over and over.
 
@@ -92,6 +109,8 @@ def optimism(
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
       slack: in the scores' unit.
       of: the luck of these trials.
+      curves: where the best of a trial's epochs counts, those of the N trials, in the order of `scores`; None: one
+        score is the last.
       seed: of what is drawn. One that differs from search to search keeps their errors apart.
 
     Returns:
@@ -99,7 +118,7 @@ def optimism(
     """
     count, size = len(means), float(np.sqrt(of.lasting))
     if size == 0:
-        return Optimism(0.0, 0.0)
+        return NO_OPTIMISM
 
     # The score predicts the mean with this slope, up to a rest. Both are shrunk, so that with more luck the scores, the
     # means, and what they have in common vary as before.
@@ -114,8 +133,7 @@ def optimism(
     order = np.lexsort((-score, -reached))[: int(np.sum(reached >= 0))]
     competing = order[(order < count) | (np.arange(len(order)) < _COMPETE)]
     rng = np.random.default_rng(seed)
-    added = rng.normal(size=(_DRAWS // 2, len(competing))) * size
-    added = np.concatenate([added, -added])
+    added, dealt = _drawn(rng, size, curves, competing)
     score, level = replayed(scores, competing, _ADDED * added, rng)
     apart = np.ptp(score + _ADDED * added) + 1.0  # a trial that went on stands before all that did not
     top = np.argpartition(-score - _ADDED * added - apart * level, count - 1, axis=1)[:, :count]
@@ -126,17 +144,48 @@ def optimism(
     rest = np.append(np.where(healthy, rest, -np.inf), rest[healthy].mean())[finalist]
     rest = np.where(entered, rest + np.sqrt(left) * like, rest)
     score = np.where(entered, np.take_along_axis(score, top, 1), latest(scores)[0][competing][top])
-    shown = rest + shrunk * score + _ADDED * np.take_along_axis(added, top, 1)
+    shown = rest + shrunk * score + _ADDED * np.take_along_axis(dealt, top, 1)
     place = np.append(np.argsort(np.argsort(near)) + 1.0, 0.0)[finalist]
     place = np.where(entered, rng.uniform(0, count + 1, top.shape), place)
     candidate = shown >= shown.max(1, keepdims=True) - slack
     chosen = top[np.arange(_DRAWS), np.where(candidate, place, -1.0).argmax(1)]
     known = np.unique(chosen)
-    dealt = [  # to each known [i] where each [j] is chosen, per unit of what was added; from either half of the draws
-        added[half][:, known].T @ (chosen[half, None] == known) / (_ADDED * _DRAWS / 2)
+    given = [  # to each known [i] where each [j] is chosen, per unit of what was added; from either half of the draws
+        dealt[half][:, known].T @ (chosen[half, None] == known) / (_ADDED * _DRAWS / 2)
         for half in (slice(0, None, 2), slice(1, None, 2))
     ]
-    return Optimism(float(np.trace(sum(dealt))) / 2, max(float((dealt[0] * dealt[1].T).sum()), 0.0))
+    return Optimism(float(np.trace(sum(given))) / 2, max(float((given[0] * given[1].T).sum()), 0.0))
+
+
+def _drawn(
+    rng: np.random.Generator, size: float, curves: Curves | None, competing: Int[np.ndarray, "K"]
+) -> tuple[Float[np.ndarray, "draws K"], Float[np.ndarray, "draws K"]]:
+    """Draw luck, in pairs of opposite draws.
+
+    Where the best of a trial's epochs counts, luck may move it to another epoch. It is drawn as other trials have it.
+
+    Args:
+      size: standard deviation.
+      curves: see `optimism`.
+      competing: i64[K], rows.
+
+    Returns:
+      what a small part of the luck does to each score, per unit of that part, and the luck of the score, f64[draws, K].
+    """
+    if curves is None or not curves.luck.any():
+        added = rng.normal(size=(_DRAWS // 2, len(competing))) * size
+        added = np.concatenate([added, -added])
+        return added, added
+    luck = size * curves.luck / np.sqrt(np.mean(curves.luck**2))
+    known = np.where(np.isnan(curves.all), -np.inf, curves.all)[competing]
+    added, dealt = (np.empty((_DRAWS, len(competing))) for _ in range(2))
+    for half in range(_DRAWS // 2):
+        more = luck[rng.integers(len(luck), size=len(competing))] * rng.choice([-1.0, 1.0], (len(competing), 1))
+        for draw, sign in ((half, 1.0), (half + _DRAWS // 2, -1.0)):
+            at = (known + sign * _ADDED * more).argmax(1)[:, None]
+            dealt[draw] = sign * np.take_along_axis(more, at, 1)[:, 0]
+            added[draw] = dealt[draw] + (np.take_along_axis(known, at, 1)[:, 0] - known.max(1)) / _ADDED
+    return added, dealt
 
 
 def _variance(scores: Float[np.ndarray, "N"]) -> float:

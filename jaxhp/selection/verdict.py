@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp import words
+from jaxhp.data.dealing import check_names
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json, is_int
 
@@ -25,14 +27,23 @@ class Finals:
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
         estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
         for that. The correction is right on average where the luck of examples is about normal, and the same at every
-        budget; a holdout needs no such assumption, but the search has fewer examples to choose by.
+        budget; a holdout needs no such assumption, but the search has fewer examples to choose by. It is cut off at
+        random, but for:
+      groups: the column of `valid` that says what belongs together (a patient, a site): a group is either held out or
+        not. Whoever split the data by groups has to name them here too.
+      order: the column of `valid` that says what comes when: the last examples are held out.
     """
 
     top: int = 8
     replicates: int = 16
     holdout: float | int | None = None
+    groups: str | None = None
+    order: str | None = None
 
     def __post_init__(self):
+        check_names(None, self.groups, self.order, "Finals ")
+        if self.holdout is None and (self.groups or self.order):
+            raise Error(f"Finals {'groups' if self.groups else 'order'}: expected holdout= beside it, got none")
         for name, least in (("top", 1), ("replicates", 4)):
             value = getattr(self, name)
             if not is_int(value, least):
@@ -42,6 +53,12 @@ class Finals:
         if part is not None and (isinstance(part, bool) or not (0 < part < 1 or is_int(part, 1))):
             raise Error(f"Finals holdout: expected a share in (0, 1) or a number of examples, got {part!r}")
         object.__setattr__(self, "holdout", part.item() if isinstance(part, np.generic) else part)
+
+    def __repr__(self) -> str:
+        """Write it as it was written before a holdout had groups or an order, by which directories know a search."""
+        parts = {name: getattr(self, name) for name in ("top", "replicates", "holdout", "groups", "order")}
+        shown = {n: v for n, v in parts.items() if v is not None or n == "holdout"}
+        return f"Finals({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def blocks(self, folds: int) -> tuple[list[int], int]:
         """Replicates of each round of the choice, after which finalists may be given up, and those of the estimate."""
@@ -66,7 +83,7 @@ class Estimate(NamedTuple):
     replicates: int  # fresh replicates that it is the mean of
     examples: int  # validation examples; 0 of a loop, which has none
     held_out: bool  # whether the search has not used these examples
-    correction: float = 0.0  # what was taken off for the luck of examples that the search has used
+    correction: float | None = 0.0  # taken off for the luck of examples that the search has used; None: nothing was
 
     @property
     def over(self) -> str:
@@ -79,6 +96,9 @@ class Estimate(NamedTuple):
         if not self.examples:
             return f"{self.replicates} fresh seeds, which are the only noise; {self.n_tried:,} trials tried"
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
+        if self.correction is None:
+            used = "" if self.held_out else ", whose luck is not taken off although the search has used them"
+            return f"{self.replicates} fresh replicates, {examples}{used}; {self.n_tried:,} trials tried"
         corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
         if float(corrected):  # more than nothing, in the digits of the mean
             examples += f", corrected by {corrected} since the search has used them"
@@ -94,7 +114,8 @@ class Finalist(NamedTuple):
       mean: its metric on those of the choice; NaN if one of them diverged.
       difference: paired, from the best of them; negative is worse in either mode.
       stderr: of `difference`, over seeds and examples; 0 for the best itself.
-      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen.
+      neighbourhood: mean score of the nearest trials of the search; the candidate with the best one is chosen. A trial
+        that inherited weights counts as near to those of its last config, although others were a part of its training.
       candidate: whether it is within one `stderr` of the best.
       p_best: the probability that it is the best finalist, by bootstrap over seeds and examples.
     """
@@ -109,24 +130,49 @@ class Finalist(NamedTuple):
     p_best: float
 
 
+class Measured(NamedTuple):
+    """What the finals measured of one trial where there are several objectives or constraints.
+
+    Attributes:
+      trial_id: which one.
+      replicates: fresh replicates that it was run with, none of which chose anything by these metrics.
+      estimates: by metric; NaN where it diverged on one of them.
+    """
+
+    trial_id: int
+    replicates: int
+    estimates: Mapping[str, Estimate]
+
+    def to_json(self) -> Json:
+        return self._asdict() | {"estimates": {name: e._asdict() for name, e in self.estimates.items()}}
+
+    @classmethod
+    def from_json(cls, record: Json) -> Measured:
+        estimates = {name: Estimate(**entry) for name, entry in record["estimates"].items()}
+        return cls(record["trial_id"], record["replicates"], estimates)
+
+
 class Verdict(NamedTuple):
     """The outcome of the finals; `estimate` is None where every candidate diverged on a fresh replicate."""
 
     trial_id: int
     estimate: Estimate | None
     finalists: tuple[Finalist, ...]
+    measured: tuple[Measured, ...] = ()  # none with one objective and no constraints
 
     def to_json(self) -> Json:
-        return {
+        record = {
             "trial_id": self.trial_id,
             "estimate": self.estimate and self.estimate._asdict(),
             "finalists": [finalist._asdict() for finalist in self.finalists],
         }
+        return record | ({"measured": [one.to_json() for one in self.measured]} if self.measured else {})
 
     @classmethod
     def from_json(cls, record: Json) -> Verdict:
         estimate = record["estimate"] and Estimate(**record["estimate"])
-        return cls(record["trial_id"], estimate, tuple(Finalist(**entry) for entry in record["finalists"]))
+        finalists = tuple(Finalist(**entry) for entry in record["finalists"])
+        return cls(record["trial_id"], estimate, finalists, tuple(map(Measured.from_json, record.get("measured", ()))))
 
 
 def least_replicates(folds: int) -> int:

@@ -18,16 +18,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxhp.space.conditions import check_conditions, exists, may_exist
+from jaxhp.space.forbidden import Predicate, forbids
 from jaxhp.space.parameters import KINDS, Parameter
 from jaxhp.values import Config, Error, Json, Value, check_name, decoded, encoded, same_value, value_of
 
-Predicate = Callable[[Config], object]
 _GRID = 2.0**24
 _TRIED = 1024  # configs on which `where` is tried
 
@@ -77,12 +77,16 @@ class Space:
         if not parameters:
             raise Error("Space: expected at least one parameter, got none")
         check_conditions(self.parameters, self.fixed)
-        if self.where and not any(self.allows(config) for config in self._sample(_TRIED)):
+        if self.where and not self.allowed():
             raise Error(f"Space where: expected functions that let configs pass, got none of {_TRIED} that did")
 
     def _sample(self, count: int) -> list[Config]:
         """Draw configs, the same ones at any time, whether `where` lets them pass or not."""
         return self.configs(np.random.Generator(np.random.Philox(0)).random((count, self.dim)))
+
+    def allowed(self) -> list[Config]:
+        """Return those that `where` lets pass of the 1,024 configs on which it is tried: one, or more."""
+        return [config for config in self._sample(_TRIED) if self.allows(config)]
 
     def points(self, most: int) -> np.ndarray | None:
         """List all its points f32[K, D], if no parameter is continuous and their values make at most so many."""
@@ -183,14 +187,21 @@ class Space:
     def groups(self) -> list[Config]:
         """Make one config of every static group, with other parameters at the middle of their range.
 
-        Whether `where` lets a group's configs pass is not looked at.
+        A group is left out that one of `where` forbids by its static part alone.
         """
         axes = []
         for p in self.parameters.values():
             cells = p.cells() if p.static else None
             axes.append([0.5] if cells is None else cells.tolist())
         configs = [self.config(point) for point in itertools.product(*axes or [[0.5]])]
-        return list({json.dumps(_json(self.static(config))): config for config in configs}.values())
+        groups = {json.dumps(_json(self.static(config))): config for config in configs}.values()
+        return [config for config in groups if not self._forbids_group(config)]
+
+    def _forbids_group(self, config: Config) -> bool:
+        """Tell whether a predicate that reads nothing of a config but its static part does not let it pass."""
+        static = self.static(config)
+        data = {n for n, p in self.parameters.items() if not p.static and may_exist(n, self.parameters, static)}
+        return any(forbids(predicate, config, data) for predicate in self.where)
 
     def traced(self, configs: Iterable[Mapping[str, Value]]) -> dict[str, np.ndarray]:
         """Take the other part of P configs of one static group, as data: name to f32[P] or i32[P].

@@ -1,6 +1,6 @@
 """Trials as columns: what a round measured, as a few arrays instead of many records.
 
-A column is an array whose first axis is the slots of a round, or a list of JSON values. `config.<name>` holds a
+A column is an array whose first axis is the rows of a round, or a list of JSON values. `config.<name>` holds a
 parameter, `curve.<name>` f32[P, E]; the others are the fields of `Trial`.
 """
 
@@ -64,8 +64,8 @@ def measured(trials: Trials) -> Columns:
     return found | {"curve." + name: np.asarray(trials.curve[name], "<f4") for name in sorted(trials.curve)}
 
 
-def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
-    """Return the trials of a round, or of some of its slots; RUNNING where nothing is measured yet.
+def trials_of(columns: Columns, rows: Iterable[int] | None = None) -> Trials:
+    """Return the trials of a round, or of some of its rows; RUNNING where nothing is measured yet.
 
     Raises:
       ValueError, KeyError, IndexError, TypeError: these are not the columns of a round.
@@ -74,7 +74,7 @@ def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
         check(name, column)
     count = len(columns["trial_id"])
     if any(len(column) != count for column in columns.values()):
-        raise Error(f"expected columns of {count} slots, got {[len(column) for column in columns.values()]}")
+        raise Error(f"expected columns of {count} rows, got {[len(column) for column in columns.values()]}")
     if "status" in columns and np.max(columns["status"], initial=0) >= len(STATUSES):
         raise Error("expected the numbers of known statuses")
     nothing, unsaid = np.full(count, np.nan, "<f4"), np.full(count, None, object)
@@ -95,7 +95,7 @@ def trials_of(columns: Columns, slots: Iterable[int] | None = None) -> Trials:
         budget=unsaid,
         epoch=unsaid,
     )
-    return found if slots is None else found[np.asarray(list(slots), int)]
+    return found if rows is None else found[np.asarray(list(rows), int)]
 
 
 def check(name: str, column: Column) -> None:

@@ -208,7 +208,10 @@ def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
     if "manifest.json" in other and _is_manifest(directory / "manifest.json"):
         raise Error(f"{path}: the ledger is missing or empty, but there is a manifest.json of a search")
     shown = ", ".join(map(repr, other[:3])) + (f" and {len(other) - 3} more" if len(other) > 3 else "")
-    raise Error(f"dir: expected a new or empty directory, or one with a {NAME}, got {directory}, which holds {shown}")
+    raise Error(
+        f"dir: expected a new or empty directory, or one with a {NAME}, got {directory}, which holds {shown}; choose "
+        f"another, such as {directory / 'search'}"
+    )
 
 
 def _is_manifest(path: Path) -> bool:

@@ -49,7 +49,7 @@ class Round(NamedTuple):
     number: int
     epochs: int
     unit: np.ndarray  # f32[P, D], the points as they are trained
-    parent: np.ndarray  # i32[P], slots of the round before, or -1
+    parent: np.ndarray  # i32[P], rows of the round before, or -1
     trials: np.ndarray  # i32[P], trial ids
     scores: np.ndarray | None = None  # f32[P], None until the round is finished
     wall_s: float | None = None  # seconds that it took
@@ -157,7 +157,7 @@ class Ledger(Database):
         """Records a round that has begun.
 
         Args:
-          trials: slot by slot.
+          trials: row by row.
           scores: f32[P], what the strategy is told.
           wall_s: seconds that the round took.
           spent: see `record_spent`.
@@ -218,18 +218,23 @@ class Ledger(Database):
         return whole[last_places(whole.trial_id, whole.epochs)]
 
     @consistent
+    def measured(self, number: int) -> Trials:
+        """Return the trials of a finished round, slot by slot, as they were measured then."""
+        return self.decode(_called(number), columns.trials_of, self._facts(number, True))
+
+    @consistent
     def best(self, mode: str, top: int, *, curves: bool = False) -> Trials:
         """Return the first `top` of all trials in their order (`trials.order`): quick, however many there are."""
         rounds = self._rounds()
         running_first = sorted(rounds, key=lambda number: rounds[number])
         measured = [self._get(number, "trial_id", "status", "epochs", "score") for number in running_first]
-        numbers, slots = self.decode("the ranking", _places, running_first, measured, mode, top)
+        numbers, rows = self.decode("the ranking", _places, running_first, measured, mode, top)
         if not numbers:
             return Trials.of(())
         parts, places = [], []
         for number in dict.fromkeys(numbers):
             places += [place for place, n in enumerate(numbers) if n == number]
-            chosen = [slot for n, slot in zip(numbers, slots, strict=True) if n == number]
+            chosen = [row for n, row in zip(numbers, rows, strict=True) if n == number]
             parts.append(self.decode(_called(number), columns.trials_of, self._facts(number, curves), chosen))
         return self.decode("the trials", joined, parts)[np.argsort(places)]
 
@@ -378,7 +383,7 @@ def _round(number: int, epochs: int, wall_s: float | None, found: columns.Column
 def _places(
     rounds: Sequence[int], measured: Sequence[columns.Columns], mode: str, top: int
 ) -> tuple[list[int], list[int]]:
-    """Round and slot of the first `top` trials, each as last measured."""
+    """Round, and row in it, of the first `top` trials, each as last measured."""
     if not rounds:
         return [], []
     for name, column in (item for record in measured for item in record.items()):
@@ -393,5 +398,5 @@ def _places(
     diverged = STATUSES.index(Status.DIVERGED)
     score = np.where(whole("status", 0) == diverged, np.nan, score)
     chosen = last[standing(score[last], whole("epochs", 0)[last], ids[last], mode)][:top]
-    slots = np.concatenate([np.arange(size) for size in sizes])
-    return np.repeat(rounds, sizes)[chosen].tolist(), slots[chosen].tolist()
+    rows = np.concatenate([np.arange(size) for size in sizes])
+    return np.repeat(rounds, sizes)[chosen].tolist(), rows[chosen].tolist()

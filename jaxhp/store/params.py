@@ -90,7 +90,7 @@ def load(path: Path, like: PyTree = None) -> PyTree[np.ndarray]:
 
     Args:
       like: a pytree of the same structure, shapes and dtypes, such as `jax.eval_shape` of what made it; with it objects
-        are what they were. None: there is none at hand.
+        are what they were, and keys of random numbers, whose data the file has, are keys. None: there is none at hand.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -100,16 +100,19 @@ def load(path: Path, like: PyTree = None) -> PyTree[np.ndarray]:
         return _read(path)[0]
     import jax  # slow to import, and who reads without a task does without
 
+    from jaxhp.keys import bare, keyed
+
     arrays: dict[str, np.ndarray] = {}
     leaves, structure = jax.tree.flatten(like)
     _skeleton(jax.tree.unflatten(structure, [np.zeros(0)] * len(leaves)), (), arrays)
+    numbers = jax.tree.leaves(jax.eval_shape(bare, like))
     with opened(path) as file:
         found = [file.get_tensor(name) if name in file.keys() else None for name in arrays]  # noqa: SIM118, not a dict
-    for name, leaf, want in zip(arrays, found, leaves, strict=True):
+    for name, leaf, want in zip(arrays, found, numbers, strict=True):
         if leaf is None or (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
             got = "none" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
             raise Error(f"{path}: expected {name} as {want.dtype}{list(want.shape)}, got {got}")
-    return jax.tree.unflatten(structure, found)
+    return keyed(jax.tree.unflatten(structure, found), like)
 
 
 def facts(path: Path) -> Json:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jaxhp.strategies.halving import Halving, Hyperband
     from jaxhp.strategies.history import History
     from jaxhp.strategies.narrowing import Narrowing
+    from jaxhp.strategies.pareto import Pareto
     from jaxhp.strategies.pbt import PBT
     from jaxhp.strategies.random import Random
     from jaxhp.strategies.sampler import Sampler
@@ -27,6 +28,7 @@ __all__ = [
     "History",
     "Hyperband",
     "Narrowing",
+    "Pareto",
     "Random",
     "Sampler",
     "Sobol",
@@ -41,6 +43,7 @@ _HOMES = {
     "halving": ("Halving", "Hyperband"),
     "history": ("History",),
     "narrowing": ("Narrowing",),
+    "pareto": ("Pareto",),
     "pbt": ("PBT",),
     "random": ("Random",),
     "sampler": ("Sampler",),

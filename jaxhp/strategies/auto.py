@@ -22,11 +22,11 @@ TREES = 64
 class Auto(Sampler):
     """Sobol points first; then a Gaussian process and a forest in turn, and TPE once more than 4,000 points are told.
 
-    Where the first round is told other points than were asked for, as from a pool of configs, three of four slots
+    Where the first round is told other points than were asked for, as from a pool of configs, three of four rows
     are outer moves (`outer.py`).
 
     Chosen by `experiments/benchmarks/strategies.py`. A third of each batch from TPE, as a hedge, was tried and is not
-    worth its slots: what TPE would propose is among the candidates of the process.
+    worth its rows: what TPE would propose is among the candidates of the process.
     """
 
     rounds: int = 4

@@ -27,7 +27,7 @@ class Strategy(Protocol):
           epochs: the full budget of a trial.
 
         Returns:
-          One `Rung` an ask: the slots it fills and the epochs they train to.
+          One `Rung` an ask: the rows it fills and the epochs they train to.
         """
         ...
 
@@ -67,7 +67,7 @@ class Strategy(Protocol):
 
 
 def include(proposal: Proposal, unit: Float[Array | np.ndarray, "..."]) -> Proposal:
-    """Put points of one's own into the first slots of a proposal that start fresh.
+    """Put points of one's own into the first rows of a proposal that start fresh.
 
     Train and tell the proposal that this gives: a strategy learns from whatever is told.
 
@@ -79,10 +79,10 @@ def include(proposal: Proposal, unit: Float[Array | np.ndarray, "..."]) -> Propo
       The proposal with these points.
 
     Raises:
-      Error: there are more points than slots that start fresh, or their dimensions differ.
+      Error: there are more points than rows that start fresh, or their dimensions differ.
     """
-    slots = np.flatnonzero(np.asarray(proposal.parent) < 0)[: len(unit)]
-    if np.ndim(unit) != 2 or np.shape(unit) != (len(slots), proposal.unit.shape[1]):
+    rows = np.flatnonzero(np.asarray(proposal.parent) < 0)[: len(unit)]
+    if np.ndim(unit) != 2 or np.shape(unit) != (len(rows), proposal.unit.shape[1]):
         room = f"at most {int(np.sum(np.asarray(proposal.parent) < 0))} points of {proposal.unit.shape[1]} dimensions"
         raise Error(f"unit: expected {room}, got shape {np.shape(unit)}")
-    return proposal._replace(unit=jnp.asarray(proposal.unit).at[slots].set(jnp.asarray(unit, jnp.float32)))
+    return proposal._replace(unit=jnp.asarray(proposal.unit).at[rows].set(jnp.asarray(unit, jnp.float32)))

@@ -1,16 +1,16 @@
 """Batch Bayesian optimisation with a Gaussian process, and with a forest beside it.
 
-A batch is picked one slot after another from a set of candidates by an upper confidence bound whose variance already
-counts the slots picked before (BUCB: Desautels et al., https://jmlr.org/papers/v15/desautels14a.html). The slots
+A batch is picked one row after another from a set of candidates by an upper confidence bound whose variance already
+counts the rows picked before (BUCB: Desautels et al., https://jmlr.org/papers/v15/desautels14a.html). The rows
 differ in how much the variance weighs, from exploiting to exploring, which makes one batch a portfolio of
 acquisitions; a large weight on little mean is the pure exploration of UCB-PE
 (https://arxiv.org/abs/1304.5350, and Vizier, https://arxiv.org/abs/2408.11527).
 
-A forest, if there is one, has every other slot. It is another kind of guess, so the two of them miss fewer optima than
+A forest, if there is one, has every other row. It is another kind of guess, so the two of them miss fewer optima than
 either: the process knows smooth slopes, the forest finds narrow regions among bad points. They learn of each other's
-slots, and have targets of their own: normal scores of the ranks, and exponential ones, in which the best count most.
+rows, and have targets of their own: normal scores of the ranks, and exponential ones, in which the best count most.
 
-Slots keep a distance from one another and from what was told: in early rounds, which have others after them to close
+Rows keep a distance from one another and from what was told: in early rounds, which have others after them to close
 in, and wherever the told points show that a shorter step changes nothing (`spacing`).
 """
 
@@ -36,7 +36,7 @@ MODELLED = 1024  # the most points the process is conditioned on
 FITTED = 256  # the most points its parameters are fitted to
 CANDIDATES = 2048
 BOLDNESS = (0.2, 4.0)  # the least and the largest weight of the standard deviation in a batch
-FLAT = 0.75  # the distance that slots keep where neighbours tie, in units of that between told neighbours
+FLAT = 0.75  # the distance that rows keep where neighbours tie, in units of that between told neighbours
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GP(Sampler):
     """Sobol points first; then batches from a Gaussian process fitted to the normal scores of the ranks.
 
     Attributes:
-      trees: how many trees a forest has that picks every other slot; 0 for none.
+      trees: how many trees a forest has that picks every other row; 0 for none.
 
     A third of the candidates are Sobol points, a third descend from the best, a third are what TPE would propose.
     Of a history beyond 1,024 points the process sees the best half of that and a random choice of the others.
@@ -170,11 +170,11 @@ def squares(a: Float32[Array, "A D"], b: Float32[Array, "B D"]) -> Float32[Array
 def spacing(
     unit: Float32[Array, "N D"], score: Float32[Array, "N"], present: Bool[Array, "N"], left: Float32[Array, ""]
 ) -> Float32[Array, ""]:
-    """Choose the distance that slots keep, from the best quarter of what was told.
+    """Choose the distance that rows keep, from the best quarter of what was told.
 
     It is the median distance to a neighbour of another score, and shrinks to nothing as the rounds run out; unless
     neighbours score exactly equal. Then the space is finite, or the landscape flat at this scale, and a point close to
-    a told one is wasted: slots keep up to `FLAT` of the median.
+    a told one is wasted: rows keep up to `FLAT` of the median.
 
     Args:
       unit: f32[N, D], points in the unit cube.
@@ -214,7 +214,7 @@ def pick(
       noise: variance of an observation.
       at: f32[Q, D], the candidates.
       gap: f32[Q], their squared distances from what was told.
-      radius: the distance that slots keep from that and from one another, and half of it whenever no candidate is left
+      radius: the distance that rows keep from that and from one another, and half of it whenever no candidate is left
         that does.
       size: how many are picked.
 
@@ -222,22 +222,22 @@ def pick(
       i32[size], candidates in the order of picking.
     """
     models, least, largest = mean.shape[0], *BOLDNESS
-    # neighbouring slots differ in boldness, so that any first few of a batch are a portfolio too
+    # neighbouring rows differ in boldness, so that any first few of a batch are a portfolio too
     share = ((jnp.arange(size) // models).astype(jnp.float32) * 0.618034 + 0.5) % 1.0
     boldness = least * (largest / least) ** share
 
-    def step(slot, carry):
+    def step(row, carry):
         variance, columns, gap, radius, picked = carry  # [K, M], [K, size, M]
         apart = gap > radius * radius
         room = jnp.any(apart)
-        mine = slot % models
-        bound = mean[mine] + boldness[slot] * jnp.sqrt(jnp.maximum(variance[mine], 0.0))
+        mine = row % models
+        bound = mean[mine] + boldness[row] * jnp.sqrt(jnp.maximum(variance[mine], 0.0))
         one = jnp.argmax(jnp.where(jnp.where(room, apart, gap >= 0), bound, -jnp.inf)).astype(jnp.int32)
         known = jnp.einsum("ks,ksm->km", columns[:, :, one], columns)
         column = (cov[:, one] - known) / jnp.sqrt(jnp.maximum(variance[:, one, None], 0.0) + noise)
         gap = jnp.minimum(gap, jnp.sum(jnp.square(at - at[one][None]), axis=1)).at[one].set(-1.0)
         radius = jnp.where(room, radius, radius / 2)
-        return variance - column * column, columns.at[:, slot].set(column), gap, radius, picked.at[slot].set(one)
+        return variance - column * column, columns.at[:, row].set(column), gap, radius, picked.at[row].set(one)
 
     columns = jnp.zeros((models, size, at.shape[0]))
     start = (jnp.diagonal(cov, axis1=1, axis2=2), columns, gap, radius, jnp.zeros(size, jnp.int32))

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float32, PRNGKeyArray
 
 from jaxhp.strategies.history import History
-from jaxhp.strategies.sampler import Sampler, positive
+from jaxhp.strategies.sampler import Blind, positive
 from jaxhp.values import Error
 
 
 @dataclass(frozen=True, init=False)
-class Grid(Sampler):
+class Grid(Blind):
     """Every combination of evenly spaced values, ends included, the last dimension fastest.
 
     `Grid(shape=(5, 3))` has 15 points for a space of two parameters; a dimension with one value stands at 0.5. As
@@ -31,10 +31,10 @@ class Grid(Sampler):
             raise Error(f"Grid shape: expected the number of values of each dimension, got {shape!r}")
         counts = tuple(positive(self, "shape", count) for count in shape)
         total = math.prod(counts)
-        slots = total if population is None else positive(self, "population", population)
-        full, rest = divmod(total, slots)
+        rows = total if population is None else positive(self, "population", population)
+        full, rest = divmod(total, rows)
         object.__setattr__(self, "shape", counts)
-        object.__setattr__(self, "population", (slots,) * full + (rest,) * bool(rest))
+        object.__setattr__(self, "population", (rows,) * full + (rest,) * bool(rest))
         object.__setattr__(self, "rounds", full + bool(rest))
 
     def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:

@@ -43,15 +43,15 @@ class Halving:
     """At each rung the best 1/eta of the members go on, with the same point and weights, to about eta times the epochs.
 
     The budgets run from `min_epochs` to the full budget in about equal ratios. A member that diverged never goes on;
-    where too few are left, fresh points take the slots. After the last rung the next bracket starts anew.
+    where too few are left, fresh points take the rows. After the last rung the next bracket starts anew.
 
     Attributes:
-      population: slots of the first rung.
+      population: rows of the first rung.
       eta: one in eta members goes on.
       min_epochs: the budget of the first rung.
       rounds: how many brackets the schedule has.
-      refill: whether freed slots are filled with fresh points, which train from the start to the rung's budget. Every
-        rung then has `population` slots.
+      refill: whether freed rows are filled with fresh points, which train from the start to the rung's budget. Every
+        rung then has `population` rows.
       inner: draws the fresh points, from what was seen at the highest budget that has enough points (2 D + 2); its
         population and rounds play no part. Sobol if None.
     """
@@ -125,7 +125,7 @@ class Halving:
         return HalvingState(levels, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32), epochs=epochs)
 
     def ask(self, state: HalvingState) -> tuple[Proposal, HalvingState]:
-        """Propose the next rung: survivors first, by slot, then fresh points.
+        """Propose the next rung: survivors first, by row, then fresh points.
 
         Returns:
           The proposal, and the state past this ask.
@@ -137,16 +137,16 @@ class Halving:
             raise Error(f"ask: expected the scores of round {state.round} to be told first, none were")
         rungs = [(i, rung) for bracket in self.brackets(state.epochs) for i, rung in enumerate(bracket)]
         number = state.round % len(rungs)
-        (step, rung), slots = rungs[number], self.schedule(state.epochs)[number].trials
+        (step, rung), rows = rungs[number], self.schedule(state.epochs)[number].trials
         kept = rung.trials if step else 0
         unit, parent = _survivors(state.levels[0].key, state.unit, state.score, state.asked, kept)
-        if slots > kept:
+        if rows > kept:
             inner = self.inner or Sobol()
-            drawn = snap(inner.points(self._seen(state), slots - kept))
+            drawn = snap(inner.points(self._seen(state), rows - kept))
             unit = drawn if not kept else jnp.concatenate([unit, drawn])
-            parent = fresh(slots) if not kept else jnp.concatenate([parent, fresh(slots - kept)])
+            parent = fresh(rows) if not kept else jnp.concatenate([parent, fresh(rows - kept)])
         after = replace(
-            state, unit=unit, score=np.full(slots, np.nan, np.float32), asked=state.asked + slots, round=state.round + 1
+            state, unit=unit, score=np.full(rows, np.nan, np.float32), asked=state.asked + rows, round=state.round + 1
         )
         return Proposal(unit, parent, rung.epochs), after
 
@@ -241,13 +241,13 @@ def _levels(schedule: tuple[Rung, ...]) -> list[int]:
 def _survivors(
     seed: UInt32[Array, "2"], unit: Float32[Array, "P D"], score: Float32[Array, "P"], asked: Int[Array, ""], kept: int
 ) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
-    """Take the `kept` best of a population by slot: their points and their slots.
+    """Take the `kept` best of a population by row: their points and their rows.
 
-    Where fewer are healthy, the slots that would go to diverged members are fresh (-1).
+    Where fewer are healthy, the rows that would go to diverged members are fresh (-1).
     """
     order = jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True)
-    slots = jnp.sort(order[:kept])
-    diverged = jnp.isnan(score[slots])
+    rows = jnp.sort(order[:kept])
+    diverged = jnp.isnan(score[rows])
     drawn = spread(seed, asked, kept, unit.shape[1])
-    points = jnp.where(diverged[:, None], drawn, unit[slots])
-    return points, jnp.where(diverged, -1, slots).astype(jnp.int32)
+    points = jnp.where(diverged[:, None], drawn, unit[rows])
+    return points, jnp.where(diverged, -1, rows).astype(jnp.int32)

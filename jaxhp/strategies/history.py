@@ -15,7 +15,7 @@ from jaxhp.compiling import jit
 from jaxhp.values import Error, is_int
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
-COMPARED, FEW = 128, 8  # slots of the first round that are compared with what was told of them: at most; too few
+COMPARED, FEW = 128, 8  # rows of the first round that are compared with what was told of them: at most; too few
 
 
 @jax.tree_util.register_dataclass
@@ -176,7 +176,7 @@ def displaced(wanted: Float32[Array, "F D"], told: Float32[Array, "F D"]) -> Boo
     return 2 * jnp.sum(rows) > max(wanted.shape[0], FEW)
 
 
-def finite(scores: Float[Array, "P"]) -> Float32[Array, "P"]:
+def finite(scores: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """Turn scores that are not finite into NaN, which is diverged."""
     score = scores.astype(jnp.float32)
     return jnp.where(jnp.isfinite(score), score, jnp.nan)

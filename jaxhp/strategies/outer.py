@@ -3,7 +3,7 @@
 In a finite pool the config nearest to a point is evaluated. A model's careful choice is then displaced about as far as
 configs lie apart, and only its rough direction is left. Bold moves that are clipped at the cube's bounds lose nothing
 by that: the config nearest to a face or a corner is an outer one, which a point inside never reaches, and the optimum
-of a pool is often there. Where points are evaluated as they are, such moves are wasted; so three of four slots are
+of a pool is often there. Where points are evaluated as they are, such moves are wasted; so three of four rows are
 theirs if the first round was displaced (`history.displaced`), and none otherwise.
 
 The moves are those of an evolution strategy with log-rank weights (https://arxiv.org/abs/1604.00772) and uniform
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float32, Int, Key, UInt32
 from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, stream
 
-TURN = 4  # slots, of which a model has the first and outer moves have the others
+TURN = 4  # rows, of which a model has the first and outer moves have the others
 PARENTS = 5
 MOVED = 0.3  # the share of the coordinates that a move changes
 STEP = 1.0  # the standard deviation of a change, in units of the cube
@@ -28,7 +28,7 @@ _MOVES = 0x0C7E5  # the stream of the moves, so that they are no other draw's
 
 
 def turns(history: History, unit: Float32[Array, "P D"]) -> Float32[Array, "P D"]:
-    """Give three of four slots to outer moves if the told points are displaced.
+    """Give three of four rows to outer moves if the told points are displaced.
 
     Args:
       history: what was told, and whether it is displaced.
@@ -53,10 +53,10 @@ def _turns(
     unit: Float32[Array, "P D"],
 ) -> Float32[Array, "P D"]:
     """Compute `turns` by the told points and scores."""
-    slots = jnp.arange(unit.shape[0])
+    rows = jnp.arange(unit.shape[0])
     on = displaced & ~jnp.all(jnp.isnan(score))
     outer = moves(jax.random.fold_in(stream(seed, _MOVES), round), told, score, unit.shape[0])
-    return jnp.where((on & (slots % TURN > 0))[:, None], outer, unit[jnp.where(on, slots // TURN, slots)])
+    return jnp.where((on & (rows % TURN > 0))[:, None], outer, unit[jnp.where(on, rows // TURN, rows)])
 
 
 def moves(

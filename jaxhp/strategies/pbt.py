@@ -157,9 +157,9 @@ def _evolve(
 ) -> tuple[Float32[Array, "P D"], Int32[Array, "P"]]:
     """Compute the next points and parents: `replaced` losers, and the diverged, copy and explore."""
     size, dim = unit.shape
-    slots = jnp.arange(size, dtype=jnp.int32)
+    rows = jnp.arange(size, dtype=jnp.int32)
     order = jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True).astype(jnp.int32)
-    place = jnp.zeros(size, jnp.int32).at[order].set(slots)  # [P], 0 is the best
+    place = jnp.zeros(size, jnp.int32).at[order].set(rows)  # [P], 0 is the best
     healthy = jnp.sum(~jnp.isnan(score))
     loses = (place >= size - replaced) | jnp.isnan(score)
     winners = jnp.clip(replaced, 1, jnp.maximum(healthy, 1))
@@ -172,5 +172,5 @@ def _evolve(
     )
     lost = jnp.where(loses[:, None], explored, unit)
     new = spread(seed, round * size, size, dim)
-    parent = jnp.where(loses, winner, slots)
+    parent = jnp.where(loses, winner, rows)
     return snap(jnp.where(healthy == 0, new, lost)), jnp.where(healthy == 0, -1, parent).astype(jnp.int32)

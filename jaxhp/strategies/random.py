@@ -11,11 +11,11 @@ from jaxtyping import Array, Float32, Int, UInt32
 
 from jaxhp.compiling import jit
 from jaxhp.strategies.history import History, stream
-from jaxhp.strategies.sampler import Sampler
+from jaxhp.strategies.sampler import Blind
 
 
 @dataclass(frozen=True)
-class Random(Sampler):
+class Random(Blind):
     """Uniform points. Trial k of a search depends on the key and k alone, whatever the population.
 
     >>> import jax

@@ -41,7 +41,7 @@ class Sampler:
     """Base of the strategies that sample points.
 
     Attributes:
-      population: slots a round; or a tuple, the slots of each round (its length is then the number of rounds).
+      population: rows a round; or a tuple, the rows of each round (its length is then the number of rounds).
       rounds: how many rounds the schedule has. Asking may go on after it, at the last round's size.
     """
 
@@ -63,7 +63,7 @@ class Sampler:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Give the slots of each round."""
+        """Give the rows of each round."""
         return self.population if isinstance(self.population, tuple) else (self.population,) * self.rounds
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
@@ -133,3 +133,17 @@ class Sampler:
           f32[P, D] points in the unit cube.
         """
         raise NotImplementedError
+
+
+class Blind(Sampler):
+    """Base of the samplers that look at no score, and so serve any number of objectives."""
+
+    def tell_objectives(
+        self,
+        state: History,
+        proposal: Proposal,
+        scores: Float32[Array | np.ndarray, "P K"],
+        violation: Float32[Array | np.ndarray, "P"],
+    ) -> History:
+        """Learn which points were told; see `Pareto.tell_objectives`."""
+        return self.tell(state, proposal, scores[:, 0])

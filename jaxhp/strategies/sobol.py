@@ -16,7 +16,7 @@ from jaxtyping import Array, Float32, Int, UInt32
 
 from jaxhp.compiling import jit
 from jaxhp.strategies.history import GRID, History, stream
-from jaxhp.strategies.sampler import Sampler
+from jaxhp.strategies.sampler import Blind
 
 _BITS = 24
 _SCRAMBLE = 0x50B01  # the stream of the scrambling, so that it is no other draw's
@@ -41,7 +41,7 @@ _JOE_KUO = """
 
 
 @dataclass(frozen=True)
-class Sobol(Sampler):
+class Sobol(Blind):
     """Evenly spread points; the sequence goes on over the rounds.
 
     The first 64 dimensions are Sobol's; further ones, for which the sequence has no merit at these sizes, are

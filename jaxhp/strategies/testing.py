@@ -57,7 +57,7 @@ def check_schedule(strategy: Strategy, dim: int) -> None:
 
 
 def check_bounds(strategy: Strategy, dim: int) -> None:
-    """Points are f32 multiples of 2**-24 in the unit cube; parents are slots of the last population, or -1."""
+    """Points are f32 multiples of 2**-24 in the unit cube; parents are rows of the last population, or -1."""
     _bounds(_run(strategy, dim, _bowl))
 
 
@@ -238,9 +238,9 @@ def _bounds(steps: Iterable[tuple[Proposal, np.ndarray]]) -> list[tuple[Proposal
         inside = np.isfinite(unit) & (unit >= 0) & (unit <= 1)
         _require(bool(inside.all()), f"unit: expected points in [0, 1], got {unit[~inside][:3]}")
         _require(bool((unit * 2.0**24 % 1 == 0).all()), "unit: expected multiples of 2**-24")
-        _require(parent.dtype == np.int32 and parent.shape == unit.shape[:1], "parent: expected i32, one a slot")
+        _require(parent.dtype == np.int32 and parent.shape == unit.shape[:1], "parent: expected i32, one a row")
         known = (parent >= -1) & (parent < last)
-        _require(bool(known.all()), f"parent: expected -1 or a slot below {last}, got {parent[~known][:3]}")
+        _require(bool(known.all()), f"parent: expected -1 or a row below {last}, got {parent[~known][:3]}")
         last = len(unit)
     return seen
 

@@ -27,13 +27,13 @@ OTHERS = 512  # rows, drawn at random, that the density of the others is estimat
 
 @dataclass(frozen=True)
 class TPE(Sampler):
-    """Sobol points first; then, for each slot, the best of a few candidates drawn from the good points' density.
+    """Sobol points first; then, for each row, the best of a few candidates drawn from the good points' density.
 
     Diverged trials count among the others, so the edge of stability is learned.
 
     Attributes:
       good: the fraction of all trials so far that counts as good; at least D + 1 do.
-      candidates: how many are drawn for each slot.
+      candidates: how many are drawn for each row.
     """
 
     rounds: int = 4
@@ -66,7 +66,7 @@ def _best(
     size: int,
     candidates: int,
 ) -> Float32[Array, "{size} D"]:
-    """Choose the most promising of `candidates` draws for each slot."""
+    """Choose the most promising of `candidates` draws for each row."""
     rows, dim = unit.shape
     key_rows, key_draw = jax.random.split(stream(seed, round))
     rank = ranks(score)

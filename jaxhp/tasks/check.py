@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp.keys import KIND, is_key
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.liveness import held_bytes
 from jaxhp.tasks.loop import Loop
@@ -46,7 +47,8 @@ def check(task: AnyTask, config: Config, reads: set[str] | None = None) -> Shape
     if unread:
         raise Error(
             f"space: expected only parameters that the task reads ({', '.join(sorted(reads)) or 'none'}), "
-            f"got also {', '.join(unread)}"
+            f"got also {', '.join(unread)}; where a number in the model or loss stands for it, read "
+            f"config[{unread[0]!r}] there"
         )
     return found
 
@@ -55,7 +57,7 @@ def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
     shape = partial(_shape, "Task", config, clock_shapes(task), reads)
     key = key_shape()
     variables = shape("init", partial(call, task.init), key)
-    _refuse_keys(variables, "Task init", "what init returns")
+    _check_keys(variables, "Task init")
     for path, leaf in jax.tree_util.tree_flatten_with_path(params_of(variables))[0]:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)
@@ -102,8 +104,12 @@ def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
         state = optimizer.init(params)
         return state, *apply(optimizer, params, state, params, jnp.float32(0))
 
-    opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
-    _refuse_keys(opt_state, "Task optimizer", "the state")
+    try:
+        opt_state, stepped, after = shape("optimizer", optimize, params_of(variables))
+    except Error as error:
+        _refuse_calls_of_loss(error)
+        raise
+    _check_keys(opt_state, "Task optimizer")
     _check_same(stepped, params_of(variables), "Task optimizer: updated params")
     _check_same(after, opt_state, "Task optimizer: updated state")
 
@@ -119,7 +125,7 @@ def _of_loop(loop: Loop, config: Config, reads: set[str]) -> Shapes:
     clock, key = clock_shapes(loop), key_shape()
     shape = partial(_shape, "Loop", config, clock, reads)
     state = shape("init", partial(call, loop.init), key)
-    _refuse_keys(state, "Loop init", "the state")
+    _check_keys(state, "Loop init")
     if not jax.tree.leaves(state):
         raise Error("Loop init: expected a pytree of arrays, got no arrays")
     after = shape("epoch", partial(call, loop.epoch), state, key)
@@ -191,6 +197,8 @@ def _shape(
                 f"{', '.join(config)}"
             ) from error
         raise Error(f"{kind} {name}: raised KeyError: {error}") from error
+    except Error:  # which says already what does not fit
+        raise
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         concrete = _concrete(config, clock, run)
         if concrete:
@@ -247,14 +255,18 @@ def _metrics(task: Task, columns: PyTree) -> tuple[tuple[str, ...], Mapping[str,
                 f"Task evaluate: expected one value an example, f32[B], for {name!r}, which no metric reads; with "
                 f"B = 7 got {_describe(value)}"
             )
-    means = tuple(sorted(name for name in columns if name not in read or name == task.metric))
-    if task.metric not in (*means, *task.metrics):
-        raise Error(f"Task metric: expected one of {', '.join(sorted({*means, *task.metrics}))}, got {task.metric!r}")
-    if task.metric in means and columns[task.metric].shape != (7,):
-        raise Error(
-            f"Task metric: expected a column of one value an example, f32[B], got {task.metric!r}, which with B = 7 is "
-            f"{_describe(columns[task.metric])}"
-        )
+    counting = task.objectives.measured
+    means = tuple(sorted(name for name in columns if name not in read or name in counting))
+    for name in counting:
+        argument = "metric" if name in task.objectives.names else "constraints"
+        if name not in (*means, *task.metrics):
+            known = ", ".join(sorted({*means, *task.metrics}))
+            raise Error(f"Task {argument}: expected one of {known}, got {name!r}")
+        if name in means and columns[name].shape != (7,):
+            raise Error(
+                f"Task {argument}: expected a column of one value an example, f32[B], got {name!r}, which with B = 7 "
+                f"is {_describe(columns[name])}"
+            )
     return means, {n: jax.ShapeDtypeStruct(columns[n].shape[1:], columns[n].dtype) for n in sorted(read)}
 
 
@@ -263,6 +275,8 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
     weight = jax.ShapeDtypeStruct((7,), jnp.float32)
     try:
         return jax.eval_shape(lambda columns, weight: metric.fn(Recorded(columns, read), weight), dict(columns), weight)
+    except Error as error:
+        raise Error(f"Task metrics {name!r}: {error}") from error
     except KeyError as error:
         raise Error(
             f"Task metrics {name!r}: expected evaluate to return the column {error.args[0]!r}, which it reads, got "
@@ -273,15 +287,22 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
         raise Error(f"Task metrics {name!r}: raised {type(error).__name__} when called on shapes: {text}") from error
 
 
-def _refuse_keys(tree: PyTree, name: str, where: str) -> None:
-    """Refuses typed keys of random numbers, which cannot be stored as arrays of numbers are."""
+def _refuse_calls_of_loss(error: Error) -> None:
+    """Says plainly what an optimizer's error means that asks for a function."""
+    asked = [name for name in ("value_fn", "grad_fn", "obj_fn") if name in str(error) or name in str(error.__cause__)]
+    if asked:
+        raise Error(
+            "Task optimizer: expected one that takes one gradient a step, got one that calls the loss itself "
+            f"({asked[0]}), as line searches do; optax.lbfgs does without where linesearch=None"
+        ) from error
+
+
+def _check_keys(tree: PyTree, what: str) -> None:
+    """Refuses keys whose random numbers depend on the keys of the members beside."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise Error(
-                f"{name}: expected arrays of numbers in {where}, got a key of random numbers, {_describe(leaf)}, at "
-                f"{jax.tree_util.keystr(path)}; leave it out (nnx.Rngs) and use the key that loss gets, or keep "
-                "jax.random.key_data of it"
-            )
+        if is_key(leaf) and leaf.dtype != jax.eval_shape(lambda: jax.random.key(0, impl=KIND)).dtype:
+            where = jax.tree_util.keystr(path)
+            raise Error(f"{what}: expected keys of {KIND}, got {_describe(leaf)} at {where}")
 
 
 def _sizes(tree: PyTree) -> list[tuple[tuple[int, ...], np.dtype]]:

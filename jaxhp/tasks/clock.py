@@ -52,6 +52,18 @@ def call(function: Callable[..., Any], *args: Any, clock: Clock) -> Any:
     return function(*args, **{name: clock[name] for name in asked(function)})
 
 
+def asking(like: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function, which takes any keywords, ask for what another one asks for.
+
+    >>> def optimizer(config, *, steps): ...
+    >>> asked(asking(optimizer, lambda config, **clock: None))
+    ('steps',)
+    """
+    kinds = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in asked(like)]
+    function.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
+    return function
+
+
 def shapes(*functions: Callable[..., Any] | None) -> Clock:
     """Return the shapes of what functions are given: {} where none of them asks."""
     if not any(asked(function) for function in functions if function is not None):

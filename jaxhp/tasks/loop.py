@@ -44,7 +44,7 @@ class Loop:
 
     # What the engine asks of a task: a Loop has one example, which nobody looks at, and one update an epoch.
     train = valid = np.zeros(1, np.uint8)
-    test = stream = label = averaged = None
+    test = stream = label = averaged = dtype = None
     metrics = MappingProxyType[str, Any]({})
     batch_size = n_train = n_valid = 1
     train_examples = 0

@@ -5,6 +5,7 @@ Users write functions of a single member; only `engine/tile.py` maps them over m
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,11 +19,11 @@ from jaxtyping import Array, PyTree
 from jaxhp.data.dataset import Sealed, checked, examples
 from jaxhp.data.dealing import classes
 from jaxhp.data.stream import Stream
+from jaxhp.objectives import Bound, Objectives, objectives_of
 from jaxhp.tasks.clock import START, Clock, call
 from jaxhp.tasks.clock import shapes as shapes_for
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.whole_set import Metric
-from jaxhp.trials import MODES
 from jaxhp.values import Config, Error, check_name, is_int
 
 
@@ -57,8 +58,10 @@ class Task:
       test: likewise, or a `Sealed` holder; sealed until `Result.test()`.
       batch_size: examples a step. An epoch is ceil(n / batch_size) steps over a fresh shuffle; the last one is
         filled up with the first examples of that shuffle.
-      metric: the name, of a column or in `metrics`, by which trials are ranked.
-      mode: `"max"` if a larger metric is better, else `"min"`.
+      metric: the name, of a column or in `metrics`, by which trials are ranked. A tuple of names are several
+        objectives: `result.front` has the trials that no other beats in all of them, and the first one is the score
+        that is recorded. Here `metric` is that first name, and `objectives` has all.
+      mode: `"max"` if a larger metric is better, else `"min"`; of several objectives a tuple of as many.
       train_examples: how many training examples the training curve is measured on each epoch; None: all; 0: none,
         and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
@@ -68,6 +71,10 @@ class Task:
         they read is no metric of its own, unless it is the one that ranks.
       averaged: `(opt_state, params, config) -> params`, the weights to evaluate, report and save: their running mean,
         those of schedule-free or lookahead. None: the weights that are trained.
+      dtype: `"bfloat16"`: `loss` and `evaluate` get weights and examples of floating point as bfloat16, so that
+        products, activations and gradients are; weights, optimizer, state and metrics stay float32. None: as they are.
+      constraints: metric to `hp.AtMost` or `hp.AtLeast`, what a trial has to keep to be chosen. A NaN does not.
+      objectives: what `metric`, `mode` and `constraints` say together; made of them.
     """
 
     init: Callable[..., PyTree[Array]]
@@ -78,13 +85,16 @@ class Task:
     valid: PyTree
     test: PyTree = None
     batch_size: int = 100
-    metric: str = "accuracy"
-    mode: str = "max"
+    metric: Any = "accuracy"  # str | tuple[str, ...], and a str once the task is made
+    mode: Any = "max"
     train_examples: int | None = None
     stream: Stream | None = None
     label: str | None = None
     averaged: Callable[..., PyTree[Array]] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    dtype: str | None = None
+    constraints: Mapping[str, Bound] = field(default_factory=dict)
+    objectives: Objectives = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self):
         if isinstance(self.train, Stream):
@@ -103,10 +113,16 @@ class Task:
             raise Error(f"Task metrics: expected a dict of name to hp.Metric, got {self.metrics!r}")
         for name in self.metrics:
             check_name(name, "Task metrics")
+        if self.dtype not in (None, "bfloat16"):
+            raise Error(f"Task dtype: expected None or 'bfloat16', got {self.dtype!r}")
         if self.label is not None:
             classes(self.train, self.label, "Task label")
-        if self.mode not in MODES:
-            raise Error(f"Task mode: expected 'max' or 'min', got {self.mode!r}")
+        names, modes, before = self.metric, self.mode, self.objectives
+        if before is not None and len(before.names) > 1 and (names, modes) == (before.names[0], before.modes[0]):
+            names, modes = before.names, before.modes  # of a task that this one is a `replace` of
+        object.__setattr__(self, "objectives", objectives_of(names, modes, self.constraints))
+        object.__setattr__(self, "metric", self.objectives.names[0])
+        object.__setattr__(self, "mode", self.objectives.modes[0])
         if not is_int(self.batch_size, 1):
             raise Error(f"Task batch_size: expected a positive integer, got {self.batch_size!r}")
         object.__setattr__(self, "batch_size", int(self.batch_size))
@@ -132,6 +148,11 @@ class Task:
 
 AnyTask = Task | Loop
 """What makes members: the functions below are the one place that knows how each kind does."""
+
+
+def compared_by(task: AnyTask) -> Objectives:
+    """What the trials of a task are compared by."""
+    return objectives_of(task.metric, task.mode, {}) if isinstance(task, Loop) else task.objectives
 
 
 class Member(NamedTuple):
@@ -186,11 +207,16 @@ def apply(
 ) -> tuple[PyTree[Array], PyTree[Array]]:
     """One step of an optimizer; returns the new params and the new state.
 
-    Those that need the loss get it as `value=`, and the gradients as `grad=` (reduce_on_plateau, Polyak's step). A
-    state of fewer bits than the traced hyperparameters stays so, as it does where these are numbers of Python.
+    `optax.lookahead` gets the gradients of the fast weights alone. Those that take the loss get it as `value=`, and the
+    gradients as `grad=` (reduce_on_plateau, Polyak's step). A state of fewer bits than the traced hyperparameters stays
+    so, as it does where these are numbers of Python.
     """
+    if isinstance(params, optax.LookaheadParams):
+        gradients = gradients.fast  # type: ignore[union-attr]
     more = isinstance(optimizer, (optax.GradientTransformationExtraArgs, optax.MultiSteps))
-    extra = {"value": loss, "grad": gradients} if more else {}
+    taken = inspect.signature(optimizer.update).parameters.values() if more else ()
+    names = {"value", "grad"} if any(p.kind is p.VAR_KEYWORD for p in taken) else {p.name for p in taken}
+    extra = {name: what for name, what in {"value": loss, "grad": gradients}.items() if name in names}
     updates, after = optimizer.update(gradients, opt_state, params, **extra)
     return optax.apply_updates(params, updates), jax.tree.map(_as_before, after, opt_state)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -25,8 +24,10 @@ from jaxhp.values import Error
 Columns = Mapping[str, Any]
 """What `evaluate` returns, of all examples: name to [n, ...]."""
 
-_RATIO = 10.0  # the variance by leaving out one of few examples may be so many times that by influences
-_TINY = 1e-9  # a variance that rounding makes
+_MOVES, _MOVE = 16, 0.5  # other weights that are tried, and how far from 1 they lie
+_STEPS = 8  # of the sum of derivatives on the way to them
+_MISSED = 0.5  # of a change: what the derivatives may leave unexplained
+_TINY = 1e-4  # of the metric: a change that rounding makes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,19 @@ class Metric:
         return self.fn(columns, jnp.ones(n, jnp.float32) if weight is None else jnp.asarray(weight, jnp.float32))
 
 
+@dataclass(frozen=True)
+class Half(Metric):
+    """A metric of the first, the third, the fifth, ... of the examples; `fn` is that of all."""
+
+    def __post_init__(self) -> None:
+        whole = self.fn
+
+        def half(columns: Columns, weight: jax.Array) -> jax.Array:
+            return whole(columns, weight * (jnp.arange(len(weight)) % 2 == 0))
+
+        object.__setattr__(self, "fn", half)
+
+
 def found(metrics: Mapping[str, Metric], columns: Columns, weight: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Compute metrics, f32[], and the influence of every example on each, f32[n], by name.
 
@@ -61,60 +75,78 @@ def found(metrics: Mapping[str, Metric], columns: Columns, weight: jax.Array) ->
     Args:
       weight: f32[n] of 0 and 1.
     """
-    n = weight.sum()
-
-    def one(metric: Metric) -> tuple[jax.Array, jax.Array]:
-        value, slope = jax.value_and_grad(lambda w: metric.fn(columns, w).astype(jnp.float32))(weight)
-        return value, jnp.where(jnp.isfinite(slope), slope, 0.0) * weight * n
-
-    return {name: one(metric) for name, metric in metrics.items()}
+    at = {name: _with_slope(metric, columns, weight) for name, metric in metrics.items()}
+    return {name: (value, slope * weight * weight.sum()) for name, (value, slope) in at.items()}
 
 
-def check_weights(metrics: Mapping[str, Metric], columns: Columns) -> None:
+def check_weights(metrics: Mapping[str, Metric], *networks: Columns) -> None:
     """Refuse a metric that does not take weights for what they are, or has no derivative by them.
 
     Args:
-      columns: name to [n, ...], of some examples and one network.
+      networks: of each, on the same examples: name to [n, ...].
 
     Raises:
-      Error: an example of weight 0 still counts, or other weights of the same ratio give another value, or the
-        influences are not what leaving out one example after another shows.
+      Error: an example of weight 0 still counts or one of weight 2 not twice, or other weights of the same ratio give
+        another value, or the derivatives by weights do not add up to how the metric changes with them.
     """
-    n = len(next(iter(columns.values())))
-    half = np.arange(n) % 2 == 0
-    some = {name: column[half] for name, column in columns.items()}
+    n = len(next(iter(networks[0].values())))
+    times = (np.arange(n) + 2) % 3
+    moves = np.random.default_rng(0).uniform(-_MOVE, _MOVE, (_MOVES, n))
+    along = (np.arange(_STEPS) + 0.5) / _STEPS  # where slopes are taken, on the way from 1 to 1 + move
+    steps = 1 + (along[:, None, None] * moves).reshape(-1, n)
+    weights = np.concatenate([np.ones((1, n)), np.full((1, n), 0.5), times[None], 1 + moves, steps]).astype(np.float32)
 
-    def values(metric: Metric) -> dict[str, jax.Array]:
-        ones = jnp.ones(n, jnp.float32)
-        return {
-            "whole": metric(columns),
-            "scaled": metric(columns, 0.5 * ones),
-            "masked": metric(columns, half.astype(np.float32)),
-            "alone": metric(some),
-            "left out": jax.lax.map(lambda i: metric(columns, ones.at[i].set(0.0)), jnp.arange(n)),
-            "influence": found({"": metric}, columns, ones)[""][1],
-        }
+    def tried(columns: Columns, repeated: Columns, weights: jax.Array) -> dict[str, tuple[jax.Array, ...]]:
+        def at(weight: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+            return {name: _with_slope(metric, columns, weight) for name, metric in metrics.items()}
 
-    for name, metric in metrics.items():
-        at = {key: np.asarray(value, float) for key, value in jax.device_get(jit(partial(values, metric))()).items()}
-        if _apart(at["masked"], at["alone"]):
-            raise Error(
-                f"Task metrics {name!r}: expected one for which an example of weight 0 is as if it were not there, "
-                f"got "
-                f"{at['masked']:.6g} with weight 0 for every other of {n} examples, and {at['alone']:.6g} without"
-            )
-        if _apart(at["scaled"], at["whole"]):
-            raise Error(
-                f"Task metrics {name!r}: expected a metric that does not change when all weights are scaled, got "
-                f"{at['whole']:.6g} with weights of 1 and {at['scaled']:.6g} with weights of 0.5"
-            )
-        jackknife, by_influence = (n - 1) * np.var(at["left out"]), np.var(at["influence"]) / n
-        if np.isfinite(jackknife) and jackknife > _TINY and by_influence * _RATIO < jackknife:
-            raise Error(
-                f"Task metrics {name!r}: expected a metric with a derivative by the weights, which tells how much each "
-                f"example matters, got a standard error of {by_influence**0.5:.3g} by it and {jackknife**0.5:.3g} by "
-                "leaving out examples one by one"
-            )
+        alone = {name: metric(repeated) for name, metric in metrics.items()}
+        return {name: (alone[name], *found) for name, found in jax.lax.map(at, weights).items()}
+
+    compiled = jit(tried)
+    for columns in networks:
+        repeated = {name: np.repeat(column, times, axis=0) for name, column in columns.items()}
+        for name, (alone, values, slopes) in jax.device_get(compiled(columns, repeated, weights)).items():
+            _check_found(name, alone, values, slopes, moves)
+
+
+def _check_found(name: str, alone: np.ndarray, values: np.ndarray, slopes: np.ndarray, moves: np.ndarray) -> None:
+    """Refuse a metric by what `check_weights` has found of it.
+
+    Args:
+      alone: f32[], of examples left out, once and twice.
+      values: f32[W], with the weights of `check_weights` one after another.
+      slopes: f32[W, n], the derivatives there.
+      moves: f64[moves, n], how far from 1 other weights lie.
+    """
+    n, (whole, scaled, counted) = moves.shape[1], values[:3]
+    if _apart(counted, alone):
+        raise Error(
+            f"Task metrics {name!r}: expected one for which an example of weight 0 is as if it were not there, and "
+            f"of weight 2 as if it were there twice, got {counted:.6g} with weights 2, 0, 1, 2, 0, 1... of {n} "
+            f"examples, and {alone:.6g} of as many of each"
+        )
+    if _apart(scaled, whole):
+        raise Error(
+            f"Task metrics {name!r}: expected a metric that does not change when all weights are scaled, got "
+            f"{whole:.6g} with weights of 1 and {scaled:.6g} with weights of 0.5"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):  # a metric of some random network may be infinite
+        changes = values[3 : 3 + _MOVES].astype(np.float64) - whole
+        told = np.einsum("smn,mn->m", slopes[3 + _MOVES :].reshape(_STEPS, _MOVES, n), moves) / _STEPS
+        change, missed, by_slope = (float(np.sqrt(np.mean(d**2))) for d in (changes, changes - told, told))
+    if np.isfinite(missed) and change > _TINY * abs(whole) + 1e-6 and missed > _MISSED * change:
+        raise Error(
+            f"Task metrics {name!r}: expected a metric with a derivative by the weights, which tells how much each "
+            f"example matters, got a change of {change:.3g} with other weights where the derivative makes it "
+            f"{by_slope:.3g}"
+        )
+
+
+def _with_slope(metric: Metric, columns: Columns, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Computes a metric, f32[], and its derivatives by the weights, f32[n]: 0 where there is none."""
+    value, slope = jax.value_and_grad(lambda w: metric.fn(columns, w).astype(jnp.float32))(weight)
+    return value, jnp.where(jnp.isfinite(slope), slope, 0.0)
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> bool:

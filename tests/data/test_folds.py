@@ -21,6 +21,7 @@ from jaxhp.store.ledger import Ledger
 
 N_TRAIN, N_VALID = 20, 4
 SPACE = hp.Space(lr=hp.LogUniform(0.1, 1.0))
+ONE = jax.local_devices()[:1]
 WHEN = np.random.default_rng(0).permutation(N_TRAIN + N_VALID)
 PATIENT = np.arange(N_TRAIN + N_VALID) % 8
 
@@ -182,7 +183,7 @@ def test_members_train_on_what_their_fold_says_in_equally_many_steps(kind):
     folds, times = TIMES[kind]
     made = search(folds, finals=hp.Finals(2, 9))
     fold, forward = made.fold, kind == "an order"
-    result = made.run(quiet=True)
+    result = made.run(quiet=True, devices=ONE)
     for trial in result.trials:
         assert not trial.curve["valid_times"].any()  # no validation example was ever trained on
         np.testing.assert_allclose(trial.curve["train_times"], [times, 2 * times], rtol=1e-6)
@@ -211,8 +212,9 @@ def test_a_fold_is_the_plain_search_on_its_rows():
         train=jax.tree.map(lambda a: a[folded.fold != 0], data),
         valid=jax.tree.map(lambda a: a[folded.fold == 0], data),
     )
-    first = {t.trial_id: t.replicate_scores[0] for t in folded.run(quiet=True).trials}
-    assert first == {t.trial_id: t.score for t in search(None, plain, epochs=3, tile=2).run(quiet=True).trials}
+    first = {t.trial_id: t.replicate_scores[0] for t in folded.run(quiet=True, devices=ONE).trials}
+    alone = search(None, plain, epochs=3, tile=2).run(quiet=True, devices=ONE)
+    assert first == {t.trial_id: t.score for t in alone.trials}
 
 
 def test_a_directory_goes_on_with_the_same_folding_alone(tmp_path, monkeypatch):

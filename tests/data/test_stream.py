@@ -11,6 +11,7 @@ import jaxhp as hp
 
 CONFIGS = [{"lr": lr} for lr in (0.01, 0.03, 0.1)]
 HELD = task()
+EPOCHS = 5  # of all, which are then few programs
 ROWS = HELD.n_train
 
 
@@ -24,14 +25,14 @@ def same(a, b) -> bool:
 
 def test_a_stream_of_equal_epochs_is_the_held_data_bit_for_bit():
     streamed = task(train=hp.data.Stream(lambda epoch: HELD.train))
-    assert same(train(streamed, CONFIGS, 4), train(HELD, CONFIGS, 4))
+    assert same(train(streamed, CONFIGS, EPOCHS), train(HELD, CONFIGS, EPOCHS))
 
 
 def test_epochs_train_on_their_own_examples_whatever_the_calls():
     stream = hp.data.Stream(shifted)
-    whole = train(task(train=stream), CONFIGS, 5)
-    assert same(whole, train(task(train=stream), CONFIGS, 5, stops=(1, 2, 4)))
-    assert not same(whole, train(HELD, CONFIGS, 5))
+    whole = train(task(train=stream), CONFIGS, EPOCHS)
+    assert same(whole, train(task(train=stream), CONFIGS, EPOCHS, stops=(1, 2, 4)))
+    assert not same(whole, train(HELD, CONFIGS, EPOCHS))
     assert np.isfinite(whole.ranked.score).all()
 
 
@@ -40,14 +41,13 @@ def test_an_iterable_of_batches_is_put_together():
         whole = shifted(epoch)
         yield from ({name: leaf[at : at + 10] for name, leaf in whole.items()} for at in range(0, ROWS, 10))
 
-    assert same(
-        train(task(train=hp.data.Stream(batches)), CONFIGS, 3), train(task(train=hp.data.Stream(shifted)), CONFIGS, 3)
-    )
+    put_together, whole = (task(train=hp.data.Stream(epoch)) for epoch in (batches, shifted))
+    assert same(train(put_together, CONFIGS, EPOCHS), train(whole, CONFIGS, EPOCHS))
 
 
 @pytest.mark.slow
 def test_members_of_other_epochs_wait():
-    """Refilled slots start at epoch 0 while survivors go on at their own."""
+    """Refilled rows start at epoch 0 while survivors go on at their own."""
     streamed = {"task": task(train=hp.data.Stream(shifted)), "tile": 2}
     refilled = search(strategy=hp.Halving(9, eta=3, refill=True), **streamed).run(quiet=True)
     full = [t for t in refilled.trials if t.epochs == 9]
@@ -64,13 +64,13 @@ def test_the_next_epoch_is_made_while_one_trains():
         made.append(number)
         return shifted(number)
 
-    population = train(task(train=hp.data.Stream(epoch)), CONFIGS, 3, stops=(1, 2)).population
-    assert made == [0, 0, 1, 2]  # once for the shapes; nothing beyond the last epoch
+    population = train(task(train=hp.data.Stream(epoch)), CONFIGS, EPOCHS, stops=(1, 2)).population
+    assert made == [0, 0, 1, 2, 3, 4]  # once for the shapes; nothing beyond the last epoch
     list(population.feed.spans(0, 1))
     deadline = time.monotonic() + 60
-    while made[4:] != [0, 1] and time.monotonic() < deadline:
+    while made[6:] != [0, 1] and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert made[4:] == [0, 1]
+    assert made[6:] == [0, 1]
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_a_wave_reads_the_stream_again():
 )
 def test_an_epoch_that_does_not_fit_is_named(epoch, message):
     with pytest.raises(ValueError, match=message) as caught:
-        train(task(train=hp.data.Stream(epoch)), CONFIGS, 3)
+        train(task(train=hp.data.Stream(epoch)), CONFIGS, EPOCHS)
     assert "epoch 1" in str(caught.value) + str(caught.value.__notes__)
 
 
@@ -104,7 +104,7 @@ def test_errors_of_the_function_are_its_own():
         return shifted(number)
 
     with pytest.raises(OSError, match="the disk is gone") as caught:
-        train(task(train=hp.data.Stream(epoch)), CONFIGS, 3)
+        train(task(train=hp.data.Stream(epoch)), CONFIGS, EPOCHS)
     assert caught.value.__notes__ == ["in epoch 1 of the stream of training data"]
     with pytest.raises(hp.Error, match="function of an epoch's number"):
         hp.data.Stream([shifted(0)])  # type: ignore[arg-type]

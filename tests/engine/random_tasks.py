@@ -327,7 +327,9 @@ def by_hand(drawn: Drawn) -> Callable[..., Trained]:
     Returns:
       a function of its keys; with `later`, it begins to count epochs there, as a wrong loop would.
     """
-    task, config = drawn.task, drawn.configs[drawn.member]
+    task = drawn.task
+    # as a member has them: optax rounds what a number of Python scales to bfloat16, and not what one of float32 does
+    config = {name: jnp.float32(value) for name, value in drawn.configs[drawn.member].items()}
     optimizer = task.optimizer(config)
     data, train_rows, valid_rows, largest = rows_of(drawn)
     held_out = jax.tree.map(lambda leaf: leaf[valid_rows], data)

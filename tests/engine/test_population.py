@@ -20,9 +20,13 @@ CONFIGS = [{"lr": lr, "weight_decay": decay} for lr in np.geomspace(1e-3, 0.3, 1
 NAN = {"lr": 1e30, "weight_decay": 0.1}
 
 
-@pytest.fixture(scope="module", params=[pytest.param("sgd", marks=pytest.mark.slow), "adamw"])
+KINDS = {"deep sgd": ((32, 16), "sgd"), "deep adamw": ((32, 16), "adamw"), "adamw": ((16,), "adamw")}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(k, marks=[pytest.mark.slow] * ("deep" in k)) for k in KINDS])
 def task(request):
-    return hp.tasks.mlp(hp.data.mnist_sample(250), hidden=(32, 16), optimizer=request.param, batch_size=50)
+    hidden, optimizer = KINDS[request.param]
+    return hp.tasks.mlp(hp.data.mnist_sample(250), hidden=hidden, optimizer=optimizer, batch_size=50)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +68,10 @@ def test_of_its_slot_and_neighbours(task, paired):
     same(moved, expected, [order.index(i) for i in range(16)])
 
 
+@pytest.mark.slow  # tests/search/test_failures.py has one of a whole search
 def test_of_neighbours_that_diverge(task, alone):
     mixed = [config for pair in zip(CONFIGS[:16], [NAN] * 16, strict=True) for config in pair]
-    found = train(task, mixed, EPOCHS, trials=range(32), devices=jax.local_devices())
+    found = train(task, mixed, EPOCHS, trials=range(32))
     same(found, alone, range(0, 32, 2))
     assert np.isnan(found.ranked.score[1::2]).all()
     assert (found.ranked.diverged_at[1::2] >= 1).all()

@@ -91,6 +91,11 @@ def test_what_stands_at_a_default_place_leads_nowhere(name, tmp_path, capsys):
         assert name in capsys.readouterr().err
         (run / name).unlink()
     assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_a_link_in_place_of_the_picture_is_replaced(tmp_path):
+    run = made(tmp_path / "run")
+    (tmp_path / "precious").write_text("x")
     (run / "curves.png").symlink_to(tmp_path / "precious")
     draw_curves(hp.Result.load(run).trials, "accuracy", run / "curves.png")
     assert (tmp_path / "precious").read_text() == "x"

@@ -138,7 +138,7 @@ def test_a_resumed_round_goes_on_from_its_checkpoint(tmp_path, die_at, steps):
 
 
 @pytest.mark.parametrize("kind", ["random", "halving", "pbt"])
-@pytest.mark.parametrize("number", [2, 4, 7])
+@pytest.mark.parametrize("number", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 7))])
 def test_a_search_in_waves_resumes_in_the_middle_of_one(kind, number, tmp_path, steps, monkeypatch):
     whole, small = digest(kind), shared(kind)
     steps.clear()

@@ -184,7 +184,7 @@ def unbroken(names: frozenset[str]) -> str:
     return edited(names).run(quiet=True).digest
 
 
-class Enough(Exception):
+class Enough(BaseException):
     """Ends a search."""
 
 

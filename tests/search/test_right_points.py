@@ -11,7 +11,11 @@ from small_search import search, task
 
 import jaxhp as hp
 from jaxhp.engine.events import RoundBegan, Warned
+from jaxhp.search.elsewhere import elsewhere
 from jaxhp.strategies import GP, Halving, Random
+
+ALIKE = {"epochs": 1, "tile": 4}
+FOUR = Random(population=4)  # with these most programs are one
 
 
 def wide(**changes):
@@ -24,7 +28,7 @@ RANGES = {"lr": hp.LogUniform(1e-3, 0.3), "decay": hp.LogUniform(1e-8, 1.0)}
 SWAPPED = dict(reversed(RANGES.items()))
 
 
-class Enough(Exception):
+class Enough(BaseException):
     """Ends a search."""
 
 
@@ -38,7 +42,7 @@ def dying_in_round(number):
 
 def test_the_order_of_keywords_changes_nothing_also_where_a_search_goes_on(tmp_path):
     made = {
-        order: search(task=wide(), space=hp.Space(**ranges), strategy=Random(population=4, rounds=3), epochs=1)
+        order: search(task=wide(), space=hp.Space(**ranges), strategy=Random(population=4, rounds=3), **ALIKE)
         for order, ranges in (("as begun", RANGES), ("swapped", SWAPPED))
     }
     whole = made["swapped"].run(quiet=True)
@@ -54,15 +58,13 @@ def test_an_included_value_is_trained_and_recorded_as_it_was_given(tmp_path):
     space = hp.Space(lr=hp.LogUniform(1e-5, 0.3), decay=RANGES["decay"])
     rounded = space.config(space.unit(given))
     assert rounded["lr"] != 3e-4
-    result = search(task=wide(), space=space, strategy=Random(population=3), epochs=2, include=[given]).run(
-        tmp_path, quiet=True
-    )
+    result = search(task=wide(), space=space, strategy=FOUR, include=[given], **ALIKE).run(tmp_path, quiet=True)
     first = next(t for t in hp.Result.load(tmp_path).trials if t.trial_id == 0)
     assert first.config == given
     assert [t.config for t in result.trials if t.trial_id == 0] == [given]
     # the score is that of a plain loop with the very number
-    assert first.score == hp.score(wide(), [given], epochs=2)[0]
-    again = search(task=wide(), space=space, strategy=Random(population=3), epochs=2, include=[given])
+    assert first.score == hp.score(wide(), [given] * 4, **ALIKE)[0]
+    again = search(task=wide(), space=space, strategy=FOUR, include=[given], **ALIKE)
     assert again.run(tmp_path, quiet=True).digest == result.digest
 
 
@@ -83,10 +85,9 @@ FEW = hp.Space(lr=hp.Choice([0.01, 0.02, 0.04], static=False), decay=hp.Choice([
 
 def test_a_config_is_trained_once_and_finalists_are_distinct():
     told = []
-    made = search(
-        task=wide(), space=FEW, strategy=Random(population=16, rounds=2), epochs=1, finals=hp.Finals(4, replicates=4)
-    )
-    result = made.run(quiet=True, watch=[told.append])
+    finals = hp.Finals(4, replicates=4)
+    made = search(task=wide(), space=FEW, strategy=Random(16, rounds=2), epochs=1, tile=16, finals=finals)
+    result = made.run(quiet=True, watch=[told.append], devices=jax.local_devices()[:1])
     configs = [tuple(t.config.values()) for t in result.trials]
     assert len(configs) == len(set(configs)) == 9
     assert result.estimate.n_tried == 9
@@ -94,33 +95,58 @@ def test_a_config_is_trained_once_and_finalists_are_distinct():
     assert len(set(finalists)) == len(finalists) == 4
     said = [event.text for event in told if isinstance(event, Warned)]
     assert said == [
-        "round 1: 7 of 16 slots are not trained: there is no config left that was not tried",
-        "round 2: 16 of 16 slots are not trained: there is no config left that was not tried",
+        "round 1: 7 of 16 configs asked for are not trained: none is left that was not tried",
+        "round 2: 16 of 16 configs asked for are not trained: none is left that was not tried",
     ]
     assert result.trials.epochs.tolist() == [1] * 9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", [GP(population=3, rounds=3), Halving(population=9, eta=3)])
-def test_slots_are_spent_on_what_was_not_tried(strategy):
+def test_rows_are_spent_on_what_was_not_tried(strategy):
     result = search(task=wide(), space=FEW, strategy=strategy, epochs=3).run(quiet=True)
     assert len({tuple(t.config.values()) for t in result.trials}) == len(result.trials) == 9
 
 
 def test_where_is_obeyed_by_whatever_a_strategy_asks(tmp_path):
     space = hp.Space(where=lambda c: c["lr"] * 4 > c["decay"], **RANGES)
-    result = search(task=wide(), space=space, strategy=Random(population=24), epochs=1).run(tmp_path, quiet=True)
+    result = search(task=wide(), space=space, strategy=Random(4, rounds=6), **ALIKE).run(tmp_path, quiet=True)
     assert len(result.trials) == 24
     assert all(t.config["lr"] * 4 > t.config["decay"] for t in result.trials)
     other = hp.Space(where=lambda c: c["lr"] > c["decay"], **RANGES)
     with pytest.raises(hp.Error, match=r"holds another search: its space\.where"):
-        search(task=wide(), space=other, strategy=Random(population=24), epochs=1).run(tmp_path, quiet=True)
+        search(task=wide(), space=other, strategy=Random(4, rounds=6), **ALIKE).run(tmp_path, quiet=True)
+
+
+def test_a_combination_that_where_forbids_is_not_even_made():
+    def made(config):
+        if config["width"] % config["heads"]:
+            raise ValueError("heads do not divide the width")
+        return wide()
+
+    fits = [lambda c: c["width"] % c["heads"] == 0, lambda c: c["lr"] < 0.2]
+    statics = {"width": hp.Choice([8, 12]), "heads": hp.Choice([2, 3])}
+    asked = search(task=made, space=hp.Space(fits, **RANGES, **statics), strategy=Random(population=8), epochs=1)
+    assert [g.static for g in asked.plan().groups] == [
+        {"width": 8, "heads": 2},
+        {"width": 12, "heads": 2},
+        {"width": 12, "heads": 3},
+    ]
+    assert {(t.config["width"], t.config["heads"]) for t in asked.run(quiet=True).trials} <= {(8, 2), (12, 2), (12, 3)}
+
+
+def test_where_that_lets_little_pass_still_finds_what_it_lets_pass():
+    def rare(config):  # one of the 1,024 configs on which a space tries it
+        return config in allowed
+
+    allowed = [hp.Space(where=lambda c: True, **RANGES).allowed()[7]]
+    space = hp.Space(where=rare, **RANGES)
+    found = elsewhere(space, space.allows, jax.random.key(0), 4)
+    assert space.configs(found) == allowed
 
 
 def test_a_space_of_constants_is_one_trial():
-    result = search(task=wide(), space=hp.Space(lr=0.05, decay=1e-3), strategy=Random(population=4), epochs=1).run(
-        quiet=True
-    )
+    result = search(task=wide(), space=hp.Space(lr=0.05, decay=1e-3), strategy=FOUR, **ALIKE).run(quiet=True)
     assert [t.config for t in result.trials] == [{"decay": 1e-3, "lr": 0.05}]
 
 
@@ -158,7 +184,7 @@ def tree(config_of_factory):
 def structured(tmp_path_factory):
     directory = tmp_path_factory.mktemp("structured")
     space = hp.Space(lr=hp.LogUniform(1e-3, 0.1), width=hp.Choice([2, 3]))
-    made = search(task=tree, space=space, strategy=Random(population=4), epochs=1)
+    made = search(task=tree, space=space, strategy=FOUR, **ALIKE)
     return made, made.run(directory, quiet=True), directory
 
 
@@ -184,8 +210,9 @@ def test_what_only_a_factory_reads_is_known_to_test_score_and_a_space_of_the_bes
     best = result.best
     assert result.test(seeds=2).opening == 1
     assert made.test(directory, seeds=2).opening == 2
-    assert hp.score(tree, [best.config, best.config | {"width": 5 - best.config["width"]}], epochs=1)[0] == best.score
-    assert hp.score(tree(best.config), [best.config], epochs=1)[0] == best.score
+    both = [best.config, best.config | {"width": 5 - best.config["width"]}]
+    assert hp.score(tree, both * 4, **ALIKE)[0] == best.score
+    assert hp.score(tree(best.config), both[:1] * 4, **ALIKE)[0] == best.score
     for made_of in (tree, tree(best.config)):
-        alone = search(task=made_of, space=hp.Space(**best.config), strategy=Random(population=1), epochs=1)
+        alone = search(task=made_of, space=hp.Space(**best.config), strategy=FOUR, **ALIKE)
         assert alone.run(quiet=True).best.score == best.score

@@ -17,6 +17,7 @@ from jaxhp.search.sealed import Retraining, open_test
 from jaxhp.selection.stretches import Stretch
 
 SPACE = hp.Space(lr=hp.LogUniform(0.5, 2.0))
+ONE = jax.local_devices()[:1]
 
 
 class Untouchable:
@@ -61,18 +62,18 @@ def task(test):
 
 
 def make(test, **options):
-    options = {"epochs": 2, "tile": 4, "finals": hp.Finals(top=2, replicates=4)} | options
+    options = {"epochs": 2, "tile": 8, "finals": hp.Finals(top=2, replicates=4)} | options
     return hp.Search(task(test), SPACE, hp.Random(population=6), **options)
 
 
 def test_a_search_never_touches_the_test_data(tmp_path):
     search = make(Untouchable(), folds=2, finals=hp.Finals(top=2, replicates=6, holdout=0.3))
     search.plan()
-    result = search.run(tmp_path, quiet=True)
+    result = search.run(tmp_path, quiet=True, devices=ONE)
     result.table()
     result.summary()
     Result.load(tmp_path).summary()
-    search.run(tmp_path, quiet=True)
+    search.run(tmp_path, quiet=True, devices=ONE)
     with pytest.raises(AssertionError, match="test data was touched"):
         result.test(seeds=2)
     again = Result.load(tmp_path)
@@ -110,7 +111,7 @@ def test_only_the_sealed_test_opens_the_seal():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
-    return directory, make(None).run(directory, quiet=True)
+    return directory, make(None).run(directory, quiet=True, devices=ONE)
 
 
 def test_opening_is_recorded_counted_and_shown(finished):
@@ -145,7 +146,7 @@ def test_it_trains_on_everything_but_the_test_data():
         metric="seen",
     )
     finals = hp.Finals(top=2, replicates=4, holdout=0.5)
-    result = hp.Search(whole, SPACE, hp.Random(population=3), epochs=1, finals=finals).run(quiet=True)
+    result = hp.Search(whole, SPACE, hp.Random(population=3), epochs=1, finals=finals).run(quiet=True, devices=ONE)
     assert result.estimate.mean == 0  # the holdout is trained on in no search
     assert result.test(seeds=2).mean == pytest.approx(24 / 30)
     assert (result.opened, len(result.tests)) == (1, 1)  # in memory too
@@ -157,7 +158,7 @@ def test_a_trial_that_inherited_weights_is_trained_as_it_was():
     of = regression(test={"x": fresh, "y": fresh[:, 0]})
     spec = spec_of(of, {}, {"lr": np.dtype(np.float32)})
     history = (Stretch(3, {"lr": 0.05}, 2), Stretch(8, {"lr": 0.01}, 4))
-    how = Retraining(epochs=5, seed=0, paired=True, used=3, devices=jax.local_devices()[:1])
+    how = Retraining(epochs=5, seed=0, paired=True, used=3, devices=ONE)
     found = open_test(lambda _: spec, how, 8, history, None, 0, 2)
     everything = regression(train=jax.tree.map(lambda *parts: np.concatenate(parts), of.train, of.valid))
     for replicate, score in zip((3, 4), found.scores, strict=True):

@@ -5,13 +5,13 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from small_search import search, task
+from small_search import digest, search, shared, task
 
 import jaxhp as hp
-from jaxhp.engine.events import Compiling, Progressed
+from jaxhp.engine.events import Compiling, Progressed, RoundFinished, Stored
 from jaxhp.engine.local import Local
+from jaxhp.store.ledger import Ledger
 from jaxhp.strategies import Halving, Narrowing, Random
 
 
@@ -27,7 +27,7 @@ SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-8, 1
 def found(images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     made = hp.Search(images, SPACE, hp.Narrowing(population=(100, 64, 16)), epochs=4, finals=hp.Finals(4, 4))
-    return made.run(directory, quiet=True)
+    return made.run(directory, quiet=True, devices=jax.local_devices()[:1])
 
 
 def test_one_compilation_serves_rounds_of_any_size_and_the_finals(found):
@@ -47,10 +47,9 @@ def test_the_plan_and_what_came_of_it_stand_side_by_side(found):
     assert planned["seconds"] > 0
 
 
-def test_one_compilation_serves_a_resume(images, tmp_path, monkeypatch):
+def test_one_compilation_serves_a_resume(tmp_path, monkeypatch):
     def make():
-        schedule = {"strategy": Halving(population=9, eta=3), "epochs": 9, "finals": hp.Finals(2, 4)}
-        return hp.Search(images, SPACE, **schedule)
+        return search("halving", finals=hp.Finals(2, 4))
 
     made = make()
     one = jax.local_devices()[:1]
@@ -112,27 +111,26 @@ def test_of_the_number_of_devices_and_of_step_calls(images, monkeypatch):
 
 
 def test_each_group_of_static_choices_is_compiled_once(tmp_path):
-    space = hp.Space(lr=hp.LogUniform(1e-3, 0.1), width=hp.Choice([2, 3]), kind=hp.Choice(["sgd", "adam"]))
+    space = hp.Space(lr=hp.LogUniform(1e-3, 0.1), width=hp.Choice([2, 3]))
 
     def make(static):
         def init(key, config):
             return {"w": 0.3 * jax.random.normal(key, (4, static["width"]))}
 
-        kinds = {"sgd": optax.sgd, "adam": optax.adam}
-        return task(init=init, optimizer=lambda config: kinds[static["kind"]](config["lr"]))
+        return task(init=init)
 
     one = jax.local_devices()[:1]
-    made = hp.Search(make, space, Random(population=24, rounds=2), epochs=2, finals=None)
-    assert len(made.plan().groups) == 4
+    made = hp.Search(make, space, Random(population=12, rounds=2), epochs=2, finals=None)
+    assert len(made.plan().groups) == 2
     told = []
     result = made.run(tmp_path, quiet=True, devices=one, watch=[told.append])
     compiled = [event for event in told if isinstance(event, Compiling)]
-    assert [event[:2] for event in compiled] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert {tuple(event.static) for event in compiled} == {("kind", "width")}
+    assert [event[:2] for event in compiled] == [(1, 2), (2, 2)]
+    assert {tuple(event.static) for event in compiled} == {("width",)}
     fresh = [event.fresh for event in told if isinstance(event, Progressed)]
-    assert fresh.count(True) == 4
-    groups = {(t.config["width"], t.config["kind"]) for t in result.trials}
-    assert json.loads((tmp_path / "summary.json").read_text())["compilations"] == len(groups) == 4
+    assert fresh.count(True) == 2
+    groups = {t.config["width"] for t in result.trials}
+    assert json.loads((tmp_path / "summary.json").read_text())["compilations"] == len(groups) == 2
     assert result.best.params["w"].shape == (4, result.best.config["width"])
 
 
@@ -153,7 +151,9 @@ def test_failure_is_data():
 
 
 def test_a_search_of_which_everything_diverges_says_so():
-    result = search("random", space=hp.Space(lr=hp.LogUniform(1e7, 1e8)), finals=hp.Finals(2, 4)).run(quiet=True)
+    result = search("random", space=hp.Space(lr=hp.LogUniform(1e7, 1e8)), finals=hp.Finals(2, 4)).run(
+        quiet=True, devices=jax.local_devices()[:1]
+    )
     assert all(t.status is hp.Status.DIVERGED for t in result.trials)
     assert result.estimate is None
     assert "diverged" in result.table()
@@ -174,6 +174,14 @@ def test_a_strategy_works_with_an_evaluator_of_ones_own(strategy):
     assert max(best[1:]) > best[0]
 
 
+@pytest.mark.parametrize(("size", "finals", "devices"), [(4, None, 1), (5, None, 2), (4, hp.Finals(2, 4), 2)])
+def test_no_program_is_compiled_for_a_device_that_has_no_tile(size, finals, devices, monkeypatch):
+    monkeypatch.setattr("jaxhp.search.search.compile", lambda *_, **options: options["devices"])
+    made = search(strategy=Random(size), tile=4, finals=finals)
+    spec = made.groups.spec({"lr": 0.1})
+    assert made.population(spec, made.machine()) == jax.local_devices()[:devices]
+
+
 def test_score_agrees_with_a_search_of_the_same_configs(images):
     result = hp.Search(images, SPACE, Random(population=5), epochs=3, finals=None).run(quiet=True)
     trials = sorted(result.trials, key=lambda t: t.trial_id)
@@ -190,3 +198,33 @@ def test_changed_keeps_what_is_not_changed():
     free = hp.Search(task(), hp.Space(lr=hp.LogUniform(1e-3, 0.1)), Narrowing(64, 4), epochs=9)
     assert free.finals is not None
     assert free.changed(population=2, rounds=1).finals != free.finals  # a default fits the size
+
+
+def test_an_observer_that_fails_is_warned_of_once_and_harms_nothing(tmp_path):
+    def tracker(event):
+        told.append(event)
+        raise ConnectionError("no [server] here\nat all")
+
+    def late(event):
+        if isinstance(event, Stored) and event.what == "summary written":
+            raise KeyError("late")
+
+    told = []
+    result = hp.Search.run(shared("random"), tmp_path, quiet=True, watch=[tracker, late])
+    assert result.digest == digest("random")
+    assert [event.round for event in told if isinstance(event, RoundFinished)] == [0, 1]
+    with Ledger(tmp_path) as ledger:
+        warned = [event["text"] for event in ledger.events("warning")]
+    assert sorted(text.split(" failed at ")[0].rpartition(".")[2] for text in warned) == ["late", "tracker"]
+    assert any("failed at Stored (ConnectionError: no [server] here" in text for text in warned)
+    assert all(text.startswith("watch: ") and "\n" not in text for text in warned)
+
+
+def test_an_observer_stops_a_search_by_raising_stopped(tmp_path):
+    def enough(event):
+        if isinstance(event, RoundFinished):
+            raise hp.Stopped("enough")
+
+    with pytest.raises(hp.Stopped, match="enough"):
+        hp.Search.run(shared("random"), tmp_path, quiet=True, watch=[enough])
+    assert hp.Search.run(shared("random"), tmp_path, quiet=True).digest == digest("random")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from small_search import search
 
 import jaxhp as hp
 from jaxhp.report.result import Result
+from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import importance
 from jaxhp.trials import Status, Trial
 
@@ -199,3 +202,17 @@ def test_what_does_not_fit_says_so():
     for names in ((), ("x0", "x0"), ("lr",)):
         with pytest.raises(ValueError, match="marginal: expected one or two of x0, x1, got"):
             found.marginal(*names)
+
+
+def test_who_inherited_weights_says_nothing_about_its_last_config():
+    """Heirs that did best where x1 is large, which did not matter to whoever was trained with one config."""
+    unit = points(2, 128)
+    alone = trials(CUBE[2], unit[:64], unit[:64, 0])
+    heirs = trials(CUBE[2], unit[64:], 5 + unit[64:, 1])
+    every = alone + [replace(heir, trial_id=64 + heir.trial_id, parent=heir.trial_id) for heir in heirs]
+    found, expected = (importance(CUBE[2], who, "max", "accuracy") for who in (every, alone))
+    assert (found.trials, found.score, found.top) == (64, expected.score, expected.top)
+    assert found.score["x0"].share > 0.95
+    assert best_at_edges(CUBE[2], every, "max") == best_at_edges(CUBE[2], alone, "max") == {"x0": 1}
+    with pytest.raises(hp.Error, match="expected at least 16 finished trials that inherited no weights, got 15"):
+        importance(CUBE[2], every[49:], "max", "accuracy")

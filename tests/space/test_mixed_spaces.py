@@ -12,22 +12,20 @@ from jaxhp.trials import Proposal
 
 SPACE = hp.Space(
     kind=hp.Choice(["plain", "fast"]),
-    lr=hp.LogUniform(1e-4, 1.0),
     momentum=hp.Uniform(0.0, 0.9, when={"kind": "fast"}),
     layers=hp.IntUniform(1, 5),
 )
 LEARNERS = [
-    pytest.param(Narrowing(24, 4), id="cem"),
-    pytest.param(Auto(24, 4), id="auto"),
-    pytest.param(TPE(24, 4), id="tpe", marks=pytest.mark.slow),
-    pytest.param(GP(24, 4), id="gp", marks=pytest.mark.slow),
+    pytest.param(Narrowing(32, 4), id="cem"),
+    pytest.param(Auto(32, 4), id="auto"),  # of the shapes of test_adversarial.py, whose programs serve it
+    pytest.param(TPE(32, 4), id="tpe", marks=pytest.mark.slow),
+    pytest.param(GP(32, 4), id="gp", marks=pytest.mark.slow),
 ]
 
 
 def worth(config):
     """Only the group "fast" can be good, with momentum about 0.6 and 4 layers."""
-    good = -abs(np.log10(config["lr"]) + 2) / 2
-    return good + (1 - abs(config["momentum"] - 0.6) if config["kind"] == "fast" else 0) - abs(config["layers"] - 4) / 4
+    return (1 - abs(config["momentum"] - 0.6) if config["kind"] == "fast" else 0) - abs(config["layers"] - 4) / 4
 
 
 @pytest.mark.parametrize("strategy", LEARNERS)

@@ -187,7 +187,7 @@ def test_a_search_over_it_is_loaded_reported_and_exported(tmp_path):
     pytest.importorskip("tensorboardX")
     space = Space(lr=Beta(0.0, 0.03), power=Power(3))
     of = task(optimizer=lambda config: optax.sgd(config["lr"] * config["power"]))
-    found = search("random", space=space, task=of).run(tmp_path / "run", quiet=True)
+    found = search("random", space=space, task=of, tile=16).run(tmp_path / "run", quiet=True)
     loaded = hp.Result.load(tmp_path / "run")
     assert loaded.space == space
     assert [trial.config for trial in loaded.trials] == [trial.config for trial in found.trials]

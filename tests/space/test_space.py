@@ -250,6 +250,35 @@ def test_where_forbids_configs_and_tells_spaces_apart():
         Space(where=lambda c: c["width"] > 64, **parameters)
 
 
+def test_a_group_is_left_out_that_where_forbids_wholly():
+    parameters = {
+        "width": Choice([16, 24]),
+        "heads": Choice([2, 3]),
+        "nesterov": Choice([True, False], when={"heads": 3}),
+        "lr": LogUniform(1e-4, 1.0),
+        "layers": 2,
+    }
+
+    def groups(*where):
+        return {(g["width"], g["heads"], g.get("nesterov")) for g in Space(where, **parameters).groups()}
+
+    every = {(w, h, n) for w in (16, 24) for h, n in ((2, None), (3, True), (3, False))}
+    assert groups() == every
+    assert groups(lambda c: c["width"] % c["heads"] == 0) == every - {(16, 3, True), (16, 3, False)}
+    assert groups(lambda c: c.get("nesterov", False) or c["layers"] > 2) == {(16, 3, True), (24, 3, True)}
+    assert groups(lambda c: c["width"] > 16 and c["lr"] < 0.1) == {(24, h, n) for w, h, n in every if w == 24}
+    # which read a traced value, or what only a whole config has, before they could tell
+    for undecided in (
+        lambda c: c["lr"] < 0.1 and c["width"] > 16,
+        lambda c: c.get("lr", 1.0) < 0.01,
+        lambda c: sum(v == 16 for v in c.values()) == 0,
+        lambda c: "lr" not in c or c["lr"] < 0.01,
+        lambda c: dict(c)["width"] > 16,
+        lambda c: (c | {})["width"] > 16,
+    ):
+        assert groups(undecided) == every
+
+
 def test_an_ordered_choice_has_ends_and_goes_on_beyond_them():
     assert Choice([1, 2, 3]).ends() is None
     widths = Choice([32, 64, 128], ordered=True)

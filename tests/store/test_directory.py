@@ -40,6 +40,7 @@ def database(path: Path, *statements: str) -> None:
 
 
 PROJECTS = {
+    "a log of Slurm": lambda d: (d / "slurm-123.out").write_text("x"),
     "code": lambda d: (d / "train.py").write_text("x"),
     "checkpoints": lambda d: ((d / "checkpoints").mkdir(), (d / "checkpoints" / "best.pt").write_text("x")),
     "network": lambda d: (d / "best.safetensors").write_text("x"),
@@ -60,6 +61,16 @@ def test_a_folder_of_something_else_is_refused_and_nothing_touched(kind, tmp_pat
         Ledger(tmp_path, write=True)
     assert len(str(refused.value).splitlines()) == 1
     assert content(tmp_path) == before
+
+
+def test_what_is_refused_is_named_and_what_lies_beside_a_search_is_left_alone(tmp_path):
+    (tmp_path / "slurm-123.out").write_text("x")
+    with pytest.raises(hp.Error, match=r"which holds 'slurm-123\.out'; choose another, such as .*/search$"):
+        Ledger(tmp_path, write=True)
+    for _ in range(2):
+        with Ledger(tmp_path / "search", write=True):
+            (tmp_path / "search" / ".DS_Store").write_text("x")
+    assert (tmp_path / "search" / ".DS_Store").read_text() == "x"
 
 
 def test_what_a_start_that_was_killed_left_is_no_project(tmp_path):

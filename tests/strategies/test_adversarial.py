@@ -102,8 +102,9 @@ def test_gp_finds_a_smooth_optimum_closely():
     assert scores.max() > -1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tell_evaluated", [True, False], ids=["told_the_config", "told_the_point"])
-def test_gp_spends_few_slots_on_configs_already_tried(tell_evaluated):
+def test_gp_spends_few_rows_on_configs_already_tried(tell_evaluated):
     pool = np.random.default_rng(0).random((300, 3)).astype(np.float32)
     gp, tried = GP(32, 4), []
     state = gp.init(jax.random.key(0), 3)

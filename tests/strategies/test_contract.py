@@ -31,7 +31,9 @@ MORE = {
 }
 
 
-DEAR = {("auto", testing.check_jit), ("auto", testing.check_beyond)}  # they compile models that no other check needs
+# they compile what no other check needs; of the samplers, Random and the one in Halving are quick under jit
+DEAR = {("auto", check) for check in (testing.check_jit, testing.check_beyond, testing.check_schedule)}
+DEAR |= {("tpe", testing.check_beyond), *((name, testing.check_jit) for name in ("tpe", "narrowing", "narrowing_box"))}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ def points(seed, count, dim):
     return jax.random.uniform(jax.random.key(seed), (count, dim))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::FutureWarning")
 def test_the_forest_grows_where_arrays_are_of_64_bits():
     """`scatter` is going to refuse an int64 in an array of int32; today it warns."""
@@ -62,20 +63,21 @@ def test_only_present_rows_count_and_one_will_do():
     np.testing.assert_array_equal(forest(KEY, unit, target, jnp.zeros(32, bool), at, 8)[0], jnp.zeros(9))
 
 
-def test_models_take_turns_and_learn_of_each_others_slots():
+def test_models_take_turns_and_learn_of_each_others_rows():
+    of = jax.jit(pick, static_argnums=6)
     at = jnp.linspace(0, 1, 6)[:, None]
     mean = jnp.array([[3.0, 2.9, 0, 0, 0, 0], [0, 0, 0, 3.0, 2.0, 1.0]], jnp.float32)
     cov = jnp.broadcast_to(jnp.eye(6)[None] * 1e-6, (2, 6, 6))
     free = (jnp.float32(1e-4), at, jnp.full(6, jnp.inf), jnp.float32(0))
-    assert pick(mean, cov, *free, 4).tolist() == [0, 3, 1, 4]
+    assert of(mean, cov, *free, 4).tolist() == [0, 3, 1, 4]
     # what the first takes tells the second all about candidate 4, which is then not worth a look for it
     even, known = (
         jnp.zeros((2, 6)).at[0, 3].set(9.0),
         jnp.stack([jnp.eye(6)] * 2).at[1, 3, 4].set(1.0).at[1, 4, 3].set(1),
     )
-    assert pick(even, known, *free, 1).tolist() == [3]
-    assert pick(even.at[1, 4].set(0.1), known, *free, 2).tolist() != [3, 4]
-    assert pick(even.at[1, 4].set(0.1), jnp.stack([jnp.eye(6)] * 2), *free, 2).tolist() == [3, 4]
+    assert of(even, known, *free, 4).tolist()[:1] == [3]
+    assert of(even.at[1, 4].set(0.1), known, *free, 4).tolist()[:2] != [3, 4]
+    assert of(even.at[1, 4].set(0.1), jnp.stack([jnp.eye(6)] * 2), *free, 4).tolist()[:2] == [3, 4]
 
 
 def test_bad_numbers_of_trees_get_one_clear_line():

@@ -54,7 +54,7 @@ def rounds(strategy, objective, dim=2, epochs=9):
 
 
 @pytest.mark.parametrize("refill", [False, True])
-def test_survivors_are_the_best_by_slot_with_the_same_bits(refill):
+def test_survivors_are_the_best_by_row_with_the_same_bits(refill):
     strategy = Halving(27, refill=refill)
     steps = rounds(strategy, lambda unit, epochs: -np.abs(unit - 0.37).sum(axis=1))
     for ((before, scores), (after, _)), kept in zip(itertools.pairwise(steps), (9, 3), strict=True):

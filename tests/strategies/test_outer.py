@@ -14,9 +14,9 @@ from jaxhp.strategies.outer import moves
 from jaxhp.trials import Proposal
 
 KEY = jax.random.key(5)
-POOL = np.random.default_rng(0).random((400, 4)).astype(np.float32)
-GRID = ((np.stack(np.meshgrid(*[np.arange(5)] * 4), axis=-1).reshape(-1, 4) + 0.5) / 5).astype(np.float32)
-AUTO = Auto(population=16, rounds=3)
+POOL = np.random.default_rng(0).random((400, 3)).astype(np.float32)
+GRID = ((np.stack(np.meshgrid(*[np.arange(9)] * 3), axis=-1).reshape(-1, 3) + 0.5) / 9).astype(np.float32)
+AUTO = Auto(population=32, rounds=4)  # of the shapes of test_adversarial.py, whose programs serve these tests
 
 
 def nearest(unit, pool=POOL):
@@ -37,7 +37,7 @@ def told(strategy, state, proposal, unit):
     return strategy.tell(state, Proposal(jnp.asarray(unit, jnp.float32), parent, 1), worth(unit))
 
 
-def first_round(becomes, strategy=AUTO, dim=4):
+def first_round(becomes, strategy=AUTO, dim=3):
     """The state after a first round whose f32[P, D] points were told as what `becomes` of them."""
     proposal, state = strategy.ask(strategy.init(KEY, dim))
     return told(strategy, state, proposal, becomes(proposal.unit))
@@ -48,22 +48,22 @@ def asked(state, strategy=AUTO):
 
 
 def modelled(state):
-    return asked(state, GP(population=16, rounds=3, trees=64))
+    return asked(state, GP(population=32, rounds=4, trees=64))
 
 
 @pytest.mark.slow
-def test_three_of_four_slots_are_outer_moves_where_the_nearest_config_is_told():
+def test_three_of_four_rows_are_outer_moves_where_the_nearest_config_is_told():
     state = first_round(nearest)
     assert state.displaced
     ours, model = asked(state), modelled(state)
-    np.testing.assert_array_equal(ours[::4], model[:4])
+    np.testing.assert_array_equal(ours[::4], model[:8])
     outer = np.delete(ours, np.s_[::4], axis=0)
     assert np.isin(outer, (0.0, 1.0)).any(axis=1).mean() > 0.4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("becomes", [np.asarray, lambda unit: nearest(unit, GRID)], ids=["as_asked", "a_grid"])
-def test_no_slot_is_an_outer_move_where_points_are_told_as_asked_or_rounded(becomes):
+def test_no_row_is_an_outer_move_where_points_are_told_as_asked_or_rounded(becomes):
     state = first_round(becomes)
     assert not state.displaced
     np.testing.assert_array_equal(asked(state), modelled(state))
@@ -104,23 +104,23 @@ def test_a_pool_is_recognised_whatever_its_dimensions(dim, size):
     assert first_round(lambda unit: nearest(unit, pool), Auto(population=size), dim).displaced
 
 
-def test_points_included_and_rounds_cut_short_are_compared_slot_by_slot():
-    proposal, state = AUTO.ask(AUTO.init(KEY, 4))
+def test_points_included_and_rounds_cut_short_are_compared_row_by_row():
+    proposal, state = AUTO.ask(AUTO.init(KEY, 3))
     mine = include(proposal, POOL[:5])
     assert not told(AUTO, state, mine, np.asarray(mine.unit)).displaced
     assert told(AUTO, state, mine, nearest(mine.unit)).displaced
-    assert told(AUTO, state, proposal, nearest(proposal.unit)[:11]).displaced
-    assert not told(AUTO, state, proposal, np.asarray(proposal.unit)[:11]).displaced
-    none = told(AUTO, state, proposal, np.zeros((0, 4), np.float32))
+    assert told(AUTO, state, proposal, nearest(proposal.unit)[:22]).displaced
+    assert not told(AUTO, state, proposal, np.asarray(proposal.unit)[:22]).displaced
+    none = told(AUTO, state, proposal, np.zeros((0, 3), np.float32))
     assert not none.displaced
     more = told(AUTO, state, proposal, np.concatenate([np.asarray(proposal.unit), POOL]))
     assert not more.displaced
-    halves = told(AUTO, told(AUTO, state, proposal, nearest(proposal.unit)[:12]), proposal, POOL[:4])
+    halves = told(AUTO, told(AUTO, state, proposal, nearest(proposal.unit)[:24]), proposal, POOL[:8])
     assert halves.displaced
 
 
 def test_an_earlier_search_says_nothing_of_what_becomes_of_points():
-    state = AUTO.recall(AUTO.init(KEY, 4), POOL[:32], worth(POOL[:32]))
+    state = AUTO.recall(AUTO.init(KEY, 3), POOL[:32], worth(POOL[:32]))
     assert not state.displaced
     proposal, state = AUTO.ask(state)
     assert not told(AUTO, state, proposal, np.asarray(proposal.unit)).displaced
@@ -130,7 +130,7 @@ def test_an_earlier_search_says_nothing_of_what_becomes_of_points():
 @pytest.mark.slow
 def test_a_displaced_search_is_the_same_under_jit():
     ask, tell = jax.jit(AUTO.ask), jax.jit(AUTO.tell)
-    proposal, state = ask(AUTO.init(KEY, 4))
+    proposal, state = ask(AUTO.init(KEY, 3))
     proposal = proposal._replace(unit=jnp.asarray(nearest(proposal.unit)))
     state = tell(state, proposal, worth(proposal.unit))
     assert state.displaced
@@ -149,9 +149,9 @@ def test_a_displaced_search_is_the_same_after_a_save():
 
 
 def test_nothing_is_moved_while_all_diverged():
-    proposal, state = AUTO.ask(AUTO.init(KEY, 4))
+    proposal, state = AUTO.ask(AUTO.init(KEY, 3))
     unit = jnp.asarray(nearest(proposal.unit))
-    state = AUTO.tell(state, proposal._replace(unit=unit), jnp.full(16, jnp.nan))
+    state = AUTO.tell(state, proposal._replace(unit=unit), jnp.full(32, jnp.nan))
     assert state.displaced
     np.testing.assert_array_equal(asked(state), modelled(state))
 

@@ -41,7 +41,7 @@ class UnknownParents(Random):
 
 
 @dataclass(frozen=True)
-class OneSlotMore(Random):
+class OneRowMore(Random):
     def schedule(self, epochs):
         return tuple(Rung(rung.trials + 1, rung.epochs) for rung in super().schedule(epochs))
 
@@ -156,7 +156,7 @@ BROKEN = [
     (NotANumber(12, 2), testing.check_bounds),
     (OffTheGrid(12, 2), testing.check_bounds),
     (UnknownParents(12, 2), testing.check_bounds),
-    (OneSlotMore(12, 2), testing.check_schedule),
+    (OneRowMore(12, 2), testing.check_schedule),
     (MoreEpochs(12, 2), testing.check_schedule),
     (GlobalRandomness(12, 2), testing.check_determinism),
     (DeafToTheKey(12, 2), testing.check_key_matters),

@@ -1,6 +1,5 @@
 """What does not fit is refused by one line before anything is trained; what fits as a plain dict does fits."""
 
-import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +12,6 @@ from jaxhp.search.groups import spec_of
 from jaxhp.tasks.recorded import Recorded
 
 LR = {"lr": "f4"}
-
-
-def test_a_typed_key_in_state_is_refused_with_the_cure():
-    def loss(variables, batch, key, config):
-        return jnp.sum(variables.params["w"]), variables.state
-
-    def init(key, config):
-        return hp.Variables({"w": jnp.ones(3)}, {"rngs": nnx.state(nnx.Rngs(0))})
-
-    with pytest.raises(hp.Error, match=r"got a key of random numbers, key<fry>\[\], at .*nnx.Rngs.*key_data"):
-        spec_of(task(init=init, loss=loss), {}, LR)
 
 
 @pytest.mark.slow
@@ -62,7 +50,7 @@ def test_examples_of_train_that_evaluate_does_not_take():
         metric="error",
         batch_size=10,
     )
-    result = search("random", task=made, epochs=1).run(quiet=True)
+    result = search("random", task=made, epochs=1, tile=16).run(quiet=True)
     assert np.isnan(result.best.curve["train_error"]).all()
     assert np.isfinite(result.best.curve["valid_error"]).all()
 
@@ -127,16 +115,16 @@ def test_wide_numbers_within_32_bits_are_data():
 def test_numpy_scalars_are_numbers(tmp_path):
     made = search(
         "random",
-        strategy=hp.Narrowing(np.int64(4), np.int32(1), elite=np.float32(0.5)),
-        epochs=np.int64(1),
+        strategy=hp.Narrowing(np.int64(9), np.int32(1), elite=np.float32(0.5)),
+        epochs=np.int64(9),
         seed=np.int64(3),
         replicates=np.int32(1),
         tile=np.int64(2),
     )
     plain = search(
         "random",
-        strategy=hp.Narrowing(4, 1, elite=0.5),
-        epochs=1,
+        strategy=hp.Narrowing(9, 1, elite=0.5),
+        epochs=9,
         seed=3,
         tile=2,
     )

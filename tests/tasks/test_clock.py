@@ -49,7 +49,9 @@ def total(lr: float, steps: int) -> float:
 
 def test_a_cosine_over_steps_ends_with_the_training_in_the_search_and_its_finals():
     space, finals = hp.Space(lr=hp.Uniform(0.1, 1.0)), hp.Finals(2, 4)
-    result = hp.Search(counting(), space, hp.Random(6), epochs=4, tile=4, finals=finals).run(quiet=True)
+    result = hp.Search(counting(), space, hp.Random(6), epochs=4, tile=8, finals=finals).run(
+        quiet=True, devices=jax.local_devices()[:1]
+    )
     for trial in result.trials:  # 3 steps an epoch
         assert trial.score == pytest.approx(total(trial.config["lr"], 12), rel=1e-5)
         np.testing.assert_array_equal(trial.curve["valid_a"], [3, 6, 9, 12])

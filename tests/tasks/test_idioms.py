@@ -4,9 +4,11 @@ import re
 from functools import cache
 from pathlib import Path
 
+import equinox
 import flax
 import flax.linen
 import flax.nnx
+import haiku
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import create, update
 
 CONFIG = {"lr": np.float32(0.1), "m": np.float32(0.5), "k": np.int32(3)}
-LIBRARIES = {"optax": optax, "hp": hp, "jax": jax, "jnp": jnp, "flax": flax}
+LIBRARIES = {"optax": optax, "hp": hp, "jax": jax, "jnp": jnp, "flax": flax, "equinox": equinox, "haiku": haiku}
 
 
 @cache

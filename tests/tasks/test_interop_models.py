@@ -81,7 +81,7 @@ def test_flax_with_batch_norm_and_dropout_learns(flax_task):
 def test_running_means_and_dropout_are_those_of_the_step(flax_task):
     batch = {name: array[:60] for name, array in flax_task.train.items()}
     step = jax.jit(lambda m, key, rate: update(flax_task, m, batch, key, {"lr": 0.1, "rate": rate})[0].variables)
-    member = create(flax_task, jax.random.key(0), CONFIGS[0])
+    member = jax.jit(lambda: create(flax_task, jax.random.key(0), CONFIGS[0]))()
     one, other = (step(member, jax.random.key(k), 0.5) for k in (1, 2))
     same, without = step(member, jax.random.key(1), 0.5), step(member, jax.random.key(1), 0.0)
     kernel = lambda variables: np.asarray(variables.params["Dense_0"]["kernel"])  # noqa: E731

@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(scope="module")
 def params():
-    return TASK.init(KEY, CONFIG)
+    return jax.jit(lambda: TASK.init(KEY, CONFIG))()
 
 
 def test_he_initialisation_and_shapes(params):
@@ -52,10 +52,11 @@ def test_label_smoothing_moves_the_target_to_uniform(params):
 
 def test_warm_up_starts_low_and_ends_at_the_rate():
     config = CONFIG | {"warmup": jnp.int32(3)}
-    fresh = create(TASK, KEY, config)
+    fresh = jax.jit(lambda: create(TASK, KEY, config))()
+    step = jax.jit(lambda member: update(TASK, member, BATCH, KEY, config)[0])
     opt_state, moved = fresh.opt_state, []
     for _ in range(5):  # the same gradient every time
-        after, _ = update(TASK, fresh._replace(opt_state=opt_state), BATCH, KEY, config)
+        after = step(fresh._replace(opt_state=opt_state))
         opt_state = after.opt_state
         moved.append(float(jnp.abs(after.variables[-1]["b"]).max()))
     np.testing.assert_allclose(np.asarray(moved) / moved[-1], [0.25, 0.5, 0.75, 1.0, 1.0], rtol=1e-4)
