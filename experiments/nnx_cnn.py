@@ -3,7 +3,13 @@
     python experiments/nnx_cnn.py ../shared/data/mnist     the folder with MNIST's four IDX files
     python experiments/nnx_cnn.py --smoke                  a few networks on the bundled sample
 
-Needs `pip install 'jaxhp[flax]'`.
+Needs `pip install 'jaxhp[flax]'`. The whole, 16 networks for 12 epochs on 55,000 images, finals and the sealed test,
+would take about an hour and a half of CPU by the rate below, and was never run: whether it comes to 99.4% is not known.
+
+Result with `--population 4 --epochs 3 --examples 12000`, all that there was time for on 2 cores under the load of much
+other work: 262 s of CPU (1,076 s). Chosen are a learning rate of 0.0042 and a dropout of 0.09; estimated accuracy 0.971
+(0.965 to 0.978). Trained anew on the 17,000 images of both parts it has 0.983 (0.980 to 0.985) on the 10,000 test
+images.
 """
 
 import argparse
