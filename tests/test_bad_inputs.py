@@ -135,8 +135,8 @@ CASES = {
         "configs[1]: expected the keys ['lr'], got ['rate']",
     ),
     "option that does not exist": (
-        lambda _: search().changed(epoch=3),
-        "epoch: expected an argument of the search or its strategy (epochs, seed,",
+        lambda _: search().changed(epoks=3),
+        "epoks: expected an argument of the search or its strategy (epochs, seed,",
     ),
 }
 
