@@ -176,7 +176,7 @@ def scalarised(
     best, worst = jnp.max(high, axis=0), jnp.min(low, axis=0)
     nadir = jnp.min(jnp.where(front[:, None], scores, jnp.inf), axis=0)
     extent = jnp.where(best > nadir, best - nadir, jnp.where(best > worst, best - worst, 1.0))
-    costs = weights[:, None] * ((best - scores) / extent)[None]  # [J, C, K]
+    costs = weights[:, None] * ((best[None] - scores) / extent[None])[None]  # [J, C, K]
     worth = -(jnp.max(costs, axis=2) + AUGMENTED * jnp.sum(costs, axis=2))
     least = jnp.min(jnp.where(feasible[None], worth, jnp.inf), axis=1, keepdims=True)
     behind = jnp.where(jnp.isfinite(least), least, 0.0) - 1 - violation[None]
