@@ -34,9 +34,8 @@ MORE = {
 }
 
 
-DEAR = {
-    (name, check) for name in ("auto", "pareto") for check in (testing.check_jit, testing.check_beyond)
-}  # they compile models that no other check needs
+_COMPILES = (testing.check_jit, testing.check_beyond)  # models that no other check needs
+DEAR = {(name, check) for name in ("auto", "pareto") for check in _COMPILES}
 
 
 @pytest.mark.parametrize(
