@@ -1,6 +1,6 @@
 """Which strategy finds the better front? jaxhp's `Pareto` against Optuna's NSGA-II and TPE at equal evaluations.
 
-    python experiments/pareto.py --out runs/pareto.jsonl            # hours on 2 cores; goes on where it was stopped
+    python experiments/pareto.py --out runs/pareto.jsonl            # half an hour on 2 cores, in parts
     python experiments/pareto.py --out runs/pareto.jsonl --table    # from what was already run
     python experiments/pareto.py --smoke                            # a minute
 
@@ -13,7 +13,21 @@ doi:10.1109/CEC.2002.1007032) 8 and three objectives. Every method gets four rou
 is told before a round is over, but for "one by one", which is told each at once. The figure is the hypervolume that is
 dominated below a reference point, as a share of the best there is: of the true front, or of the whole pool.
 
-RESULTS
+Results with 4 rounds of 32 points on seeds 0 to 4, mean and standard error over these. (That 8 slots of a round share
+weights, and which sampler is inside, was chosen on the first four problems with 64 points, seeds 0 to 4.)
+
+    32 x 4                      ZDT1       ZDT2       ZDT3       DTLZ2      APSFailure  fabert
+    Pareto                      .875 .011  .843 .016  .851 .012  .764 .019  .985 .005  .990 .003
+    Pareto, TPE inside          .675 .017  .582 .014  .657 .019  .691 .011  .936 .011  .990 .003
+    Sobol                       .606 .008  .455 .008  .583 .009  .697 .010  .837 .016  .940 .013
+    Optuna NSGA-II              .643 .027  .531 .035  .600 .020  .683 .020  .894 .013  .976 .006
+    Optuna NSGA-II, one by one  .638 .027  .495 .027  .616 .023  .657 .014  .884 .023  .951 .016
+    Optuna TPE                  .799 .017  .701 .030  .764 .010  .851 .010  .963 .019  .992 .004
+    Optuna TPE, one by one      .776 .024  .645 .030  .757 .026  .869 .009  .956 .019  .996 .000
+
+So Pareto finds more than NSGA-II on all six, and more than Optuna's TPE on ZDT. On DTLZ2 TPE is well ahead; on the two
+real tasks they are within two standard errors of each other. A search took Pareto about 40 s on 2 cores that were shared
+with others, nearly all of it compiling and fitting Gaussian processes, and with TPE inside a second or two.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Pareto(Sampler):
     With one objective all weights are alike, and it is the sampler with constraints.
 
     Attributes:
-      inner: the sampler of one objective, such as `TPE()`, which is quicker to compile and to ask, and found less on
-        every problem of `experiments/pareto.py`; None: `GP`. Its own population and rounds do not count.
+      inner: the sampler of one objective, such as `TPE()`, which is quicker to compile and to ask, and finds less on
+        most problems (`experiments/pareto.py`); None: `GP`. Its own population and rounds do not count.
     """
 
     rounds: int = 4
