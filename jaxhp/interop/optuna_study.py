@@ -54,9 +54,10 @@ def write(result: Result, place: str | Path) -> int:
     name = name.encode(errors="surrogateescape").decode(errors="replace")  # a file's name may be any bytes
     finished = sorted((t for t in result.trials if t.status is not Status.RUNNING), key=lambda trial: trial.trial_id)
     of = result.objectives
+    directions: list[Literal["maximize", "minimize"]] = ["maximize" if m == "max" else "minimize" for m in of.modes]
     with _quiet(), _opened(place) as storage:
         try:
-            study = _begun(storage, name, ["maximize" if mode == "max" else "minimize" for mode in of.modes])
+            study = _begun(storage, name, directions)
         except optuna.exceptions.DuplicatedStudyError:
             raise Error(f"out: {place} has a study named {name!r} already; delete it or choose another") from None
         study.set_user_attr("metric", result.metric)

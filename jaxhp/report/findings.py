@@ -12,7 +12,7 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, plural, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule
+from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule, with_interval
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
@@ -159,8 +159,7 @@ def _again(run: RunRecord) -> Markup:
     names = list(again[0].estimates)
     rows = []
     for one in again:
-        told = ["{} [{}, {}]".format(*words.interval(*one.estimates[name][:3])) for name in names]
-        rows.append([one.trial_id, one.replicates, *told])
+        rows.append([one.trial_id, one.replicates, *(with_interval(one.estimates[name]) for name in names)])
     kinds = ["chosen" if one.trial_id == run.chosen else None for one in again]
     basis = again[0].estimates[names[0]].basis
     lead = element("p", f"Means on fresh replicates, with 95% intervals: {basis}.", class_="small")

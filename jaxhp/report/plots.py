@@ -164,7 +164,8 @@ def front(
         dots(right[known & kept], height[known & kept], "complete"),
     ]
     if len(of.names) == 2:
-        marks.append(line(x.at(values[1][rows]), y.at(values[0][rows]), "best"))
+        step = np.repeat(rows, 2)  # from each to the next by way of the corner that both beat
+        marks.append(line(x.at(values[1][step[:-1]]), y.at(values[0][step[1:]]), "best"))
     for one in again:
         (v, low, high), (h, left, wide) = (one.estimates[name][:3] for name in pair)
         if math.isfinite(v) and math.isfinite(h):

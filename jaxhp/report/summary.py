@@ -98,11 +98,13 @@ def constraints(of: Objectives) -> str:
 
 def estimates(of: Measured) -> str:
     """Write the means of a trial on fresh replicates, each with its 95% interval."""
-    told = []
-    for name, e in of.estimates.items():
-        mean, low, high = words.interval(e.mean, e.low, e.high)
-        told.append(f"{name} {mean}" + (f" [{low}, {high}]" if e.low < e.high else ""))
-    return ", ".join(told)
+    return ", ".join(f"{name} {with_interval(e)}" for name, e in of.estimates.items())
+
+
+def with_interval(e: Estimate) -> str:
+    """Write a mean with its 95% interval, unless it is known exactly."""
+    mean, low, high = words.interval(e.mean, e.low, e.high)
+    return f"{mean} [{low}, {high}]" if e.low < e.high else mean
 
 
 def _schedule(history: Sequence[Stretch]) -> Iterator[tuple[str, str]]:

@@ -45,8 +45,8 @@ class Pareto(Sampler):
     With one objective all weights are alike, and it is the sampler with constraints.
 
     Attributes:
-      inner: the sampler of one objective, such as `TPE()`, which is quicker to compile and to ask, and found less on
-        every problem of `experiments/pareto.py`; None: `GP`. Its own population and rounds do not count.
+      inner: the sampler of one objective, such as `TPE()`, which is quicker to compile and to ask, and finds less on
+        most problems (`experiments/pareto.py`); None: `GP`. Its own population and rounds do not count.
     """
 
     rounds: int = 4
@@ -176,7 +176,7 @@ def scalarised(
     best, worst = jnp.max(high, axis=0), jnp.min(low, axis=0)
     nadir = jnp.min(jnp.where(front[:, None], scores, jnp.inf), axis=0)
     extent = jnp.where(best > nadir, best - nadir, jnp.where(best > worst, best - worst, 1.0))
-    costs = weights[:, None] * ((best - scores) / extent)[None]  # [J, C, K]
+    costs = weights[:, None] * ((best[None] - scores) / extent[None])[None]  # [J, C, K]
     worth = -(jnp.max(costs, axis=2) + AUGMENTED * jnp.sum(costs, axis=2))
     least = jnp.min(jnp.where(feasible[None], worth, jnp.inf), axis=1, keepdims=True)
     behind = jnp.where(jnp.isfinite(least), least, 0.0) - 1 - violation[None]

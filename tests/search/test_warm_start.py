@@ -62,7 +62,7 @@ def test_what_is_recalled_is_signed_and_whole():
         trial(3, 0.2, lr=50.0),
         trial(4, 0.2, width=3),
     ]
-    unit, score, left_out = recalled(SPACE, trials, "error", "min", 9, "last")
+    unit, score, left_out, _ = recalled(SPACE, trials, "error", "min", 9, "last")
     assert unit.tolist() == [[0.5], [1.0]]
     np.testing.assert_array_equal(score, np.array([-0.3, np.nan], np.float32))
     assert left_out == {"not trained to their end": 1, "outside of its space": 2}

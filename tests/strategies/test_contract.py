@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Random, Sobol, testing
+from jaxhp.strategies import GP, PBT, TPE, Auto, Grid, Halving, Hyperband, Narrowing, Pareto, Random, Sobol, testing
 
 STRATEGIES = {
     "random": Random(population=12, rounds=2),
@@ -11,6 +11,7 @@ STRATEGIES = {
     "narrowing_box": Narrowing(population=12, rounds=3, shape="box"),
     "halving": Halving(population=9, rounds=2, inner=Narrowing()),
     "tpe": TPE(population=12, rounds=3),
+    "pareto": Pareto(population=12, rounds=3, inner=TPE()),
     "auto": Auto(population=12, rounds=3),  # a GP, and a forest with it
     "pbt": PBT(population=12, generations=4),
 }
@@ -26,6 +27,8 @@ MORE = {
     "narrowing_batch_larger_than_history": Narrowing(population=(2, 40)),
     "tpe_batch_larger_than_history": TPE(population=(2, 40)),
     "gp_batch_larger_than_history": GP(population=(2, 40)),
+    "pareto_one_point": Pareto(population=1, rounds=3, inner=TPE()),
+    "pareto_batch_larger_than_history": Pareto(population=(2, 40)),
     "halving_one_point": Halving(population=1),
     "pbt_one_point": PBT(population=1, generations=3),
 }
@@ -33,6 +36,7 @@ MORE = {
 
 # they compile what no other check needs; of the samplers, Random and the one in Halving are quick under jit
 DEAR = {("auto", check) for check in (testing.check_jit, testing.check_beyond, testing.check_schedule)}
+DEAR |= {("pareto", check) for check in (testing.check_jit, testing.check_beyond)}
 DEAR |= {("tpe", testing.check_beyond), *((name, testing.check_jit) for name in ("tpe", "narrowing", "narrowing_box"))}
 
 
