@@ -14,7 +14,8 @@ is told before a round is over, but for "one by one", which is told each at once
 dominated below a reference point, as a share of the best there is: of the true front, or of the whole pool.
 
 Results with 4 rounds of 32 points on seeds 0 to 4, mean and standard error over these. (That 8 slots of a round share
-weights, and which sampler is inside, was chosen on the first four problems with 64 points, seeds 0 to 4.)
+weights was chosen for its cost, and which sampler is inside on ZDT1 and DTLZ2 with 64 points and two seeds, which are
+among those of the table.)
 
     32 x 4                      ZDT1       ZDT2       ZDT3       DTLZ2      APSFailure  fabert
     Pareto                      .875 .011  .843 .016  .851 .012  .764 .019  .985 .005  .990 .003
@@ -26,8 +27,8 @@ weights, and which sampler is inside, was chosen on the first four problems with
     Optuna TPE, one by one      .776 .024  .645 .030  .757 .026  .869 .009  .956 .019  .996 .000
 
 So Pareto finds more than NSGA-II on all six, and more than Optuna's TPE on ZDT. On DTLZ2 TPE is well ahead; on the
-two real tasks they are within two standard errors of each other. A search took Pareto about 40 s on 2 cores that were shared
-with others, nearly all of it compiling and fitting Gaussian processes, and with TPE inside a second or two.
+two real tasks they are within two standard errors of each other. A search took Pareto about 40 s on 2 cores that were
+shared with others, nearly all of it compiling and fitting Gaussian processes, and with TPE inside a second or two.
 """
 
 from __future__ import annotations
