@@ -165,7 +165,7 @@ def test_test_opens_the_sealed_data_and_counts(file, smoked, capsys):
     [
         (["run", "missing.py"], "missing.py: expected an experiment, a Python file; found none"),
         (["run", "{file}:task"], "expected a jaxhp.Search named 'task', got Task"),
-        (["run", "{file}", "--set", "epoch=3"], "epoch: expected an argument of the search or its strategy (epochs,"),
+        (["run", "{file}", "--set", "epoks=3"], "epoks: expected an argument of the search or its strategy (epochs,"),
         (["run", "{file}", "--set", "epochs"], "--set: expected KEY=VALUE, got 'epochs'"),
         (["run", "{file}", "--set", "epochs=many"], "epochs: expected an integer, got 'many'"),
         (["run", "{file}", "--dir", "{done}", "--seed", "5"], "holds another search: its seed is 0, now it is 5"),

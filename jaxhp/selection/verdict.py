@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhp import words
-from jaxhp.data.dealing import check_names
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json, is_int
 
@@ -41,6 +40,8 @@ class Finals:
     order: str | None = None
 
     def __post_init__(self):
+        from jaxhp.data.dealing import check_names  # slow to import, and who reads does without
+
         check_names(None, self.groups, self.order, "Finals ")
         if self.holdout is None and (self.groups or self.order):
             raise Error(f"Finals {'groups' if self.groups else 'order'}: expected holdout= beside it, got none")

@@ -153,11 +153,11 @@ def test_it_trains_on_everything_but_the_test_data():
 
 
 def test_a_trial_that_inherited_weights_is_trained_as_it_was():
-    """Against plain NumPy; the last stretch goes on to the full budget."""
+    """Against plain NumPy."""
     fresh = np.random.default_rng(5).normal(size=(12, 4)).astype(np.float32)
     of = regression(test={"x": fresh, "y": fresh[:, 0]})
     spec = spec_of(of, {}, {"lr": np.dtype(np.float32)})
-    history = (Stretch(3, {"lr": 0.05}, 2), Stretch(8, {"lr": 0.01}, 4))
+    history = (Stretch(3, {"lr": 0.05}, 2), Stretch(8, {"lr": 0.01}, 5))
     how = Retraining(epochs=5, seed=0, paired=True, used=3, devices=ONE)
     found = open_test(lambda _: spec, how, 8, history, None, 0, 2)
     everything = regression(train=jax.tree.map(lambda *parts: np.concatenate(parts), of.train, of.valid))
