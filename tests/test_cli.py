@@ -138,6 +138,7 @@ def test_plan_trains_nothing(file, capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
     expected = out(capsys, "digest", done)[1]
     assert len(expected.strip()) == 64

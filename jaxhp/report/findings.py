@@ -58,7 +58,7 @@ def _estimate(run: RunRecord) -> Markup:
 
 def _sealed(run: RunRecord) -> Markup:
     opened, tests = run.result.opened, run.result.tests
-    if "data" not in run.manifest:
+    if "task" in run.manifest and "data" not in run.manifest:
         return element("p", element("b", "Test data "), "none: it is a loop.")
     if not opened:
         return element("p", element("b", "Test data "), "sealed: never opened.")

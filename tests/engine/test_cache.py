@@ -26,6 +26,7 @@ def run(**changes):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_what_the_first_compiled(tmp_path):
     first = run(XDG_CACHE_HOME=str(tmp_path))
     (folder,) = (tmp_path / "jaxhp").iterdir()

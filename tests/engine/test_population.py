@@ -91,6 +91,7 @@ def test_other_seeds_replicates_and_unpaired_trials_are_other_networks(task, alo
     assert not differ(shared.params[0], shared.params[1])
 
 
+@pytest.mark.slow
 def test_a_score_is_the_mean_over_replicates_whatever_their_number(task):
     many = train(task, CONFIGS[:6], EPOCHS, replicates=(0, 1, 2))
     for replicate in range(3):

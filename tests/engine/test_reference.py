@@ -85,6 +85,7 @@ BOOKS = [pytest.param(name, BOOK, id=f"{name}-book", marks=pytest.mark.slow) for
 one_quickly = pytest.mark.parametrize(("optimizer", "hidden"), [("momentum", (30, 20)), *BOOKS])
 
 
+@pytest.mark.slow
 @one_quickly
 def test_a_member_agrees_with_plain_numpy_after_200_steps(optimizer, hidden):
     task, configs = network(optimizer, hidden), CONFIGS[optimizer]

@@ -197,7 +197,7 @@ FLAX_LAYERS = [
 
 
 @pytest.mark.parametrize(
-    "options", [FLAX_LAYERS[0], pytest.param(FLAX_LAYERS[1], marks=pytest.mark.slow), FLAX_LAYERS[2]]
+    "options", [pytest.param(layer, marks=pytest.mark.slow) for layer in FLAX_LAYERS[:2]] + FLAX_LAYERS[2:]
 )
 def test_flax_linen(options):
     x = jnp.asarray(normal(0, 3, 7, 6, 4))

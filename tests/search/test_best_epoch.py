@@ -77,6 +77,7 @@ def test_fresh_replicates_do_not_choose_an_epoch_of_their_own():
         assert at in range(1, EPOCHS + 1)
 
 
+@pytest.mark.slow
 def test_the_mean_curve_of_replicates_decides_and_no_call_or_rung_changes_it(tmp_path):
     search = searched(walk(seeds=0.3), hp.Halving(9, eta=3), replicates=3, finals=None)
     result = search.run(tmp_path / "a", quiet=True)

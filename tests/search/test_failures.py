@@ -210,6 +210,7 @@ def start(script: Path, directory: Path, *options: str) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_kill_and_signals_in_processes(script, tmp_path):
     """kill -9, then SIGTERM, then Ctrl-C on one directory; a second process is refused meanwhile."""
     process = start(script, tmp_path)

@@ -118,6 +118,7 @@ def test_where_is_obeyed_by_whatever_a_strategy_asks(tmp_path):
         search(task=wide(), space=other, strategy=Random(4, rounds=6), **ALIKE).run(tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_combination_that_where_forbids_is_not_even_made():
     def made(config):
         if config["width"] % config["heads"]:
@@ -205,6 +206,7 @@ def test_a_network_is_what_init_made_both_times(structured):
     assert loaded[2][0]["scale"].shape == ()
 
 
+@pytest.mark.slow
 def test_what_only_a_factory_reads_is_known_to_test_score_and_a_space_of_the_best(structured):
     made, result, directory = structured
     best = result.best

@@ -260,7 +260,8 @@ def test_neighbourhoods():
     assert neighbourhoods(unit[:1], scores[:1], [0], "max").tolist() == [1.0]
 
 
-@pytest.mark.parametrize("replicates", [4, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("replicates", [4, 16])
 def test_of_equal_trials_the_estimate_is_unbiased(replicates):
     errors, hits, raw = [], [], []
     for world in range(200):

@@ -15,8 +15,16 @@ LEARNERS = {
     "auto": Auto(32, 4),
 }
 SHARP = {name: LEARNERS[name] for name in ("cem", "tpe", "auto")}
-learners = pytest.mark.parametrize("strategy", LEARNERS.values(), ids=LEARNERS.keys())
-sharp = pytest.mark.parametrize("strategy", SHARP.values(), ids=SHARP.keys())
+
+
+def each(strategies):
+    """Auto's models take long to compile."""
+    marked = {"auto": [pytest.mark.slow]}
+    known = [pytest.param(strategy, id=name, marks=marked.get(name, [])) for name, strategy in strategies.items()]
+    return pytest.mark.parametrize("strategy", known)
+
+
+learners, sharp = each(LEARNERS), each(SHARP)
 
 
 def search(strategy, objective, seed=0, dim=3):
@@ -118,6 +126,7 @@ def test_gp_spends_few_rows_on_configs_already_tried(tell_evaluated):
     assert np.square(pool - 0.4).sum(axis=1).argmin() in np.concatenate(tried)
 
 
+@pytest.mark.slow
 def test_gp_keeps_a_distance_while_rounds_are_left_and_on_plateaus():
     unit, slope = jnp.linspace(0, 1, 101)[:, None], jnp.linspace(0, 1, 101)
     present, none, half = jnp.arange(101) < 101, jnp.float32(0), jnp.float32(0.5)

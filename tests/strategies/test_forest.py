@@ -31,6 +31,7 @@ def corner(unit):
     return jnp.all(unit[:, :2] > 0.7, axis=1).astype(jnp.float32)
 
 
+@pytest.mark.slow
 def test_a_corner_is_found_whatever_the_irrelevant_dimensions():
     unit, at = points(0, 256, 6), points(1, 500, 6)
     mean, cov = forest(KEY, unit, corner(unit), jnp.ones(256, bool), at, 64)

@@ -139,6 +139,7 @@ def test_a_displaced_search_is_the_same_under_jit():
     assert tell(after, again, worth(again.unit)).displaced
 
 
+@pytest.mark.slow
 def test_a_displaced_search_is_the_same_after_a_save():
     state = first_round(nearest)
     leaves, structure = jax.tree.flatten(state)

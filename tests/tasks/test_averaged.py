@@ -114,6 +114,7 @@ def test_the_mean_is_evaluated_ranked_reported_and_saved(kind, tmp_path):
     assert np.isfinite(result.estimate.mean)
 
 
+@pytest.mark.slow
 def test_and_in_the_sealed_test():
     fresh = {"x": np.ones((5, 4), np.float32), "y": np.zeros(5, np.float32)}
     of = task(optimizer=ema, averaged=ema_of, test=fresh)

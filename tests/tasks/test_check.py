@@ -112,6 +112,7 @@ def test_wide_numbers_within_32_bits_are_data():
     assert hp.data.arrays(edge).train["id"].tolist() == [-(2**31), 2**31 - 1]
 
 
+@pytest.mark.slow
 def test_numpy_scalars_are_numbers(tmp_path):
     made = search(
         "random",

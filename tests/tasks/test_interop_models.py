@@ -78,6 +78,7 @@ def test_flax_with_batch_norm_and_dropout_learns(flax_task):
     np.testing.assert_array_equal(train(flax_task, CONFIGS[:1], 8, tile=1).params[0].state["BatchNorm_0"]["mean"], mean)
 
 
+@pytest.mark.slow
 def test_running_means_and_dropout_are_those_of_the_step(flax_task):
     batch = {name: array[:60] for name, array in flax_task.train.items()}
     step = jax.jit(lambda m, key, rate: update(flax_task, m, batch, key, {"lr": 0.1, "rate": rate})[0].variables)
@@ -93,6 +94,7 @@ def test_running_means_and_dropout_are_those_of_the_step(flax_task):
     assert np.abs(mean).max() > 0
 
 
+@pytest.mark.slow
 def test_equinox():
     def parts(key):
         return eqx.partition(eqx.nn.MLP(784, 10, 32, 1, key=key), eqx.is_inexact_array)
