@@ -34,10 +34,10 @@ def at_full_budget(trials: Sequence[Trial], metric: str, rungs: Sequence[Rung]) 
     for row, trial in zip(found, trials, strict=True):
         if not trial.diverged_at:
             last = int(np.searchsorted(budgets, trial.epochs))
-            curve = trial.curve[f"valid_{metric}"]
-            if trial.epoch == "best":
-                curve = (np.fmax if trial.mode == "max" else np.fmin).accumulate(curve)
-            row[:last] = [curve[budget - 1] for budget in budgets[:last]]
+            for column, budget in enumerate(budgets[:last]):
+                curve = trial.curve[f"valid_{metric}"][:budget]
+                best = np.nanmax if trial.mode == "max" else np.nanmin
+                row[column] = best(curve) if trial.epoch == "best" else curve[-1]
             row[last] = trial.score
     gains = np.nanmean(np.diff(found), 0)
     found[:, :-1] += np.cumsum(gains[::-1])[::-1]

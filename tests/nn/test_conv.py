@@ -116,6 +116,7 @@ def test_rows_one_by_one_and_all_at_once(monkeypatch, at_once):
     assert_equals_lax(normal(0, 3, 2, 12, 9), normal(1, 4, 2, 5, 3), window_strides=(3, 2), padding="VALID")
 
 
+@pytest.mark.slow
 def test_bfloat16_with_a_float32_result():
     lhs, rhs = jnp.asarray(normal(0, 4, 3, 6, 6), jnp.bfloat16), jnp.asarray(normal(1, 5, 3, 3, 3), jnp.bfloat16)
     for preferred in (None, jnp.float32):

@@ -66,6 +66,7 @@ def test_finals_and_the_test_are_of_the_epoch_that_the_search_found():
     np.testing.assert_allclose(result.test(2).mean, (2 * best.scored_at * best.config["lr"] - 1) ** 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fresh_replicates_do_not_choose_an_epoch_of_their_own():
     search = searched(walk(seeds=0.5), hp.Random(4, 1), finals=hp.Finals(2, 8))
     result = search.run(quiet=True)

@@ -182,6 +182,7 @@ def test_no_program_is_compiled_for_a_device_that_has_no_tile(size, finals, devi
     assert made.population(spec, made.machine()) == jax.local_devices()[:devices]
 
 
+@pytest.mark.slow
 def test_score_agrees_with_a_search_of_the_same_configs(images):
     result = hp.Search(images, SPACE, Random(population=5), epochs=3, finals=None).run(quiet=True)
     trials = sorted(result.trials, key=lambda t: t.trial_id)

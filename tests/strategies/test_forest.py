@@ -52,6 +52,7 @@ def test_covariance_is_that_of_points_which_fall_into_the_same_leaves():
     assert abs(cov[0, 2]) < 0.5 * np.sqrt(cov[0, 0] * cov[2, 2])
 
 
+@pytest.mark.slow
 def test_only_present_rows_count_and_one_will_do():
     unit, at, here = points(0, 32, 2), points(1, 9, 2), jnp.arange(32) < 20
     target = jnp.where(here, unit[:, 0], jnp.nan)

@@ -157,6 +157,7 @@ def test_nothing_is_moved_while_all_diverged():
     np.testing.assert_array_equal(asked(state), modelled(state))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**16), st.sampled_from([1, 4]), st.integers(1, 9))
 def test_moves_descend_from_the_best_alive(seed, dim, alive):
