@@ -74,7 +74,7 @@ def run_finals(
     fresh = {t.trial_id: _Fresh([], [], []) for t in finalists}
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)
 
-    luck_of_epochs = course.epoch == "best" and of.examples
+    luck_of_epochs = course.epoch == "best" and of.examples and not of.several
 
     def play(who: Sequence[int], replicates: range) -> Played:
         playing = [finalists[p].trial_id for p in who]
@@ -88,7 +88,7 @@ def run_finals(
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
         held_out = [part.held_out for part in parts if part.held_out is not None]
         configs = [histories[trial][-1].config for trial in playing]
-        luck = _luck(of, configs, parts) if luck_of_epochs else None
+        luck = _luck(course, epochs, configs, parts) if luck_of_epochs else None
         return Played(valid, np.concatenate(held_out, 1) if held_out else None, luck)
 
     if of.several:
@@ -104,14 +104,15 @@ def run_finals(
     ledger.record_finals(played, json.dumps(verdict.to_json()))
 
 
-def _luck(of: Setting, configs: Sequence[Config], parts: Sequence[Outcome]) -> np.ndarray:
-    """Return f64[P, E], what every other example shows more than all do, after each epoch; the last that was trained
-    stands for those after it."""
-    epochs = int(np.isfinite(parts[0].curve[0, :, 1, 0]).sum())
+def _luck(course: Course, epochs: int, configs: Sequence[Config], parts: Sequence[Outcome]) -> np.ndarray:
+    """Return f64[P, E], what every other example shows more than all do, after each epoch.
+
+    The last of the `epochs` that were trained stands for those after it.
+    """
 
     def of_row(row: int, config: Config) -> np.ndarray:
-        names = of.course.metrics(config)
-        whole, half = (names.index(name) for name in (of.course.metric, name_of_half(of.course.metric)))
+        names = course.metrics(config)
+        whole, half = (names.index(name) for name in (course.metric, name_of_half(course.metric)))
         shown = [part.curve[row, :epochs, 1] for part in parts]
         return np.mean([columns[:, half] - columns[:, whole] for columns in shown], 0)
 
@@ -137,9 +138,9 @@ def _contest(of: Setting, ranked: Trials, finalists: list[Trial], play: Play, *,
       luck_of_epochs: whether `play` tells of it.
     """
     course = of.course
-    unit = np.stack([of.course.space.unit(t.config) for t in ranked])
-    scores = at_full_budget(ranked, of.course.metric, of.course.rungs)
-    near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), of.course.mode)
+    unit = np.stack([course.space.unit(t.config) for t in ranked])
+    scores = at_full_budget(ranked, course.metric, course.rungs)
+    near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), course.mode)
     by_id = {t.trial_id: float(value) for t, value in zip(finalists, near, strict=True)}
     return contest(
         finalists,

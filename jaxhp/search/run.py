@@ -181,6 +181,7 @@ def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool
         "finals",
         "metric",
         "objectives",
+        "epoch",
     ]
     other = differences({n: before.get(n) for n in named}, {n: manifest.get(n) for n in named})
     if other:

@@ -3,12 +3,16 @@
 One weight goes up by `lr` an epoch and the metric is best where it is nearest to 1: about epoch 1 / lr.
 """
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import jaxhp as hp
+from jaxhp.engine.streams import Keys, key_of
 
 EPOCHS = 12
 LR = {4: 0.25, 6: 1 / 6, 8: 0.125, 12: 0.05}  # by the best of 12 epochs
@@ -66,6 +70,28 @@ def test_finals_and_the_test_are_of_the_epoch_that_the_search_found():
     np.testing.assert_allclose(result.test(2).mean, (2 * best.scored_at * best.config["lr"] - 1) ** 2, atol=1e-6)
 
 
+def test_finals_go_on_where_the_best_finalist_diverges():
+    """Its curve is empty, and says nothing of how long the others are trained."""
+    of, mine = walk(), jax.random.normal(key_of(jax.random.key(1), Keys.INIT, 0))
+
+    def evaluate(params, batch, config):
+        found = of.evaluate(params, batch, config)
+        fresh = (params["own"] != mine) & (config["lr"] > 0.2)
+        return {"far": jnp.where(fresh, jnp.nan, found["far"]), "fit": jnp.where(fresh, jnp.nan, found["fit"])}
+
+    broken = replace(
+        of,
+        init=lambda key, config: {"w": jnp.zeros(()), "own": jax.random.normal(key)},
+        evaluate=evaluate,
+    )
+    result = searched(broken, hp.Random(4, 1), finals=hp.Finals(4, 8)).run(quiet=True)
+    first = result.raw_best
+    assert (first.config["lr"], first.scored_at) == (0.25, 4)
+    assert np.isnan(result.finals[first.trial_id]).all()
+    assert result.best.trial_id != first.trial_id
+    assert np.isfinite(result.estimate.mean)
+
+
 @pytest.mark.slow
 def test_fresh_replicates_do_not_choose_an_epoch_of_their_own():
     search = searched(walk(seeds=0.5), hp.Random(4, 1), finals=hp.Finals(2, 8))
@@ -101,6 +127,8 @@ def test_last_stays_the_default_and_what_does_not_fit_is_refused(tmp_path):
         assert trial.scored_at == EPOCHS
     with pytest.raises(hp.Error, match="holds another search: its epoch"):
         searched(walk(), hp.Random(4, 1), finals=None).run(tmp_path, quiet=True)
+    with pytest.raises(hp.Error, match="holds another search: its epoch differs"):
+        searched(walk(), hp.Random(4, 1), finals=None).test(tmp_path)
     with pytest.raises(hp.Error, match=r"expected trials that fit.*scored at their last epoch, not their best"):
         searched(walk(), hp.Random(4, 1), warm_start=result)
     with pytest.raises(hp.Error, match="epoch: expected 'last' or 'best', got 'first'"):
