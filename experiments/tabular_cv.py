@@ -85,17 +85,6 @@ def rows(sites: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, log_odds
 
 
-def auc(columns: Any, weight: jax.Array) -> jax.Array:
-    """The probability that a positive is scored above a negative, a tie counting half; with weights."""
-    score, positive = jnp.asarray(columns["score"]), jnp.asarray(columns["label"]) * weight
-    order = jnp.argsort(score)
-    score, positive = score[order], positive[order]
-    negative = weight[order] - positive
-    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(negative)])
-    ranks = (below[jnp.searchsorted(score, score)] + below[jnp.searchsorted(score, score, side="right")]) / 2
-    return jnp.sum(positive * ranks) / (positive.sum() * negative.sum())
-
-
 def task(frame: pd.DataFrame, test: pd.DataFrame) -> tuple[hp.Task, pd.DataFrame]:
     """Make the network's task; also returns the rows in the order of its training and validation data."""
     parts = hp.split(frame, valid=0.2, seed=0, groups="site")
@@ -146,7 +135,7 @@ def task(frame: pd.DataFrame, test: pd.DataFrame) -> tuple[hp.Task, pd.DataFrame
         train=prepared(parts[0]),
         valid=prepared(parts[1]),
         test=seen,
-        metrics={"auc": hp.Metric(auc)},
+        metrics={"auc": hp.metrics.roc_auc()},
         metric="auc",
         train_examples=0,
         batch_size=200,

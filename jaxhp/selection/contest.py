@@ -64,16 +64,15 @@ def contest(
     rounds, estimating = finals.blocks(folds)
     seen: list[list[np.ndarray]] = [[] for _ in trials]  # [S, n] blocks of each finalist
     held_out: list[list[np.ndarray]] = [[] for _ in trials]  # [R, h]
-    lucks: list[list[np.ndarray]] = [[] for _ in trials]  # [E], sums over replicates
+    lucks: list[list[np.ndarray]] = [[] for _ in trials]  # [E], means over replicates
 
     def run(who: list[int], replicates: range) -> None:
         played = play(who, replicates)
         for position, valid in zip(who, played.valid, strict=True):
             seen[position].append(by_seed(valid, fold))
-        for position, luck_of_one in zip(
-            who, () if played.luck is None else played.luck, strict=played.luck is not None
-        ):
-            lucks[position].append(luck_of_one)
+        if played.luck is not None:
+            for position, one in zip(who, played.luck, strict=True):
+                lucks[position].append(one)
         if played.held_out is not None:
             for position, outcomes in zip(who, played.held_out, strict=True):
                 held_out[position].append(outcomes)

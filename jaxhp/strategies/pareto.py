@@ -61,16 +61,7 @@ class Pareto(Sampler):
         """Make the state before the first ask; see `Sampler.init`."""
         of = super().init(key, dim, epochs)
         nothing = jnp.zeros((len(of.score), 0), jnp.float32)
-        return Told(
-            of.key,
-            of.unit,
-            of.score,
-            of.first,
-            of.displaced,
-            epochs=of.epochs,
-            scores=nothing,
-            violation=jnp.zeros_like(of.score),
-        )
+        return Told(**vars(of), scores=nothing, violation=jnp.zeros_like(of.score))
 
     def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
         """Learn the scores f32[P] of one objective; see `tell_objectives`."""
