@@ -317,12 +317,12 @@ def _panels(ax: Axes | None, count: int) -> tuple[Axes, list[tuple[Axes, bool]]]
     if ax is None:
         import matplotlib.pyplot as plt
 
-        ax = plt.figure(figsize=(0.7 + 2.4 * columns, 0.4 + 2.5 * rows)).add_axes((0.0, 0.0, 1.0, 1.0))
+        ax = plt.figure(figsize=(0.7 + 2.6 * columns, 0.4 + 2.5 * rows)).add_axes((0.0, 0.0, 1.0, 1.0))
     ax = _axes(ax)
     ax.set_axis_off()
     place, inch = ax.get_window_extent(), ax.figure.dpi
     width, height = place.width / inch, place.height / inch
-    left, top, across, up = 0.7 / width, 0.3 / height, 0.2 / width, 0.62 / height
+    left, top, across, up = 0.7 / width, 0.3 / height, 0.42 / width, 0.62 / height
     w = max((1 - left - across * columns) / columns, 0.02)
     h = max((1 - top) / rows - up, 0.02)
     panels = []

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live panel in a terminal, plain lines anywhere else."""
+"""What a person sees while a search runs: a live panel in a terminal or a notebook, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from jaxhp import words
@@ -29,7 +26,8 @@ from jaxhp.engine.events import (
     Shrunk,
     Warned,
 )
-from jaxhp.report.table import show_config, trials_table
+from jaxhp.report.panels import Now, Panel, panel
+from jaxhp.report.table import show_config
 from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
 
 
@@ -67,20 +65,19 @@ class Display:
         self._total, self._metric, self._mode = total, metric, mode
         self._console = None if quiet else console or Console()
         self._done, self._speed = 0, _Speed(0, 0.0)
-        self._live: Live | None = None
+        self._panel: Panel | None = None
         self._said = 0.0
         self._now = _Phase("", 1, Trials.of(()), {})
         self._top = Trials.of(())  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
-        if self._console is not None and self._console.is_terminal:
-            self._live = Live(console=self._console, transient=True, auto_refresh=False)
-            self._live.start()
+        if self._console is not None:
+            self._panel = panel(self._console)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._panel is not None:
+            self._panel.stop()
 
     def observe(self, event: Event) -> None:
         """Show an event."""
@@ -127,8 +124,8 @@ class Display:
     def _compiling(self, event: Compiling) -> None:
         static = show_config(event.static)
         line = f"compiling group {event.number} of {event.groups}: {static}" if event.groups > 1 else "compiling"
-        if self._live is not None:
-            self._live.update(Group(Text(words.plain(line)), self._bar(), self._table(self._top)), refresh=True)
+        if self._panel is not None:
+            self._panel.show(self._so_far(line, self._top))
         else:
             self.note(line)
 
@@ -161,18 +158,15 @@ class Display:
             rate = self._speed.member_epochs / self._speed.seconds
             left = max(self._total - self._done, 0) / max(rate, 1e-9)
             line += f"  {rate:,.0f} member-epochs/s  {_clock(left)} left"
-        if self._live is not None:
-            self._live.update(Group(Text(line), self._bar(), self._table(top)), refresh=True)
+        if self._panel is not None:
+            self._panel.show(self._so_far(line, top))
         elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
             self._said = time.perf_counter()
             best = words.number(top[0].score, top[0].stderr) if top else "-"
             self.note(f"{line}  best {self._metric} {best}")
 
-    def _bar(self) -> ProgressBar:
-        return ProgressBar(total=max(self._total, 1), completed=min(self._done, self._total), width=60)
-
-    def _table(self, top: Sequence[Trial]) -> Table:
-        return trials_table(top, self._metric, 5)
+    def _so_far(self, line: str, top: Sequence[Trial]) -> Now:
+        return Now(line, self._done, self._total, top, self._metric)
 
 
 def _clock(seconds: float) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import resources
 
 from jaxhp.report import plots
 from jaxhp.report.drawing import draw
-from jaxhp.report.markup import Markup, element
+from jaxhp.report.markup import element
 from jaxhp.report.pieces import legend, pairs, table
+from jaxhp.report.styles import style
 from jaxhp.report.table import Columns, FreshScores, cells_of
 from jaxhp.trials import Trial, Trials
 
@@ -36,13 +36,3 @@ def html(
         parts.append(element("figure", draw(plots.best_curves(best, metric, mode)), signs))
     ranked = table(headings, rows, "Ranked trials")
     return element("div", style(), element("div", *parts, class_="beside"), ranked, class_="jaxhp")
-
-
-def style() -> Markup:
-    """Make the style sheet of what is shown in notebooks, which reaches nothing outside of it.
-
-    Text has the notebook's own colour, and everything else one that can be told from white and from black.
-    """
-    files = resources.files("jaxhp.report")
-    own, pictures = (files.joinpath(name).read_text("utf-8") for name in ("notebook.css", "pictures.css"))
-    return element("style", Markup(own + pictures.replace("svg", ".jaxhp svg")))

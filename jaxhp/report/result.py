@@ -367,7 +367,7 @@ class Result:
             stage=self.stage,
             ruin=self.ruin,
             decided=self.decided,
-            saved=self._saved,
+            saved=self._saved if self.directory else None,
             best=self.best,
             history=self.best.history,
             raw_best=self.raw_best,

@@ -30,7 +30,7 @@ class Findings(NamedTuple):
     stage: Stage
     ruin: Ruin | None
     decided: bool
-    saved: bool  # whether a checkpoint holds the best trial of a search that is not decided
+    saved: bool | None  # whether a checkpoint holds the best trial of a search that is not decided; None: no directory
     best: Trial
     history: Sequence[Stretch]  # how the best was trained
     raw_best: Trial
@@ -63,8 +63,9 @@ def _choice(of: Findings) -> Iterator[tuple[str, str]]:
         yield "best yet", trial
         yield from _schedule(of.history)
         yield "score", raw_best(of.metric, of.best)
-        where = "a checkpoint has it" if of.saved else "not saved yet"
-        yield "network", f"{where}; best.safetensors is written when the search ends"
+        if of.saved is not None:
+            where = "a checkpoint has it" if of.saved else "not saved yet"
+            yield "network", f"{where}; best.safetensors is written when the search ends"
 
 
 def _front(of: Findings) -> Iterator[tuple[str, str]]:

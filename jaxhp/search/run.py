@@ -42,7 +42,8 @@ from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
-from jaxhp.search.signals import Signals, Stopped
+from jaxhp.search.signals import Signals, Stopped, at_a_prompt
+from jaxhp.search.stopping import with_rounds
 from jaxhp.search.watching import guarded, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
@@ -50,7 +51,6 @@ from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import save
 from jaxhp.trials import Status, Trial, Trials, best_of
 from jaxhp.values import Config, Error, Json
-from jaxhp.words import plain
 
 
 class Wiring(NamedTuple):
@@ -124,10 +124,10 @@ def run_search(
                     emit(SearchBegan(_finished(ledger.trials())))
                     _say_first([*notes, *of.notes], of.warnings, ledger, emit)
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
-            except Stopped as stopped:
+            except (Stopped, KeyboardInterrupt) as cause:
                 ledger.record_spent(account.spent())
-                print(plain(stopped), file=sys.stderr)
-                raise
+                read = partial(_so_far, of, ledger, networks)
+                raise with_rounds(cause, ledger, len(of.course.rungs), read) from None
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)
@@ -143,6 +143,11 @@ def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Re
     known = {"space": course.space, "tester": of.tester, "budget": course.epochs, "epoch": course.epoch}
     known["objectives"] = of.objectives
     return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
+
+
+def _so_far(of: Wiring, ledger: Ledger, networks: _Networks) -> Result:
+    """Return the result of the rounds that are finished, with the network of the best where it is at hand."""
+    return _result(of, ledger, networks.at_hand(_result(of, ledger, None).best))
 
 
 def _say_first(notes: Sequence[str], warnings: Sequence[str], ledger: Ledger, emit: Observer) -> None:
@@ -245,6 +250,11 @@ class _Networks:
         configs = dict(zip(best.tolist(), self._best.configs(), strict=True))
         self._kept = kept | {i: self._executor.variables(i, epochs, configs[i]) for i in at_hand}
 
+    def at_hand(self, best: Trial) -> PyTree[np.ndarray] | None:
+        """Return a trial's network as `of` does where that trains nothing."""
+        finished = self._lineage.last(best.trial_id).epochs if best.trial_id in self._kept else None
+        return self._kept[best.trial_id] if finished == best.scored_at else None
+
     def of(self, best: Trial) -> PyTree[np.ndarray]:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
         trial, epochs = best.trial_id, self._lineage.last(best.trial_id).epochs
@@ -312,7 +322,7 @@ def _summary(of: Wiring, account: _Account, result: Result) -> Json:
 def _how_to_resume(directory: Path | None, experiment: Json | None) -> str:
     if experiment:
         return f"stopped; everything so far is recorded. Go on with: jaxhp resume {shlex.quote(str(directory))}"
-    script = sys.argv[0] if sys.argv and Path(sys.argv[0]).is_file() else ""
+    script = not at_a_prompt() and sys.argv and Path(sys.argv[0]).is_file()
     again = f"python {shlex.join(sys.argv)}" if script else f"the same search, and run({str(directory)!r})"
     return f"stopped; everything so far is recorded. Go on with: {again}"
 

@@ -325,7 +325,8 @@ class Search:
           Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;
             or it was removed, replaced or moved meanwhile.
           OSError: `dir` cannot be written.
-          Stopped: a signal asked to stop; everything up to there is recorded.
+          Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
+            the finished rounds.
         """
         return run_search(
             dir,

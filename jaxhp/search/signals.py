@@ -9,31 +9,47 @@ import threading
 import weakref
 from typing import Any
 
+from jaxhp.words import plain
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """A search stopped because a signal asked for it. All it did is recorded; the text says how to go on."""
+    """A search stopped because a signal or an observer asked for it. All it did is recorded; the text says what next.
+
+    Attributes:
+      result: the `Result` of its finished rounds where it has no directory that has them; None where none is finished.
+    """
+
+    result: Any = None
+
+    def _render_traceback_(self) -> list[str]:
+        """Show one line in a notebook: nothing went wrong."""
+        return [f"Stopped: {plain(self)}"]
 
 
 class Signals:
     """Listens while its block runs. In a thread other than the main one, signals do what they did before.
 
     The signal's number arrives through a pipe at a thread of its own, since the main one may be inside a compiled
-    step for long. A second signal ends the process there, with 128 + its number: the ledger bears it. A forked child
+    step for long. A second signal ends the process there, with 128 + its number: the ledger bears it; where a person's
+    variables live in the process, in a notebook or at a prompt, it raises KeyboardInterrupt instead. A forked child
     does with signals what the process did before: its own SIGTERM ends it, and is not told to the search.
     """
 
     def __init__(self, *, listen: bool = True):
         self._listen = listen and threading.current_thread() is threading.main_thread()
         self.received: signal.Signals | None = None
+        self._asked = 0
 
     def __enter__(self) -> Signals:
         if self._listen:
             self._read, self._write = os.pipe()
             if hasattr(os, "set_blocking"):  # Windows has had it since Python 3.12
                 os.set_blocking(self._write, False)
-            self._handlers: dict[signal.Signals, Any] = {number: signal.signal(number, _ignore) for number in _SIGNALS}
+            self._handlers: dict[signal.Signals, Any] = {
+                number: signal.signal(number, self._handle) for number in _SIGNALS
+            }
             self._fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
@@ -64,9 +80,17 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
+    def _handle(self, *_: object) -> None:
+        """Python needs a handler before it passes a signal's number on; it is called between steps."""
+        self._asked += 1
+        if self._asked > 1 and at_a_prompt():
+            raise KeyboardInterrupt
+
     def _watch(self) -> None:
         while (number := os.read(self._read, 1)[0]) != 0:
             if number not in _SIGNALS:
+                continue
+            if self.received is not None and at_a_prompt():
                 continue
             if self.received is not None:
                 if sys.stderr.isatty():
@@ -88,5 +112,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _ignore(*_: object) -> None:
-    """Python needs a handler before it passes a signal's number on."""
+def at_a_prompt() -> bool:
+    """Tell whether a person's variables live in this process: in a notebook, or at Python's prompt."""
+    return hasattr(sys, "ps1")

@@ -1,9 +1,12 @@
 import io
+import sys
+from types import ModuleType
 
 import numpy as np
 from rich.console import Console
 
 from jaxhp.engine.events import Compiling, Progressed, RoundBegan, RoundFinished, SearchBegan
+from jaxhp.report import panels
 from jaxhp.report.display import Display
 from jaxhp.trials import Status, Trial, Trials
 
@@ -96,3 +99,30 @@ def test_with_static_groups_the_best_is_that_of_the_search_and_not_of_the_group_
         display.observe(Progressed(np.int32([1, 3]), np.float32([0.75, 0.5]), 2, 4, 1.0, False, 0))
         display.observe(Progressed(np.int32([0, 2]), np.float32([0.25, np.nan]), 2, 4, 1.0, True, 0))
     assert [line[-6:] for line in text.getvalue().splitlines()] == ["0.7500", "0.7500"]
+
+
+def test_in_a_notebook_one_output_is_renewed_a_few_times_a_second_and_its_last_line_stays(monkeypatch):
+    clock, told = [0.0], []
+
+    class Output:
+        update = staticmethod(told.append)
+
+    stub = ModuleType("IPython.display")
+    stub.HTML, stub.display = str, lambda *_, display_id: Output
+    monkeypatch.setitem(sys.modules, "IPython.display", stub)
+    monkeypatch.setattr(panels.time, "perf_counter", lambda: clock[0])
+    console = Console(force_jupyter=True, file=io.StringIO())
+    evil = Trial(4, {"<script>lr": 0.1}, score=0.75)
+    with Display(100, "accuracy", console=console) as display:
+        for epoch in range(1, 11):  # a second
+            display.update("round 1/2", epoch, 10, 5, 0.1, [evil])
+            clock[0] += 0.1
+    assert 3 <= len(told[:-1]) <= 5
+    assert "round 1/2  epoch 1/10" in told[0]
+    assert "width:5.0%" in told[0]
+    assert "0.7500" in told[0]
+    assert "<script>" not in "".join(told)
+    assert "epoch 10/10" in told[-1]
+    assert "width:50.0%" in told[-1]
+    assert "0.7500" not in told[-1]
+    assert max(map(len, told)) < 5000
