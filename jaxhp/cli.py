@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, plan, report, export, test and digest. See `jaxhp --help`.
+"""The command line: run, resume, show, watch, plan, report, export, test and digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from jaxhp.interop import FORMATS, export
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
-from jaxhp.report.page import write_report
+from jaxhp.report.page import live_page, write_report
 from jaxhp.report.result import Result
+from jaxhp.report.serving import watch
 from jaxhp.search.signals import Stopped
 from jaxhp.store.files import STDOUT, located, read_json
 from jaxhp.store.ledger import Ledger
@@ -103,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "write one self-contained page about a run directory")
     report.add_argument("dir", type=Path)
     report.add_argument("--out", type=Path, metavar="FILE.html", help="by default report.html in the directory")
+    watch = command("watch", _watch, "show the report in a browser on this machine, renewed while the search runs")
+    watch.add_argument("dir", type=Path)
+    watch.add_argument("--port", type=int, default=0, help="on 127.0.0.1; by default any that is free")
     export = command("export", _export, "write the trials of a run directory for another tool")
     export.add_argument("dir", type=Path)
     export.add_argument("--to", choices=FORMATS, required=True, help="csv, parquet, optuna or tensorboard")
@@ -176,6 +180,10 @@ def _plan(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     path = write_report(options.dir, options.out)
     print(f"report in {plain(path)}", file=_beside(options.out))
+
+
+def _watch(options: argparse.Namespace) -> None:
+    watch(options.dir, options.port, live_page)
 
 
 def _export(options: argparse.Namespace) -> None:

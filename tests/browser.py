@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ class Browser:
         os.close(self._from)
         shutil.rmtree(self._profile, ignore_errors=True)
 
-    def open(self, page: Path, *, width: int = 1200, height: int = 900, scheme: str = "light") -> None:
-        """Opens a file and waits until it is loaded."""
+    def open(self, page: Path | str, *, width: int = 1200, height: int = 900, scheme: str = "light") -> None:
+        """Opens a file, or a URL, and waits until it is loaded."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.seen.clear()
-        self._call("Page.navigate", url=page.absolute().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while not self.messages("Page.loadEventFired"):
             self._receive()
 
@@ -63,6 +64,12 @@ class Browser:
         answer = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, script: str) -> Any:
+        """The value of a JavaScript expression, as soon as it is one that counts as true."""
+        while not (found := self.run(script)):
+            time.sleep(0.02)
+        return found
 
     def messages(self, *methods: str) -> list[dict[str, Any]]:
         """What the browser said of these kinds."""
