@@ -157,7 +157,7 @@ def table(choice, sign=1):
     return np.asarray(sorted(rows), float)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds, st.permutations(range(5)))
 def test_the_order_of_finalists_does_not_matter(world, order):
     one, other = world.choice(), world.choice(order)
@@ -169,7 +169,7 @@ def test_the_order_of_finalists_does_not_matter(world, order):
     np.testing.assert_allclose(table(one), table(other), atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds)
 def test_a_smaller_metric_that_is_better_is_the_mirror_image(world):
     high, low = world.choice(), world.choice(sign=-1)
@@ -179,7 +179,7 @@ def test_a_smaller_metric_that_is_better_is_the_mirror_image(world):
         assert [-low.estimate.mean, -low.estimate.high, -low.estimate.low] == pytest.approx(high.estimate[:3])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds)
 def test_the_winner_is_the_flattest_of_those_that_may_be_the_best(world):
     choice = world.choice()

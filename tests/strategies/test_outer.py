@@ -88,7 +88,7 @@ def test_what_a_search_makes_of_points_is_no_displacement(space, size):
     assert not displaced(unit, jnp.asarray(canonical))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.sampled_from([2, 5]), st.sampled_from([3, 16, COMPARED]))
 def test_other_points_than_those_asked_for_are_no_displacement(seed, dim, size):
     rng = np.random.default_rng(seed)
@@ -158,7 +158,7 @@ def test_nothing_is_moved_while_all_diverged():
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.sampled_from([1, 4]), st.integers(1, 9))
 def test_moves_descend_from_the_best_alive(seed, dim, alive):
     rng = np.random.default_rng(seed)
