@@ -5,7 +5,8 @@
 A sample is n validation examples and some networks of one config, which differ by their seeds: each network has a
 quality of its own, and a score or prediction with noise that is an example's own for all networks, and noise of both.
 The truth is the mean over networks of the metric on all examples that there could be. What finals make of a sample is
-the mean over networks and examples of the metric plus its influences, `crossed_mean`. Biases are in standard errors.
+the mean over networks and examples of the metric plus its influences, `crossed_mean`, less the metric's own bias with
+so few examples, `bias`. Biases are in standard errors.
 
 1,500 samples a line; chance alone makes 0.026 of a bias, 0.018 of an error, 0.006 of a share.
 
@@ -55,7 +56,7 @@ import numpy as np
 import jaxhp as hp
 from jaxhp.compiling import jit
 from jaxhp.selection.intervals import crossed_mean
-from jaxhp.tasks.whole_set import found
+from jaxhp.tasks.whole_set import bias, found
 
 SHARE, APART, CUT, SPREAD = 0.3, 1.2, 0.8, 0.15  # positives, their distance, the threshold, the sd of networks' quality
 SHARED = 0.6  # of the noise's variance: an example's own
@@ -136,10 +137,15 @@ def line(name: str, n: int, seeds: int, samples: int, seed: int = 0) -> Line:
     kind, rng = KINDS[name], np.random.default_rng([seed, n, seeds])
     spread = SPREAD if seeds > 1 else 0.0
     truth, means, covers = kind.truth(spread), [], []
-    measure = jit(lambda c: jax.lax.map(lambda one: found({"": kind.metric}, one, jnp.ones(n))[""], c))
+
+    def of_network(columns: Columns) -> tuple[jax.Array, jax.Array, jax.Array]:
+        weight = jnp.ones(n)
+        return *found({"": kind.metric}, columns, weight)[""], bias(kind.metric, columns, weight)
+
+    measure = jit(lambda c: jax.lax.map(of_network, c))
     for _ in range(samples):
-        values, influence = jax.device_get(measure(kind.draw(rng, seeds, n, spread)))
-        mean = crossed_mean(values[:, None] + influence)
+        values, influence, off = jax.device_get(measure(kind.draw(rng, seeds, n, spread)))
+        mean = crossed_mean(values[:, None] + influence).less(float(off.mean()), 0.0)
         low, high = mean.interval()
         means.append(mean[:2])
         covers.append(low <= truth <= high)

@@ -103,7 +103,7 @@ def retrained(
         columns = spec.columns(configs)
         state, _ = population.step(state, columns, np.arange(p, dtype=np.int32), layout, begun, end)
         begun = end
-    return lambda data: population.outcomes(state, columns, layout, begun, data)
+    return lambda data: population.outcomes(state, columns, layout, begun, data)[0]
 
 
 def _tested(trial_id: int, outcomes: np.ndarray, opening: int) -> Tested:
