@@ -87,6 +87,27 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         ledger.stored("manifest written")
         ledger.event("begun")
         return []
+    refuse_other(ledger, before, manifest)
+    where = differences(before.get("environment", {}), manifest["environment"])
+    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
+    if harmful and not accept_environment:
+        raise Error(
+            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
+            "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
+        )
+    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
+    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
+    if ledger.round(0) is not None:
+        ledger.event("resume", environment=manifest["environment"], notes=notes)
+    return notes
+
+
+def refuse_other(ledger: Ledger, before: Json, manifest: Json) -> None:
+    """Check that the manifest in a directory, `before`, is of this search.
+
+    Raises:
+      Error: it is of another, whose differences are named, or was written by another version of jaxhp.
+    """
     if before.get("format") != FORMAT:
         where = before.get("environment")
         version = where.get("jaxhp", "") if isinstance(where, Mapping) else ""
@@ -103,17 +124,6 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
             f"dir: {ledger.directory} holds another search: {_sentence(other)}. Run this one in another directory; "
             "warm_start=hp.Result.load(dir).trials lets it learn from that one"
         )
-    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
-    if harmful and not accept_environment:
-        raise Error(
-            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
-            "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
-        )
-    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
-    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
-    if ledger.round(0) is not None:
-        ledger.event("resume", environment=manifest["environment"], notes=notes)
-    return notes
 
 
 def trained(ledger: Ledger) -> bool:

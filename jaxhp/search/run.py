@@ -34,22 +34,24 @@ from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Emit, Executor
 from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
-from jaxhp.report.result import Result, Tester
+from jaxhp.report.result import Result
+from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
-from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
+from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.search.watching import guarded, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
+from jaxhp.store.ours import NETWORK, SUMMARY, refuse_foreign
 from jaxhp.store.params import save
 from jaxhp.trials import Status, Trial, Trials, best_of
-from jaxhp.values import Config, Error, Json
+from jaxhp.values import Config, Json
 from jaxhp.words import plain
 
 
@@ -64,7 +66,7 @@ class Wiring(NamedTuple):
     manifest: Json
     metric: str
     objectives: Objectives
-    tester: Tester  # opens the sealed test data
+    retrainer: Retrainer  # what a result has its task for
     like: Callable[[Config], PyTree]  # shapes of what the task's `init` makes of a config
     no_finals: str  # why there are none; "" where there are
     warnings: Sequence[str] = ()  # for a person, before it starts
@@ -131,17 +133,18 @@ def run_search(
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)
-        if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
+        if ledger.directory is not None and (params is not None or not (ledger.directory / SUMMARY).exists()):
             ledger.check_held()
-            write_json(ledger.directory / "summary.json", _summary(of, account, result))
+            refuse_foreign(ledger.directory)
+            write_json(ledger.directory / SUMMARY, _summary(of, account, result))
             ledger.stored("summary written")
         return result
 
 
 def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Result:
     course = of.course
-    known = {"space": course.space, "tester": of.tester, "budget": course.epochs, "epoch": course.epoch}
-    known["objectives"] = of.objectives
+    known = {"space": course.space, "retrainer": of.retrainer, "budget": course.epochs, "epoch": course.epoch}
+    known |= {"objectives": of.objectives, "strategy": of.manifest["strategy"]}
     return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
 
 
@@ -151,43 +154,6 @@ def _say_first(notes: Sequence[str], warnings: Sequence[str], ledger: Ledger, em
         emit(Noted(text))
     for text in warnings:
         emit(Warned(text) if ledger.round(0) is None else Noted(text))
-
-
-def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool) -> None:
-    """Check that a directory holds a finished run of a search.
-
-    Args:
-      manifest: of the search.
-      rounds: that it has.
-      finals: whether it ends with finals.
-
-    Raises:
-      Error: it holds another search, or one that is not finished.
-    """
-    with Ledger(dir) as ledger:
-        before = recorded(ledger) or {}
-        last = ledger.round(rounds - 1)
-        unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
-    named = [
-        "space",
-        "strategy",
-        "data",
-        "epochs",
-        "seed",
-        "replicates",
-        "folds",
-        "folding",
-        "paired",
-        "finals",
-        "metric",
-        "objectives",
-        "epoch",
-    ]
-    other = differences({n: before.get(n) for n in named}, {n: manifest.get(n) for n in named})
-    if other:
-        raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
-    if unfinished:
-        raise Error(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
 
 
 def _train(
@@ -200,6 +166,7 @@ def _train(
     emit: Observer,
 ) -> PyTree[np.ndarray] | None:
     """Run rounds and finals; return the chosen network, which is written to the run directory; None if all diverged."""
+    refuse_foreign(ledger.directory)
     executor.stop_if_asked()
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
@@ -209,9 +176,10 @@ def _train(
     best = result.best
     network, sha256 = networks.of(best) if result.ruin is None else None, None
     if ledger.directory is not None and network is not None:
-        path = ledger.directory / "best.safetensors"
         ledger.check_held()
-        sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.scored_at, replicate=0)
+        refuse_foreign(ledger.directory)
+        facts = {"trial_id": best.trial_id, "config": best.config, "epochs": best.scored_at, "replicate": 0}
+        sha256 = save(ledger.directory / NETWORK, network, **facts, search=ledger.meta("manifest"))
         ledger.stored("parameters written")
     with ledger.transaction():
         if sha256 is not None:

@@ -176,7 +176,7 @@ def test_what_cannot_be_tested_says_so(finished):
     directory, result = finished
     with pytest.raises(ValueError, match="test: expected a task with test data"):
         result.test()
-    with pytest.raises(ValueError, match=r"use search\.test\(dir\)"):
+    with pytest.raises(ValueError, match=r"search\.load\(dir\), which know the task"):
         Result.load(directory).test()
     with pytest.raises(ValueError, match="holds another search: its seed differs"):
         make(None, seed=1).test(directory)
