@@ -44,6 +44,14 @@ CASES = {
         lambda _: search("random").run(quiet=True, watch=[hp.Trial]),
         "got the class Trial itself in it: Trial(...)",
     ),
+    "a tracker's folder that is a file": (
+        lambda tmp_path: hp.watch.TensorBoard(__file__),
+        "watch: TensorBoard dir: expected a writable directory, got",
+    ),
+    "a tracker's file that is a folder": (
+        lambda tmp_path: hp.watch.CSV(tmp_path),
+        "watch: CSV path: expected a writable file, got",
+    ),
     "observers that are a word": (lambda _: search("random").run(quiet=True, watch="csv"), "got 'csv'"),
     "reversed range": (
         lambda _: hp.LogUniform(1e-2, 1e-6),
