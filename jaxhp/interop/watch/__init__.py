@@ -4,4 +4,5 @@ Each is an observer: a function of one event (`hp.events`), of which one of your
 """
 
 from jaxhp.interop.watch.csv import CSV as CSV
+from jaxhp.interop.watch.mlflow import MLflow as MLflow
 from jaxhp.interop.watch.tensorboard import TensorBoard as TensorBoard
