@@ -11,7 +11,9 @@ TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
     from jaxhp import data, nn, schedules, strategies, tasks
     from jaxhp.data import Folds, split
+    from jaxhp.engine import events
     from jaxhp.engine.runtime import setup
+    from jaxhp.interop import watch
     from jaxhp.objectives import AtLeast, AtMost
     from jaxhp.report.result import Result
     from jaxhp.search import search
@@ -81,6 +83,7 @@ __all__ = [
     "Uniform",
     "Variables",
     "data",
+    "events",
     "include",
     "metrics",
     "nn",
@@ -92,8 +95,10 @@ __all__ = [
     "strategies",
     "tasks",
     "testing",
+    "watch",
 ]
 _PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
+_MODULES = {"events": "engine.events", "metrics": "tasks.metrics", "watch": "interop.watch"}
 _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
@@ -134,8 +139,8 @@ def __getattr__(name: str) -> object:
         return _import_module("importlib.metadata").version("jaxhp")
     if name in _PACKAGES:
         return _import_module(f"jaxhp.{name}")
-    if name == "metrics":
-        return _import_module("jaxhp.tasks.metrics")
+    if name in _MODULES:
+        return _import_module(f"jaxhp.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
     value = globals()[name] = getattr(_import_module(f"jaxhp.{_HOME[name]}"), name)

@@ -35,6 +35,24 @@ def into_a_file(tmp_path):
 
 
 CASES = {
+    "an observer in no list": (
+        lambda _: search("random").run(quiet=True, watch=print),
+        "watch: expected a list of functions of one event, such as [hp.watch.CSV(path)], got print itself",
+    ),
+    "an observer that is none": (lambda _: search("random").run(quiet=True, watch=[3]), "got 3 in it"),
+    "an observer's class": (
+        lambda _: search("random").run(quiet=True, watch=[hp.Trial]),
+        "got the class Trial itself in it: Trial(...)",
+    ),
+    "a tracker's folder that is a file": (
+        lambda tmp_path: hp.watch.TensorBoard(__file__),
+        "watch: TensorBoard dir: expected a writable directory, got",
+    ),
+    "a tracker's file that is a folder": (
+        lambda tmp_path: hp.watch.CSV(tmp_path),
+        "watch: CSV path: expected a writable file, got",
+    ),
+    "observers that are a word": (lambda _: search("random").run(quiet=True, watch="csv"), "got 'csv'"),
     "reversed range": (
         lambda _: hp.LogUniform(1e-2, 1e-6),
         "LogUniform: expected low <= high, got low=0.01, high=1e-06",

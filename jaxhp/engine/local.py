@@ -231,7 +231,8 @@ class Local:
             size = saved * len(job.replicates) * population.member_bytes
             fresh = wave.key not in self._called
             self._called.add(wave.key)
-            call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh))
+            told = Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh)
+            call.emit(told._replace(curve=ranked.curve, metrics=spec.shapes.metrics))
             due = np.flatnonzero(read == upto)
             if len(due):
                 parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))

@@ -9,7 +9,9 @@ import json
 import shlex
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +25,11 @@ from jaxhp.engine.events import (
     Observer,
     RoundFinished,
     SearchBegan,
+    SearchFinished,
     Shrunk,
     StopAsked,
     Stored,
     Warned,
-    told,
 )
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device, host_peak_bytes
@@ -44,7 +46,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped
-from jaxhp.search.watching import guarded, warning
+from jaxhp.search.watching import guarded, read_only, told, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
@@ -53,6 +55,8 @@ from jaxhp.store.params import save
 from jaxhp.trials import Status, Trial, Trials, best_of
 from jaxhp.values import Config, Json
 from jaxhp.words import plain
+
+_ID = "id"  # the name under which the ledger keeps what tells a search from all others
 
 
 class Wiring(NamedTuple):
@@ -119,17 +123,17 @@ def run_search(
         networks = _Networks(of, executor, lineage)
         observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
-        if ledger.meta("finished") is None:
-            _declare(of, ledger)
-            try:
-                with display:
-                    emit(SearchBegan(_finished(ledger.trials())))
+        try:
+            with display:
+                emit(_began(ledger, manifest))
+                if ledger.meta("finished") is None:
+                    _declare(of, ledger)
                     _say_first([*notes, *of.notes], of.warnings, ledger, emit)
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
-            except Stopped as stopped:
-                ledger.record_spent(account.spent())
-                print(plain(stopped), file=sys.stderr)
-                raise
+        except Stopped as stopped:
+            ledger.record_spent(account.spent())
+            print(plain(stopped), file=sys.stderr)
+            raise
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)
@@ -138,6 +142,7 @@ def run_search(
             refuse_foreign(ledger.directory)
             write_json(ledger.directory / SUMMARY, _summary(of, account, result))
             ledger.stored("summary written")
+        emit(_ended(result))
         return result
 
 
@@ -237,6 +242,19 @@ class _Account:
         """Return what all runs have; what one did after its last finished round before it was killed is not known."""
         now = self.cost() | {"runs": 1}
         return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _began(ledger: Ledger, manifest: Json) -> SearchBegan:
+    """Return how a run begins. What tells its search from all others is made in the first run."""
+    if ledger.meta(_ID) is None:
+        ledger.set_meta(_ID, uuid.uuid4().hex)
+    return SearchBegan(_finished(ledger.trials()), ledger.meta(_ID) or "", ledger.directory, manifest)
+
+
+def _ended(result: Result) -> SearchFinished:
+    """Return how a run ends, with a result of the observers' own."""
+    own = {name: read_only(getattr(result, name)) for name in ("trials", "front", "finals")}
+    return SearchFinished(replace(result, **own))
 
 
 def _declare(of: Wiring, ledger: Ledger) -> None:
