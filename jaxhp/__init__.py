@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, schedules, strategies, tasks
+    from jaxhp import data, nn, optuna, schedules, strategies, tasks
     from jaxhp.data import Folds, split
     from jaxhp.engine.runtime import setup
     from jaxhp.objectives import AtLeast, AtMost
@@ -84,6 +84,7 @@ __all__ = [
     "include",
     "metrics",
     "nn",
+    "optuna",
     "schedules",
     "score",
     "search",
@@ -93,7 +94,7 @@ __all__ = [
     "tasks",
     "testing",
 ]
-_PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
+_PACKAGES = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
 _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
