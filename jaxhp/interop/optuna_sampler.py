@@ -43,9 +43,9 @@ class _Asked(NamedTuple):
 class StrategySampler(optuna.samplers.BaseSampler):
     """Sample with a strategy of jaxhp: `optuna.create_study(sampler=hp.optuna.Sampler(hp.Auto(population=8)))`.
 
-    A small population learns from every few trials. A pruned trial counts with its last value, a failed one as diverged.
-    Give the strategy rounds for as many trials as the study will have: its programs, which take seconds to compile, then
-    serve all of them.
+    A small population learns from every few trials. A pruned trial counts with its last value, a failed one as
+    diverged. Give the strategy rounds for as many trials as the study will have: its programs, which take seconds to
+    compile, then serve all of them.
 
     Args:
       strategy: whose trials all start fresh and train to their end, such as `Auto`, `TPE`, `GP` or `Sobol`; for a study

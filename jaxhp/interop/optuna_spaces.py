@@ -147,6 +147,9 @@ def check(space: Space) -> None:
         if not isinstance(known, _KINDS):
             kinds = ", ".join(kind.__name__ for kind in _KINDS)
             raise Error(f"space {name}: expected {kinds}, which Optuna has distributions for, got {known}")
+        values = [outward(value) for value in known.categories()]
+        if len(set(values)) < len(values):
+            raise Error(f"space {name}: expected no string that is the text of a tuple, got {known}")
         if isinstance(known, Uniform) and known.step is not None and getattr(recorded(known), "step", None) is None:
             raise Error(f"space {name}: expected at most {_STEPS} steps that Optuna counts as jaxhp does, got {known}")
 
