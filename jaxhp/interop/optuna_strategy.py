@@ -234,7 +234,7 @@ class Study:
           ask: whether the pruner is asked.
         """
         pruned = np.zeros(len(rows), bool)
-        if len(self.study.directions) > 1:
+        if len(self.study.directions) > 1 or not rows:
             return pruned
         assert self.objectives is not None
         curve = trials.curve[f"valid_{self.objectives.names[0]}"]

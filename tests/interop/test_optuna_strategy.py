@@ -1,14 +1,17 @@
 """A study that trains with jaxhp is what plain Optuna makes of the same curves, which are known in closed form."""
 
+import dataclasses
 import functools
 import math
 from collections import Counter
 
+import jax.numpy as jnp
 import numpy as np
 import optuna
 import pytest
 import small_loop
 from optuna.trial import TrialState
+from small_search import Shared, search, task
 
 import jaxhp as hp
 from jaxhp.engine.events import RoundFinished
@@ -24,7 +27,7 @@ def new(storage=None, **options):
 
 def run(study, dir=None, watch=(), name=None, **options):
     strategy = hp.optuna.Study(study, BATCH, options.pop("rounds", ROUNDS), options.pop("rungs", None), search=name)
-    asked = small_loop.shared("random", strategy=strategy, **options)
+    asked = search("random", task=small_loop.LOOP, kind_of=Shared, strategy=strategy, **options)
     asked.watch = watch
     return asked.run(dir, quiet=True)
 
@@ -140,3 +143,93 @@ def test_a_lost_study_is_made_again_of_the_record(tmp_path):
         curve = trial.curve["valid_height"]
         assert [*by_id[trial.trial_id].intermediate_values.values()] == curve[np.isfinite(curve)].tolist()
     assert Counter(t.state.name for t in other.trials)["RUNNING"] == 0
+
+
+def test_where_the_pruner_gives_up_all_nothing_trains_on():
+    study = new(pruner=optuna.pruners.ThresholdPruner(upper=-100.0))
+    result = run(study)
+    assert {t.last_step for t in study.trials if t.state is TrialState.PRUNED} == {1}
+    assert len(result.trials) == BATCH * ROUNDS
+    assert set(result.trials.epochs.tolist()) == {1}
+
+
+def test_points_that_were_not_asked_for_are_in_the_study_as_they_were_trained():
+    """A list of three values, of which Optuna asks for some twice, and one that a person asked for."""
+    study = new(pruner=optuna.pruners.NopPruner())
+    space = hp.Space(lr=hp.Choice([0.1, 0.2, 0.3, 0.4], static=False))
+    result = run(study, space=space, include=({"lr": 0.4},), rounds=1)
+    trained = [t for t in study.trials if t.state is TrialState.COMPLETE]
+    assert {t.user_attrs["trial_id"] for t in trained} == set(result.trials.trial_id.tolist())
+    by_id = {trial.trial_id: trial for trial in result.trials}
+    for trial in trained:
+        assert by_id[trial.user_attrs["trial_id"]].config == trial.params
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.FAIL}
+    assert {t.params["lr"] for t in trained} == {0.1, 0.2, 0.3, 0.4}
+
+
+@pytest.mark.slow
+def test_several_objectives_and_constraints_are_told():
+    def evaluate(params, batch, config):
+        error = ((batch["x"] @ params["w"]).prod(-1) - batch["y"]) ** 2
+        return {"error": error, "size": jnp.abs(params["w"]).mean() + 0 * error}
+
+    several = {"metric": ("error", "size"), "mode": ("min", "max"), "constraints": {"error": hp.AtMost(0.8)}}
+    of = dataclasses.replace(task(), evaluate=evaluate, **several)
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=optuna.samplers.NSGAIISampler(seed=0))
+    result = hp.optuna.optimize(study, of, SPACE, batch=9, rounds=1, epochs=2, tile=2, finals=None, quiet=True)
+    states, by_id = set(), {trial.trial_id: trial for trial in result.trials}
+    for trial in study.trials:
+        known = by_id[trial.user_attrs["trial_id"]]
+        states.add(trial.state)
+        assert (trial.state is TrialState.FAIL) == (known.status is hp.Status.DIVERGED)
+        if trial.state is TrialState.COMPLETE:
+            error, size = (float(known.curve[f"valid_{name}"][-1]) for name in ("error", "size"))
+            assert trial.values == [error, size]
+            assert trial.constraints == {"error": pytest.approx(max(error - 0.8, 0) / 0.8, abs=1e-7)}
+    assert states == {TrialState.COMPLETE, TrialState.FAIL}
+    kept = [t for t in study.trials if t.state is TrialState.COMPLETE and t.constraints["error"] <= 0]
+    assert sorted(t.user_attrs["trial_id"] for t in study.best_trials) == sorted(result.front.trial_id.tolist())
+    assert kept
+
+
+BAD = {
+    "no study": (lambda: hp.optuna.optimize(3, small_loop.LOOP, SPACE), "study: expected an optuna.Study, got 3"),
+    "another direction": (
+        lambda: hp.optuna.optimize(new(direction="maximize"), small_loop.LOOP, SPACE),
+        "study: expected the directions of the task (minimize for height), got maximize",
+    ),
+    "other objectives": (
+        lambda: hp.optuna.optimize(new(direction=None, directions=["minimize"] * 2), small_loop.LOOP, SPACE),
+        "study: expected the directions of the task (minimize for height), got minimize, minimize",
+    ),
+    "a normal distribution": (
+        lambda: hp.optuna.optimize(new(), small_loop.LOOP, hp.Space(lr=hp.Normal(0.1, 0.1))),
+        "space lr: expected Uniform, LogUniform, IntUniform, Choice, which Optuna has distributions for",
+    ),
+    "rungs that descend": (lambda: hp.optuna.Study(new(), rungs=[3, 1]), "Study rungs: expected ascending epochs, got"),
+    "a rung beyond the end": (
+        lambda: hp.optuna.optimize(new(), small_loop.LOOP, SPACE, epochs=9, rungs=[12]),
+        "Study rungs: expected at most 9 epochs, the full training, got (12,)",
+    ),
+    "an empty batch": (lambda: hp.optuna.Study(new(), 0), "Study population: expected at least 1, got 0"),
+    "a warm start": (
+        lambda: search(
+            "random", task=small_loop.LOOP, strategy=hp.optuna.Study(new()), warm_start=[trial_of_another_search()]
+        ),
+        "warm_start: expected a strategy with a method recall, got Study(",
+    ),
+}
+
+
+def trial_of_another_search():
+    facts = {"metric": "height", "mode": "min", "epochs": 9, "budget": 9}
+    return hp.Trial(0, {"lr": 0.1}, status=hp.Status.COMPLETE, score=0.9, **facts)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_said_in_one_line(case):
+    make, message = BAD[case]
+    with pytest.raises(hp.Error) as error:
+        make()
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
