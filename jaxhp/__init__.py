@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, schedules, strategies, tasks
+    from jaxhp import data, nn, optuna, schedules, strategies, tasks
     from jaxhp.data import Folds, split
     from jaxhp.engine import events
     from jaxhp.engine.runtime import setup
@@ -87,6 +87,7 @@ __all__ = [
     "include",
     "metrics",
     "nn",
+    "optuna",
     "schedules",
     "score",
     "search",
@@ -97,7 +98,7 @@ __all__ = [
     "testing",
     "watch",
 ]
-_PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
+_PACKAGES = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
 _MODULES = {"events": "engine.events", "metrics": "tasks.metrics", "watch": "interop.watch"}
 _HOMES = {
     "data": ("Folds", "split"),

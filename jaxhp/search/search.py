@@ -149,7 +149,7 @@ class Search:
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
         options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
         self._know("groups", groups_of(self.task, self.space, **options))
-        self.groups.check_objectives(self.strategy)
+        self._know("strategy", self.groups.fitted(self.strategy))
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -365,7 +365,7 @@ class Search:
             allows=self.space.allows,
             included=self.included,
             recalled=self.recalled.told,
-            told=self.groups.told if self.groups.objectives else None,
+            tell=self.groups.tells(self.strategy),
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
