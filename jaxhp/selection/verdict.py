@@ -106,7 +106,7 @@ class Estimate(NamedTuple):
             (self.bias, "for the metric's own bias with so few"),
         ):
             corrected = style.write(-taken, sign=True)
-            if taken and float(corrected):  # more than nothing, in the digits of the mean
+            if float(corrected) and abs(taken) > 1e-3 * (self.high - self.low):  # more than nothing, and can be seen
                 examples += f", corrected by {corrected} {why}"
         return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
 
