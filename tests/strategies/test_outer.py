@@ -119,6 +119,7 @@ def test_points_included_and_rounds_cut_short_are_compared_row_by_row():
     assert halves.displaced
 
 
+@pytest.mark.slow
 def test_an_earlier_search_says_nothing_of_what_becomes_of_points():
     state = AUTO.recall(AUTO.init(KEY, 3), POOL[:32], worth(POOL[:32]))
     assert not state.displaced
@@ -149,6 +150,7 @@ def test_a_displaced_search_is_the_same_after_a_save():
     assert told(AUTO, after, proposal, nearest(proposal.unit)).displaced  # what the first round showed is kept
 
 
+@pytest.mark.slow
 def test_nothing_is_moved_while_all_diverged():
     proposal, state = AUTO.ask(AUTO.init(KEY, 3))
     unit = jnp.asarray(nearest(proposal.unit))
