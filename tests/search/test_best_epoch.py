@@ -46,7 +46,7 @@ def searched(task: hp.Task, strategy: hp.Strategy, epoch: str = "best", **option
     return hp.Search(task, space, strategy, epochs=EPOCHS, seed=1, include=include, epoch=epoch, **options)
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("far", "min"), ("fit", "max")])
+@pytest.mark.parametrize(("metric", "mode"), [("far", "min"), pytest.param("fit", "max", marks=pytest.mark.slow)])
 def test_the_score_and_the_network_are_of_the_best_epoch(metric, mode):
     result = searched(walk(metric, mode), hp.Random(4, 1), finals=None).run(quiet=True)
     sign = 1 if mode == "min" else -1

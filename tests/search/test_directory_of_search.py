@@ -18,7 +18,7 @@ from jaxhp.store.digest import manifest_digest
 from jaxhp.store.ledger import Ledger
 
 
-@pytest.mark.parametrize("point", ["manifest written", "round begun"])
+@pytest.mark.parametrize("point", ["round begun", pytest.param("manifest written", marks=pytest.mark.slow)])
 def test_a_directory_in_which_nothing_was_trained_is_free_for_the_mended_search(point, tmp_path):
     with pytest.raises(Killed):
         search("random", task=task(scale=9.0), seed=5, tile=4).run(tmp_path, quiet=True, watch=[dying(point)])

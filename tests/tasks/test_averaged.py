@@ -96,7 +96,8 @@ def error(of: hp.Task, params, data) -> float:
     return float(np.mean(of.evaluate(params, data, {})["error"]))
 
 
-@pytest.mark.parametrize("kind", ["ema", pytest.param("schedule-free", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ema", "schedule-free"])
 def test_the_mean_is_evaluated_ranked_reported_and_saved(kind, tmp_path):
     of = task_of(kind)
     space = hp.Space(lr=hp.LogUniform(0.02, 0.2))
