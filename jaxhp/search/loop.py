@@ -126,6 +126,8 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
+    if course.epoch == "best" and (drafts.parent >= 0).any():
+        raise Error(f"epoch: expected 'last' with {course.strategy}, which has trials inherit weights, got 'best'")
     new = lineage.unmeasured(asked, keep=keep)
     ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))

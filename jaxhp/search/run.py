@@ -105,7 +105,7 @@ def run_search(
             before, of = {}, wire({}, emit)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet, objectives=of.objectives)
         observers[:0] = [partial(_record, ledger), display.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None

@@ -4,6 +4,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxhp.engine.events import Compiling, Progressed, RoundBegan, RoundFinished, SearchBegan
+from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
 from jaxhp.trials import Status, Trial, Trials
 
@@ -96,3 +97,23 @@ def test_with_static_groups_the_best_is_that_of_the_search_and_not_of_the_group_
         display.observe(Progressed(np.int32([1, 3]), np.float32([0.75, 0.5]), 2, 4, 1.0, False, 0))
         display.observe(Progressed(np.int32([0, 2]), np.float32([0.25, np.nan]), 2, 4, 1.0, True, 0))
     assert [line[-6:] for line in text.getvalue().splitlines()] == ["0.7500", "0.7500"]
+
+
+def test_the_front_of_several_objectives_is_said_after_every_round():
+    """Its size, and the best of each objective; of a trial that goes on, as it is now."""
+
+    def trials(*points):
+        facts = {"status": Status.COMPLETE, "epochs": 1}
+        of = [(i, {"valid_error": np.float32([e]), "valid_size": np.float32([s])}) for i, e, s in points]
+        return Trials.of(Trial(i, {}, score=float(c["valid_error"][0]), curve=c, **facts) for i, c in of)
+
+    objectives = Objectives(("error", "size"), ("min", "max"))
+    text = io.StringIO()
+    with Display(8, "error", "min", console=Console(file=text, width=100), objectives=objectives) as display:
+        for number, found in enumerate([trials((0, 0.5, 3), (1, 0.25, 2), (2, 0.75, 2)), trials((1, 0.5, 2))]):
+            display.observe(RoundBegan(number, 2, 1, found))
+            display.observe(RoundFinished(number, found, False))
+    assert text.getvalue().splitlines() == [
+        "round 1/2  front of 2 trials; best error 0.2500, size 3.000",
+        "round 2/2  front of 1 trial; best error 0.5000, size 3.000",
+    ]
