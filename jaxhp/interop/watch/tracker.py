@@ -7,9 +7,13 @@ tracker could not be told while it was out of reach follows when it is there aga
 
 from __future__ import annotations
 
+import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +135,14 @@ def _trial(trials: Trials, row: int) -> Trial:
     """Return a trial with its curve, which one in training has no other way."""
     trial = trials[row]
     return replace(trial, curve={name: values[row][: trial.epochs] for name, values in trials.curve.items()})
+
+
+@contextmanager
+def report_of(result: Result) -> Iterator[Path | None]:
+    """Give the report of a run directory as a file that is gone afterwards; None where there is no directory."""
+    with tempfile.TemporaryDirectory() as place:
+        write = import_module("jaxhp.report.page").write_report  # imported when used, as other tools are
+        yield None if result.directory is None else write(result.directory, Path(place) / "report.html")
 
 
 def title(about: SearchBegan) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from jaxhp.engine.events import SearchBegan
 from jaxhp.interop.packages import needed
 from jaxhp.interop.points import SCORE, Point, points
 from jaxhp.interop.wandb_files import logged
-from jaxhp.interop.watch.tracker import Tracker, folder, title
-from jaxhp.report.page import write_report
+from jaxhp.interop.watch.tracker import Tracker, folder, report_of, title
 from jaxhp.report.result import Result
 from jaxhp.report.rows import table_rows
 from jaxhp.trials import Status, Trial
@@ -90,10 +88,10 @@ class WandB(Tracker):
         ends = {} if estimate is None else {f"estimate/{n}": getattr(estimate, n) for n in ("mean", "low", "high")}
         told = {"chosen": best.trial_id} | {f"chosen.{name}": value for name, value in best.config.items()}
         self._search.summary.update({**told, **ends, "trials": len(result.trials)})
-        with tempfile.TemporaryDirectory() as place:
-            if result.directory is not None:
+        with report_of(result) as page:
+            if page is not None:
                 artifact = self._wandb.Artifact(f"report-{self._id}", type="report")
-                artifact.add_file(str(write_report(result.directory, Path(place) / "report.html")))
+                artifact.add_file(str(page))
                 self._search.log_artifact(artifact)
             self.pause()
 
