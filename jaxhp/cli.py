@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from jaxhp.interop import FORMATS, export
+from jaxhp.interop.watch import parsed
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import write_report
@@ -82,11 +83,17 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.add_argument("--smoke", action="store_true", help="a tiny version, to see that everything works")
 
+    def watched(made: argparse.ArgumentParser) -> None:
+        text = "log it while it runs: tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv:PATH; may be given again"
+        made.add_argument("--watch", action="append", default=[], metavar="TRACKER", help=text)
+
     run = command("run", _run, "run a search, or what is left of it")
     experiment(run)
     run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
+    watched(run)
     resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
     resume.add_argument("dir", type=Path)
+    watched(resume)
     resume.add_argument(
         "--accept-environment",
         action="store_true",
@@ -122,16 +129,19 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from jaxhp.search.experiment import Experiment
 
+    watch = [parsed(text) for text in options.watch]
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search.run(directory, experiment=experiment.to_json()), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), watch=watch), directory)
 
 
 def _resume(options: argparse.Namespace) -> int:
+    watch = [parsed(text) for text in options.watch]
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    return _present(search.run(directory, accept_environment=options.accept_environment), directory)
+    result = search.run(directory, accept_environment=options.accept_environment, watch=watch)
+    return _present(result, directory)
 
 
 def _recorded_search(directory: Path) -> Search:

@@ -1,7 +1,11 @@
 """Trackers log a search while it runs: what they are asked for afterwards is what the search recorded."""
 
 import csv
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +161,54 @@ def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path):
     assert path.read_text() == "a,b\n1,2\n3,4"
     shown = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.isfinite(shown["best"]["score"])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def greedy(folder):
+    """An observer that writes until its disk is full, at every call of the step."""
+
+    def fill(event):
+        if isinstance(event, Progressed):
+            with open(folder / "filler", "ab", buffering=0) as file:
+                while file.write(bytes(4096)) == 4096:
+                    pass
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fill
+
+
+@pytest.mark.slow  # it mounts a disk
+def test_trackers_on_a_full_disk_are_one_warning_each_and_follow_when_there_is_room(small_disk, tmp_path):
+    def make_room(event):
+        if isinstance(event, RoundFinished) and event.round == 1:
+            (small_disk / "filler").unlink(missing_ok=True)
+
+    watch = greedy(small_disk), *trackers(small_disk)
+    result = run(tmp_path / "run", *watch, make_room)
+    assert result.digest == digest("halving")
+    with Ledger(tmp_path / "run") as ledger:
+        warned = [event["text"] for event in ledger.events("warning")]
+    assert 1 < len(warned) <= 3
+    assert all("No space left on device" in text for text in warned)
+    (small_disk / "filler").unlink(missing_ok=True)
+    result = run(tmp_path / "run", *trackers(small_disk))
+    check_all(small_disk, result.trials)
+
+
+@pytest.mark.slow  # it mounts a disk
+def test_a_search_whose_own_disk_an_observer_fills_stops_and_goes_on_to_the_same_digest(small_disk):
+    with pytest.raises(OSError, match=r"full|No space left"):
+        run(small_disk / "run", greedy(small_disk))
+    (small_disk / "filler").unlink()
+    assert run(small_disk / "run").digest == digest("halving")

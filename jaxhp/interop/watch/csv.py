@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxhp.engine.events import SearchBegan
-from jaxhp.interop import csv_file
 from jaxhp.interop.points import Point
+from jaxhp.interop.table import as_csv, csv_lines
 from jaxhp.interop.watch.tracker import Tracker
 from jaxhp.report.result import Result
 from jaxhp.space import Space
-from jaxhp.store.files import located, refuse_link
+from jaxhp.store.files import located, refuse_link, write_out
 from jaxhp.trials import Trial
 from jaxhp.values import Error
 
@@ -84,10 +84,8 @@ class CSV(Tracker):
     def finish(self, result: Result) -> None:
         """See `Tracker.finish`."""
         if self._path.is_file():  # beside a device there is nothing
-            csv_file.write(result, self._path.with_suffix(f".trials{self._path.suffix}"))
+            write_out(self._path.with_suffix(f".trials{self._path.suffix}"), as_csv(result))
 
     def _append(self, rows: Sequence[Sequence[object]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
         with open(self._path, "ab") as file:
-            file.write(text.getvalue().encode(errors="backslashreplace"))
+            file.write(csv_lines(rows))

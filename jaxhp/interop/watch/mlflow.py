@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from jaxhp.engine.events import SearchBegan
 from jaxhp.interop.packages import needed
 from jaxhp.interop.points import Point, points
-from jaxhp.interop.watch.tracker import Tracker, title
-from jaxhp.report.page import write_report
+from jaxhp.interop.watch.tracker import Tracker, report_of, title
 from jaxhp.report.result import Result
 from jaxhp.report.rows import table_rows
 from jaxhp.space import Space
@@ -105,9 +102,8 @@ class MLflow(Tracker):
         new = [Point(f"estimate/{name}", at, value) for name, value in ends.items()]
         there = self._client.get_run(self._parent).data
         self._send(self._parent, [] if there.tags.get(_TRIALS) == str(at) else new, {}, tags | {_TRIALS: at})
-        if result.directory is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                page = write_report(result.directory, Path(folder) / "report.html")
+        with report_of(result) as page:
+            if page is not None:
                 self._client.log_artifact(self._parent, str(page))
         self._client.set_terminated(self._parent, "FINISHED")
 

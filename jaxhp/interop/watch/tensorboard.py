@@ -7,13 +7,11 @@ from pathlib import Path
 from jaxhp.engine.events import SearchBegan
 from jaxhp.interop.packages import needed
 from jaxhp.interop.points import Point
-from jaxhp.interop.watch.tracker import Tracker, title
+from jaxhp.interop.watch.tracker import Tracker, folder, title
 from jaxhp.objectives import Objectives
 from jaxhp.report.result import Result
 from jaxhp.space import Space
-from jaxhp.store.files import located
 from jaxhp.trials import Trial
-from jaxhp.values import Error
 
 
 class TensorBoard(Tracker):
@@ -36,7 +34,7 @@ class TensorBoard(Tracker):
         from jaxhp.interop import event_file, tensorboard_logs
 
         self._files, self._logs = event_file, tensorboard_logs
-        self._dir = made(dir, "TensorBoard")
+        self._dir = folder(dir, "TensorBoard")
         self._folder = self._dir
 
     def begin(self, about: SearchBegan) -> dict[int, int]:
@@ -69,17 +67,3 @@ class TensorBoard(Tracker):
 
     def _of(self, trial: Trial) -> Path:
         return self._folder / f"trial_{trial.trial_id:05d}"
-
-
-def made(dir: str | Path, who: str) -> Path:
-    """Return a folder, made where there is none.
-
-    Raises:
-      Error: it cannot be.
-    """
-    folder = located(dir, f"watch: {who} dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Error(f"watch: {who} dir: expected a writable directory, got {dir}: {error.strerror}") from None
-    return folder

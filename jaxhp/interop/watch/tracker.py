@@ -7,16 +7,32 @@ tracker could not be told while it was out of reach follows when it is there aga
 
 from __future__ import annotations
 
+import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
-from jaxhp.engine.events import Event, FinalsBegan, Progressed, RoundBegan, RoundFinished, SearchBegan, SearchFinished
+from jaxhp.engine.events import (
+    Event,
+    FinalsBegan,
+    Progressed,
+    RoundBegan,
+    RoundFinished,
+    SearchBegan,
+    SearchFinished,
+    StopAsked,
+)
 from jaxhp.interop.points import Point, last_epochs, points
 from jaxhp.report.result import Result
+from jaxhp.store.files import located
 from jaxhp.trials import Status, Trial, Trials
+from jaxhp.values import Error
 
 _SHARE = 10  # logging between rounds may take at most a tenth of the time since the last time
 
@@ -52,12 +68,15 @@ class Tracker(ABC):
     def finish(self, result: Result) -> None:
         """Log what was chosen and what it is worth."""
 
+    def pause(self) -> None:
+        """Bring to an end what is open, since the search stops for now."""
+        return
+
     def __call__(self, event: Event) -> None:
         """Observe an event."""
         match event:
             case SearchBegan():
-                self._about, self._open, self._round = event, False, None
-                self._there, self._ended, self._due = {}, {}, 0.0
+                self._about, self._open, self._round, self._due = event, False, None, 0.0
                 self._log(event.trials)
             case RoundBegan():
                 self._round = event.trials
@@ -75,28 +94,32 @@ class Tracker(ABC):
             case SearchFinished():
                 self._log(event.result.trials)  # which knows what could not be logged before
                 self.finish(event.result)
+            case StopAsked() if self._open:
+                self.pause()
             case _:
                 pass
 
     def _log(self, trials: Trials) -> None:
-        if not self._open:
-            assert self._about is not None
-            self._ended = self.begin(self._about)
-            self._open = True
-        for row in np.argsort(trials.trial_id):
-            number, epochs = int(trials.trial_id[row]), int(trials.epochs[row])
-            if self._ended.get(number, -1) >= epochs:
-                continue
-            trial = _trial(trials, int(row))
-            known = self._there.pop(number, None)  # asked for again where writing fails
-            known = self.there(trial) if known is None else known
-            new = list(points(trial, known))
-            ended = trial.status is not Status.RUNNING
-            if new or ended:
-                self.write(trial, new, known)
-            self._there[number] = known | last_epochs(new)
-            if ended:
-                self._ended[number] = epochs
+        assert self._about is not None
+        try:
+            if not self._open:
+                self._there, self._ended, self._open = {}, self.begin(self._about), True
+            for row in np.argsort(trials.trial_id):
+                if self._ended.get(int(trials.trial_id[row]), -1) < trials.epochs[row]:
+                    self._log_trial(_trial(trials, int(row)))
+        except BaseException:
+            self._open = False  # so that the log is asked what it has
+            raise
+
+    def _log_trial(self, trial: Trial) -> None:
+        number, ended = trial.trial_id, trial.status is not Status.RUNNING
+        there = self._there[number] if number in self._there else self.there(trial)
+        new = list(points(trial, there))
+        if new or ended:
+            self.write(trial, new, there)
+        self._there[number] = there | last_epochs(new)
+        if ended:
+            self._ended[number] = trial.epochs
 
 
 def _so_far(of: Trials, event: Progressed) -> Trials:
@@ -114,7 +137,29 @@ def _trial(trials: Trials, row: int) -> Trial:
     return replace(trial, curve={name: values[row][: trial.epochs] for name, values in trials.curve.items()})
 
 
+@contextmanager
+def report_of(result: Result) -> Iterator[Path | None]:
+    """Give the report of a run directory as a file that is gone afterwards; None where there is no directory."""
+    with tempfile.TemporaryDirectory() as place:
+        write = import_module("jaxhp.report.page").write_report  # imported when used, as other tools are
+        yield None if result.directory is None else write(result.directory, Path(place) / "report.html")
+
+
 def title(about: SearchBegan) -> str:
     """Return what a search is called among others: as its directory, and a number of its own."""
     name = about.directory.name if about.directory is not None else "search"
     return f"{name}-{about.id[:8]}".encode(errors="replace").decode()
+
+
+def folder(dir: str | Path, who: str) -> Path:
+    """Return a folder, made where there is none.
+
+    Raises:
+      Error: it cannot be.
+    """
+    found = located(dir, f"watch: {who} dir")
+    try:
+        found.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"watch: {who} dir: expected a writable directory, got {dir}: {error.strerror}") from None
+    return found
