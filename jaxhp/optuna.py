@@ -54,7 +54,7 @@ def __dir__() -> list[str]:
 def optimize(
     study: optuna.Study,
     task: TaskOrFactory,
-    space: Space | Mapping[str, optuna.distributions.BaseDistribution] | Callable[[Any], object],
+    space: Space | Mapping[str, optuna.distributions.BaseDistribution] | Callable[[Any], object] | None = None,
     *,
     batch: int = 64,
     rounds: int = 4,
@@ -75,7 +75,7 @@ def optimize(
       study: in memory or in a database.
       task: what to train.
       space: a `Space`, Optuna's distributions by name, or the part of an objective that calls `trial.suggest_...`; see
-        `jaxhp.optuna.space`.
+        `jaxhp.optuna.space`. None: what all trials of the study have so far.
       batch, rounds: trials asked for at once, and how often.
       rungs: the epochs at which trials that the pruner gave up end; None: halves of the full training.
       dir, quiet, watch: as in `Search.run`. A directory that was moved is another search to the study.
@@ -84,11 +84,15 @@ def optimize(
     Raises:
       Error: Optuna is not installed, or the arguments do not fit together.
     """
-    for name in ("Study", "space"):
-        __getattr__(name)
-    from jaxhp.interop.optuna_spaces import space as space_of
-    from jaxhp.interop.optuna_strategy import Study, search_in
+    space_of = __getattr__("space")
+    from jaxhp.interop.optuna_strategy import Study, give_up, search_in, space_in
     from jaxhp.search.search import Search
 
-    strategy = Study(study, batch, rounds, rungs, search=None if dir is None else search_in(study, dir))
-    return Search(task, space_of(space), strategy, **options).run(dir, quiet=quiet, watch=watch)
+    strategy = Study(study, batch, rounds, rungs, search=search_in(study, dir))
+    search = Search(task, space_in(study) if space is None else space_of(space), strategy, **options)
+    try:
+        return search.run(dir, quiet=quiet, watch=watch)
+    except BaseException:
+        if dir is None:
+            give_up(strategy)
+        raise

@@ -64,6 +64,8 @@ def test_names_are_the_same_in_any_order_of_access():
     assert "search:_Search:jaxhp.search" in found.pop().split()
 
 
-@pytest.mark.parametrize("module", ["jaxhp", "jaxhp.store", "jaxhp.report.result", "jaxhp.cli", "jaxhp.report.curves"])
+@pytest.mark.parametrize(
+    "module", ["jaxhp", "jaxhp.store", "jaxhp.report.result", "jaxhp.cli", "jaxhp.report.curves", "jaxhp.optuna"]
+)
 def test_what_reads_does_without_jax(module):
     assert python(f"import sys, {module}; print('jax' in sys.modules)") == "False\n"

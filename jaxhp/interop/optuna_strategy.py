@@ -24,7 +24,7 @@ import optuna
 from jaxtyping import PRNGKeyArray
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxhp.interop.optuna_spaces import check, config_of, of_config, params, suggested
+from jaxhp.interop.optuna_spaces import check, config_of, of_config, params, space, suggested
 from jaxhp.objectives import Objectives
 from jaxhp.space import Space
 from jaxhp.store.files import located
@@ -267,17 +267,41 @@ class Study:
         self.study.tell(trial, None if state is TrialState.PRUNED else values, state=state)
 
 
-def search_in(study: optuna.Study, dir: str | Path) -> str:
+def search_in(study: optuna.Study, dir: str | Path | None) -> str:
     """Return the name of a directory's search in a study: the one that it has, or a new one where nothing is begun.
 
     Raises:
       Error: the directory is no path, or the study is none.
     """
-    place = str(located(dir))
     if not isinstance(study, optuna.Study):
         raise Error(f"study: expected an optuna.Study, got {study!r:.80}")
-    known = dict(study.user_attrs.get(_MINE) or {})
-    if place not in known or not (Path(place) / "manifest.json").exists():
-        known[place] = uuid.uuid4().hex
-        study.set_user_attr(_MINE, known)
-    return known[place]
+    name = uuid.uuid4().hex
+    if dir is None:
+        return name
+    place, known = str(located(dir)), dict(study.user_attrs.get(_MINE) or {})
+    if place in known and (Path(place) / "manifest.json").exists():
+        return known[place]
+    study.set_user_attr(_MINE, known | {place: name})
+    return name
+
+
+def space_in(study: optuna.Study) -> Space:
+    """Return the space that a study's trials have in common.
+
+    Raises:
+      Error: they have none, or some have more.
+    """
+    trials = study.get_trials(deepcopy=False)
+    common = optuna.search_space.intersection_search_space(trials, include_pruned=True)
+    more = {name for trial in trials for name in trial.distributions} - set(common)
+    if not common or more:
+        got = f"trials of which only some have {min(more)}" if more else "no trial that is finished"
+        raise Error(f"space: expected one, or a study whose trials all have the same parameters, got {got}")
+    return space(common)
+
+
+def give_up(strategy: Study) -> None:
+    """Tell a study that the trials of a search which were being trained failed."""
+    for trial in strategy.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if (trial.user_attrs.get(_MINE) or [None])[0] == strategy.search:
+            strategy.study.tell(trial.number, state=TrialState.FAIL)

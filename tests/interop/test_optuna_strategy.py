@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from small_search import Shared, search, task
 
 import jaxhp as hp
-from jaxhp.engine.events import RoundFinished
+from jaxhp.engine.events import RoundBegan, RoundFinished
 
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 10.0))
 BATCH, ROUNDS, EPOCHS, STOPS = 9, 2, 9, (1, 2, 4, 9)
@@ -192,7 +192,24 @@ def test_several_objectives_and_constraints_are_told():
     assert kept
 
 
+def test_trials_that_are_cut_off_fail_and_the_study_knows_its_space():
+    def stop(event):
+        if isinstance(event, RoundBegan):
+            raise hp.Stopped("before anything is compiled")
+
+    study = new()
+    study.add_trial(optuna.create_trial(value=0.3, params={"lr": 0.1}, distributions=hp.optuna.distributions(SPACE)))
+    with pytest.raises(hp.Stopped):
+        hp.optuna.optimize(study, small_loop.LOOP, batch=4, epochs=2, tile=2, finals=None, quiet=True, watch=[stop])
+    assert [t.state.name for t in study.trials] == ["COMPLETE", *["FAIL"] * 4]
+    assert {tuple(t.distributions.items()) for t in study.trials} == {tuple(hp.optuna.distributions(SPACE).items())}
+
+
 BAD = {
+    "no space": (
+        lambda: hp.optuna.optimize(new(), small_loop.LOOP),
+        "space: expected one, or a study whose trials all have the same parameters, got no trial that is finished",
+    ),
     "no study": (lambda: hp.optuna.optimize(3, small_loop.LOOP, SPACE), "study: expected an optuna.Study, got 3"),
     "another direction": (
         lambda: hp.optuna.optimize(new(direction="maximize"), small_loop.LOOP, SPACE),
