@@ -7,16 +7,16 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from jaxhp import words
-from jaxhp.report.drawing import short
+from jaxhp.report import painting, plots
+from jaxhp.report.scales import axis
 from jaxhp.report.table import show_value
 from jaxhp.store.files import write_bytes
 from jaxhp.trials import Trial
 from jaxhp.words import plain
 
-_WIDE = 32  # characters of a name and a value that are drawn
+_WIDE = 32  # columns of a name and a value that are drawn
+_SIGNS = {"train": "training", "valid": "validation"}
 
 
 def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, columns: int = 5, rows: int = 4) -> Path:
@@ -43,31 +43,28 @@ def draw_curves(trials: Sequence[Trial], metric: str, path: str | Path, *, colum
     figure = Figure(figsize=(2.5 * columns, 2.1 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    y = axis(0.0, 1.02) if metric == "accuracy" else plots.curves_axis(shown, metric, shown[0].mode if shown else None)
+    x = axis(1.0, float(max([2, *(trial.epochs for trial in shown)])), whole=True)
     for place, panel in enumerate(axes.flat):
         if place >= len(shown):
             panel.set_axis_off()
             continue
         trial = shown[place]
-        valid, train = (np.asarray(trial.curve[f"{part}_{metric}"]) for part in ("valid", "train"))
-        epochs = np.arange(1, len(valid) + 1)
-        marker = "o" if len(valid) == 1 else None
-        panel.plot(epochs, train, "--", color="tab:orange", lw=1.2, marker=marker, label="training")
-        panel.plot(epochs, valid, "-", color="tab:blue", lw=1.5, marker=marker, label="validation")
+        painting.paint(plots.learning_curves(trial, metric, y)._replace(x=x), panel, narrow=True)
         panel.set_title(f"Best-{place + 1}  {words.number(trial.score, trial.stderr)}", fontsize=10)
         some = list(trial.config.items())[:3]
-        settings = "\n".join(short(f"{plain(name)} {plain(show_value(value))}", _WIDE) for name, value in some)
+        settings = "\n".join(painting.text(f"{plain(name)} {plain(show_value(value))}", _WIDE) for name, value in some)
+        valid = trial.curve[f"valid_{metric}"]
         height, side = (0.95, "top") if valid[-1] < valid[0] else (0.05, "bottom")
         style = {"fontsize": 7, "color": "0.35", "parse_math": False, "transform": panel.transAxes}
         panel.text(0.97, height, settings, ha="right", va=side, **style)
-        panel.grid(alpha=0.25)
         panel.tick_params(labelsize=8)
-        panel.spines[["top", "right"]].set_visible(False)
-    if metric == "accuracy":
-        axes[0, 0].set_ylim(0, 1.02)
     figure.supxlabel("epoch", fontsize=10)
-    figure.supylabel(short(plain(metric), _WIDE), fontsize=10, parse_math=False)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+    figure.supylabel(painting.text(metric, _WIDE), fontsize=10, parse_math=False)
+    handles, kinds = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles, [_SIGNS[kind] for kind in kinds], loc="outside upper right", ncols=2, fontsize=9, frameon=False
+    )
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is drawn as a box

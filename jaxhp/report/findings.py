@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxhp import words
 from jaxhp.report import pieces, plots
+from jaxhp.report.drawing import bar, draw
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import legend, pairs, plural, score, section, table, value
 from jaxhp.report.reading import RunRecord
@@ -81,7 +82,7 @@ def _worth(run: RunRecord) -> Markup | None:
         rows.append((name, "tested", test.mean, test.low, test.high))
     rows.append(("raw best", "biased", result.raw_best.score, _NAN, _NAN))
     drawn = [row for row in rows if math.isfinite(row[2])]
-    return element("figure", plots.worth(drawn, result.metric)) if len(drawn) > 1 else None
+    return element("figure", draw(plots.worth(drawn, result.metric))) if len(drawn) > 1 else None
 
 
 def _edges(run: RunRecord) -> list[Markup]:
@@ -118,7 +119,9 @@ def curves(run: RunRecord) -> Markup | None:
         pill = element("span", "chosen", class_="pill complete") if ours else None
         settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
         told = element("figcaption", ", ".join(settings), class_="soft")
-        return element("figure", element("figcaption", name, " ", pill), plots.learning_curves(trial, metric, y), told)
+        return element(
+            "figure", element("figcaption", name, " ", pill), draw(plots.learning_curves(trial, metric, y)), told
+        )
 
     figures = (figure(place, trial) for place, trial in enumerate(shown, 1))
     signs = legend(("line valid", "validation"), ("line train", "training"))
@@ -131,16 +134,16 @@ def front(run: RunRecord) -> Markup | None:
     result, of = run.result, run.result.objectives
     if len(of.names) == 1 or not len(result.front):
         return None
-    rows = np.asarray([np.flatnonzero(result.trials.trial_id == i)[0] for i in result.front.trial_id.tolist()], int)
     pairs = [(of.names[0], name) for name in of.names[1:]]
     figures = [
-        element("figure", plots.front(result.trials, rows, of, pair, result.measured, run.chosen)) for pair in pairs
+        element("figure", draw(plots.front(result.trials, result.front, of, pair, result.measured, run.chosen)))
+        for pair in pairs
     ]
     kept = f" that keep {constraints(of)}" if of.constraints else ""
     better = ", ".join(
         f"{name} {'high' if mode == 'max' else 'low'}" for name, mode in zip(of.names, of.modes, strict=True)
     )
-    lead = f"The {plural(len(rows), 'trial')}{kept} that no other beats in all objectives ({better})."
+    lead = f"The {plural(len(result.front), 'trial')}{kept} that no other beats in all objectives ({better})."
     signs = [("dots complete", "a trial"), *([("dots stopped", "breaks a constraint")] if of.constraints else [])]
     signs += [("point front", "on the front"), *([("point chosen", "chosen")] if run.chosen is not None else [])]
     signs += [("line tested", "95% intervals on fresh replicates")] if result.measured else []
@@ -184,7 +187,7 @@ def scatter(run: RunRecord) -> Markup:
     if any(trial.parent is not None for trial in trials):
         lead += " A trial that inherited weights stands where its last config is, which alone did not make its score."
     figures = (
-        element("figure", plots.score_by_parameter(drawn, name, parameter, result.metric, y, run.chosen))
+        element("figure", draw(plots.score_by_parameter(drawn, name, parameter, result.metric, y, run.chosen)))
         for name, parameter in run.parameters.items()
     )
     signs = [("dots complete", "trained to the end")]
@@ -202,7 +205,7 @@ def progress(run: RunRecord) -> Markup | None:
     if not finished:
         return None
     mode = run.result.mode
-    picture = plots.progress([(r.epochs, scores) for r, scores in finished], run.result.metric, mode)
+    picture = draw(plots.progress([(r.epochs, scores) for r, scores in finished], run.result.metric, mode))
     ends = []
     for _, scores in finished:
         known = scores[np.isfinite(scores)]
@@ -258,7 +261,7 @@ def importance(run: RunRecord) -> Markup:
         )
         for name, edge in found.edges.items()
     )
-    picture = element("figure", plots.importance_bars(found))
+    picture = element("figure", draw(plots.importance_bars(found)))
     return section("What mattered", lead, signs, element("div", picture, element("div", numbers, *edges), class_="two"))
 
 
@@ -275,7 +278,7 @@ def finalists(run: RunRecord) -> Markup | None:
     rows = []
     for f, pair, mean, neighbourhood in zip(result.finalists, differences, means, near, strict=True):
         difference = " ± ".join(pair) if math.isfinite(f.difference) else "diverged"
-        share = joined(f"{f.p_best:.2f}", plots.bar(f.p_best))
+        share = joined(f"{f.p_best:.2f}", bar(f.p_best))
         config = configs.get(f.trial_id, {})
         told = ", ".join(f"{name} {value(config[name])}" for name in run.parameters if name in config)
         candidate = "yes" if f.candidate else "no"

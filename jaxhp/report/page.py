@@ -16,6 +16,7 @@ from jaxhp.report.markup import Markup, element
 from jaxhp.report.reading import RunRecord, read
 from jaxhp.store.files import default_place, write_out
 
+_FILES = ("page.css", "pictures.css", "page.js")
 _SECTIONS = (
     details.heading,
     findings.chosen,
@@ -51,7 +52,8 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
 def page(run: RunRecord) -> str:
     """Make the page, as text."""
     files = resources.files("jaxhp.report")
-    style, script = (Markup(files.joinpath(name).read_text("utf-8")) for name in ("page.css", "page.js"))
+    page_css, pictures_css, page_js = (files.joinpath(name).read_text("utf-8") for name in _FILES)
+    style, script = Markup(page_css + pictures_css), Markup(page_js)
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
     head = element(
         "head",

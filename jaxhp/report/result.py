@@ -11,15 +11,15 @@ import numpy as np
 
 from jaxhp import words
 from jaxhp.objectives import Objectives
+from jaxhp.report.axes import Pictures
 from jaxhp.report.chosen import Chosen
 from jaxhp.report.found import Like, asked, found
-from jaxhp.report.markup import joined
-from jaxhp.report.pieces import pairs, table
+from jaxhp.report.notebook import html
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.summary import Findings, lines
-from jaxhp.report.table import cells_of, trials_text
+from jaxhp.report.table import trials_text
 from jaxhp.report.tested import Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
@@ -88,6 +88,7 @@ class Result:
     _saved: bool  # whether a checkpoint holds the best
     _whole: bool  # whether all trials were loaded
     _curves: bool  # whether their curves were
+    plot = Pictures()
 
     @classmethod
     def of(
@@ -235,9 +236,9 @@ class Result:
         return f"<Result of {len(self.trials)} trials: {told}>"
 
     def _repr_html_(self) -> str:
-        """Make what a notebook shows: the ten best trials and the summary."""
-        headings, *rows = cells_of(self.trials, self.metric, 10, self.finals, self.others)
-        return joined(table(headings, rows, "Ranked trials"), pairs(self.lines()))
+        """Make what a notebook shows: the summary, the curves of the best trials, and the ten best."""
+        chosen = self.best if self.decided else None
+        return html(self.trials, chosen, self.metric, self.mode, self.lines(), self.finals, self.others)
 
     def table(self, top: int = 10) -> str:
         """Write the `top` best trials as text, best first."""

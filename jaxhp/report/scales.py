@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxhp.space import Parameter
+from jaxhp.space.parameters import Parameter
 
 _WIDE = 50.0  # losses that span such a factor are drawn on a log scale
 
@@ -48,6 +48,11 @@ def axis(low: float, high: float, *, log: bool = False, whole: bool = False) -> 
     return Axis(low, high, log, tuple((value, f"{value:.6g}") for value in shown))
 
 
+def thinned(of: Axis, most: int) -> list[tuple[float, str]]:
+    """Return at most so many of an axis's marked values, with their labels."""
+    return list(of.ticks[:: max(1, -(-len(of.ticks) // most))])
+
+
 def _decades(low: float, high: float) -> list[float]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     step = max(1, math.ceil((last - first) / 5))
@@ -66,18 +71,23 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return [0.0 if k == 0 else float(f"{k * step:.12g}") for k in range(first, last + 1)]
 
 
-def score_axis(values: Iterable[float], mode: str) -> Axis:
-    """Lay an axis for scores. A few that lie far off on the bad side do not push the others together."""
+def score_axis(values: Iterable[float], mode: str | None) -> Axis:
+    """Lay an axis for scores. A few that lie far off on the bad side do not push the others together.
+
+    Args:
+      mode: "max" or "min", which side is the better one; None where nobody knows.
+    """
     known = np.asarray([value for value in values if math.isfinite(value)], np.float64)
     if not len(known):
         return axis(0.0, 1.0)
     low, high = float(known.min()), float(known.max())
-    if mode == "min" and low > 0 and high / low > _WIDE:
+    if mode != "max" and low > 0 and high / low > _WIDE:
         return axis(low, high, log=True)
     near, far = np.quantile(known, [0.05, 0.95]).tolist()
     spread = far - near
     if spread > 0 and high - low > 4 * spread:
-        low, high = (max(low, near - spread), high) if mode == "max" else (low, min(high, far + spread))
+        low = low if mode == "min" else max(low, near - spread)
+        high = high if mode == "max" else min(high, far + spread)
     margin = 0.04 * (high - low)
     return axis(low - margin, high + margin)
 

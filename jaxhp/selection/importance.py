@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxhp.space import Parameter, Space
+from jaxhp.space.parameters import Parameter
+from jaxhp.space.space import Space
 from jaxhp.trials import Status, Trial, Trials, order
 from jaxhp.values import Error, Value
 from jaxhp.words import plain

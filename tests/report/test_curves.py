@@ -16,7 +16,7 @@ def test_a_panel_a_trial_up_to_twenty(count, size, tmp_path):
     path = draw_curves([trial(i, 10) for i in range(count)], "accuracy", tmp_path / "a.png")
     picture = np.asarray(Image.open(path).convert("RGB"))
     assert picture.shape[1::-1] == size
-    blue = (np.abs(picture.astype(int) - (31, 119, 180)).sum(-1) < 30).any(0)  # the validation curves
+    blue = (np.abs(picture.astype(int) - (0, 114, 178)).sum(-1) < 30).any(0)  # the validation curves
     columns = np.array_split(blue, min(count, 5))
     assert all(part.any() for part in columns)
 
