@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxhp.search.score import score
     from jaxhp.search.search import Search
     from jaxhp.search.signals import Stopped
+    from jaxhp.search.verify import verify
     from jaxhp.selection.verdict import Finals
     from jaxhp.space import Choice, IntUniform, LogUniform, Normal, Space, Uniform
     from jaxhp.strategies import (
@@ -92,6 +93,7 @@ __all__ = [
     "strategies",
     "tasks",
     "testing",
+    "verify",
 ]
 _PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
 _HOMES = {
@@ -102,6 +104,7 @@ _HOMES = {
     "search.score": ("score",),
     "search.search": ("Search",),
     "search.signals": ("Stopped",),
+    "search.verify": ("verify",),
     "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Normal", "Space", "Uniform"),
     "strategies": (

@@ -149,6 +149,14 @@ def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
     assert out(capsys, "digest", tmp_path / "other")[1] != expected
 
 
+@pytest.mark.slow
+def test_verify_trains_again_and_finds_nothing(file, tmp_path, capsys):
+    assert main(["run", str(file), "--dir", str(tmp_path / "run"), "--smoke"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "run"), "--trials", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("trials trained again: every bit is as it was recorded")
+
+
 def test_smoke_and_set_change_the_search(smoked, capsys):
     assert len(json.loads(out(capsys, "show", smoked, "--json")[1])) == 6
 
