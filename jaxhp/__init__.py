@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxhp.search.score import score
     from jaxhp.search.search import Search
     from jaxhp.search.signals import Stopped
+    from jaxhp.search.verify import verify
     from jaxhp.selection.verdict import Finals
     from jaxhp.space import Choice, IntUniform, LogUniform, Normal, Space, Uniform
     from jaxhp.strategies import (
@@ -96,6 +97,7 @@ __all__ = [
     "strategies",
     "tasks",
     "testing",
+    "verify",
     "watch",
 ]
 _PACKAGES = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
@@ -108,6 +110,7 @@ _HOMES = {
     "search.score": ("score",),
     "search.search": ("Search",),
     "search.signals": ("Stopped",),
+    "search.verify": ("verify",),
     "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Normal", "Space", "Uniform"),
     "strategies": (

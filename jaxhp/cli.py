@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, plan, report, export, test and digest. See `jaxhp --help`.
+"""The command line: run, resume, show, plan, report, export, test, verify and digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -28,6 +28,7 @@ from jaxhp.words import plain
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
 
+OTHER = 1  # exit code of a directory whose trials have other bits when they are trained again
 NOTHING = 3  # exit code of a search that can choose nothing, since every trial diverged
 STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
@@ -37,8 +38,8 @@ _JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not sh
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
-    0; 2 for what does not fit; 3 for a search that was run and whose every trial diverged; 75 for a search stopped by a
-    signal.
+    0; 1 where `verify` finds other bits; 2 for what does not fit; 3 for a search that was run and whose every trial
+    diverged; 75 for a search stopped by a signal.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -117,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "open the sealed test data once, for the chosen trial")
     test.add_argument("dir", type=Path)
     test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
+    verify = command("verify", _verify, "train recorded trials again and compare every bit")
+    verify.add_argument("dir", type=Path)
+    verify.add_argument("--trials", type=int, default=20, help="how many, the chosen one among them; 0: all")
     digest = command(
         "digest",
         _digest,
@@ -203,6 +207,14 @@ def _test(options: argparse.Namespace) -> None:
     search = _recorded_search(options.dir)
     search.test(options.dir, seeds=options.seeds)
     print(Result.load(options.dir).summary())
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from jaxhp.search.verify import verify
+
+    found = verify(_recorded_search(options.dir), options.dir, options.trials or None)
+    print(*map(plain, str(found).splitlines()), sep="\n")
+    return OTHER if found.differences else 0
 
 
 def _digest(options: argparse.Namespace) -> None:

@@ -157,6 +157,14 @@ def test_a_run_is_watched_also_one_that_is_finished(done, file, tmp_path):
     assert len(list(logs.glob("run0-*/trial_*"))) == 24
 
 
+@pytest.mark.slow
+def test_verify_trains_again_and_finds_nothing(file, tmp_path, capsys):
+    assert main(["run", str(file), "--dir", str(tmp_path / "run"), "--smoke"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "run"), "--trials", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("trials trained again: every bit is as it was recorded")
+
+
 def test_smoke_and_set_change_the_search(smoked, capsys):
     assert len(json.loads(out(capsys, "show", smoked, "--json")[1])) == 6
 

@@ -14,6 +14,7 @@ from jaxhp.objectives import Objectives
 from jaxhp.report.axes import Pictures
 from jaxhp.report.chosen import Chosen
 from jaxhp.report.found import Like, asked, found
+from jaxhp.report.frames import Columns, by_epoch, by_trial, package
 from jaxhp.report.notebook import html
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
@@ -23,6 +24,7 @@ from jaxhp.report.table import trials_text
 from jaxhp.report.tested import Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
+from jaxhp.selection.stretches import Stretch
 from jaxhp.selection.verdict import Estimate, Finalist, Measured
 from jaxhp.space import Space
 from jaxhp.store.digest import digest
@@ -32,6 +34,8 @@ from jaxhp.trials import Trial, Trials
 from jaxhp.values import Error, Json, is_int
 
 if TYPE_CHECKING:
+    import pandas
+    import polars  # pyright: ignore[reportMissingImports]
     from jaxtyping import PyTree
 
 
@@ -189,9 +193,7 @@ class Result:
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
-        *before, last = self.best.history
-        history = (*before, last._replace(upto=self.best.measured_at))
-        tested = again.test(self.best.trial_id, history, self.directory, self.opened, int(seeds))
+        tested = again.test(self.best.trial_id, self._in_full(), self.directory, self.opened, int(seeds))
         self.opened = tested.opening
         self.tests.append(tested)
         return tested
@@ -204,6 +206,46 @@ class Result:
                 "Result.load, which does not"
             )
         return self._retrainer
+
+    def networks(self, k: int = 1) -> list[PyTree[np.ndarray]]:
+        """Train the `k` best trials again, bit for bit, and return their networks in that order.
+
+        Each is what `init` made, of the first replicate, after the epoch that its score is of. Trials that diverged
+        are none of them, so there may be fewer.
+
+        Raises:
+          Error: the result was read by `Result.load`, which does not know the task, or holds only some of the trials.
+        """
+        again = self._again("networks")
+        return again.networks(self.trials, self._healthy("networks", k))
+
+    def refit(self) -> PyTree[np.ndarray]:
+        """Train the chosen config once more, on training and validation data together, as `test` does.
+
+        In a run directory the network is kept as `refit.safetensors`, with its digest in the ledger; it is read where
+        it is there already. Its score is not known; what `test` found is of networks that are trained so.
+
+        Raises:
+          Error: the result was read by `Result.load`, the task is a `Loop`, every trial diverged, or the file is
+            damaged or another's.
+        """
+        again = self._again("refit")
+        if self.ruin is not None:
+            raise Error("refit: expected a chosen trial, but every trial diverged")
+        return again.refit(self.best.trial_id, self._in_full(), self.directory)
+
+    def _healthy(self, what: str, k: int) -> Trials:
+        """Return the `k` best trials that did not diverge."""
+        if not is_int(k, 1):
+            raise Error(f"k: expected a positive integer, got {k!r}")
+        if not self._whole:
+            raise Error(f"{what}: expected a result with all trials, got one loaded with top=")
+        return self.trials[self.trials.healthy()][:k]
+
+    def _in_full(self) -> tuple[Stretch, ...]:
+        """Return how the chosen trial is trained anew."""
+        *before, last = self.best.history
+        return (*before, last._replace(upto=self.best.measured_at))
 
     def importance(self) -> Importance:
         """Find out which hyperparameters made the difference; prints as a table, has marginals and the stability edge.
@@ -259,6 +301,34 @@ class Result:
     def rows(self, top: int | None = None) -> list[dict[str, Any]]:
         """Return the `top` best trials as JSON objects, what `jaxhp show --json` prints."""
         return table_rows(self.trials[:top], self.objectives, self.front)
+
+    def to_pandas(self, curves: bool = False) -> pandas.DataFrame:
+        """Make a data frame of all trials that were loaded, best first.
+
+        A row a trial: `trial_id`, `config.<name>`, `score` and `stderr`, every metric at the epoch of the score
+        (`valid_<metric>`, `train_<metric>`), `replicate.<r>` (with K folds replicate r is of fold r % K), `status`,
+        `round` (from 0), `epochs`, `scored_at`, `diverged_at`, `parent`, `chosen`, and `final.<r>`, the finalists'
+        scores on fresh replicates.
+
+        Args:
+          curves: a row an epoch instead: `trial_id`, `epoch` (from 1) and every metric after it.
+
+        Raises:
+          Error: pandas is missing, or the result was loaded without curves.
+        """
+        frame = package("pandas", "to_pandas").DataFrame(self._columns(curves))
+        return frame if curves else frame.astype({"diverged_at": "Int64", "parent": "Int64"})
+
+    def to_polars(self, curves: bool = False) -> polars.DataFrame:
+        """Make the data frame of `to_pandas` for polars."""
+        return package("polars", "to_polars").DataFrame(self._columns(curves), strict=False)
+
+    def _columns(self, curves: bool) -> Columns:
+        if not self._curves:
+            raise Error("curves: expected a result with learning curves, got one loaded with curves=False")
+        if curves:
+            return by_epoch(self.trials)
+        return by_trial(self.trials, self.finals, self.best.trial_id if self.decided else None)
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what `summary` says, as names and sentences."""

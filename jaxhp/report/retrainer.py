@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, NamedTuple
 
 from jaxhp.report.tested import Tested
 from jaxhp.selection.stretches import Stretch
-
-if TYPE_CHECKING:
-    pass
+from jaxhp.trials import Trials
 
 
-class Retrainer(Protocol):
-    """Trains again what a search has trained."""
+class Retrainer(NamedTuple):
+    """Functions that train again what a search has trained.
 
-    def test(
-        self, trial_id: int, history: Sequence[Stretch], directory: Path | None, opened: int, seeds: int
-    ) -> Tested:
-        """Test a trial; see `Result.test`.
+    Attributes:
+      test: tests a trial: (trial_id, how it was trained, run directory, openings so far, seeds), see `Result.test`.
+      networks: gives the networks of trials: (all trials of the search, those that are asked for).
+      refit: trains a trial on all data: (trial_id, how it was trained, run directory), see `Result.refit`.
+    """
 
-        Args:
-          history: how it was trained.
-          directory: of the run.
-          opened: how many times the test data was opened before.
-          seeds: fresh replicates.
-        """
-        ...
+    test: Callable[[int, Sequence[Stretch], Path | None, int, int], Tested]
+    networks: Callable[[Trials, Trials], list[Any]]
+    refit: Callable[[int, Sequence[Stretch], Path | None], Any]

@@ -17,7 +17,7 @@ from jaxhp.data.splitting import split
 from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.objectives import Objectives
-from jaxhp.selection.verdict import Finals, default_finals
+from jaxhp.selection.verdict import Finals, default_finals, least_replicates
 from jaxhp.space import Space
 from jaxhp.strategies.base import Tell
 from jaxhp.tasks.check import check
@@ -292,6 +292,22 @@ def slot_epochs(
     """
     work = [(trials, members, trained) for trials, trained in _stages(rungs)] + ([(*finals, epochs)] if finals else [])
     return sum(expected_slots(trials, of_each, tile, groups) / groups * trained for trials, of_each, trained in work)
+
+
+def why_no_finals(finals: Finals | None, folds: int, *, default: bool) -> str:
+    """Return why there are no finals, and what to pass to have them; "" where there are.
+
+    Args:
+      folds: 1 without folds.
+      default: whether their size was to follow that of the search.
+    """
+    if finals is not None:
+        return ""
+    if not default:
+        return "finals=None was asked for"
+    least = least_replicates(folds)
+    smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
+    return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
 
 
 def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:

@@ -89,7 +89,7 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         return []
     refuse_other(ledger, before, manifest)
     where = differences(before.get("environment", {}), manifest["environment"])
-    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
+    harmful = _harmful(where)
     if harmful and not accept_environment:
         raise Error(
             f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
@@ -134,6 +134,16 @@ def trained(ledger: Ledger) -> bool:
 def is_other(before: Json, manifest: Json) -> bool:
     """Tell whether two manifests are of different searches."""
     return bool(differences(_identity(before, True), _identity(manifest, True)))
+
+
+def _harmful(where: list[tuple[str, object, object]]) -> list[tuple[str, object, object]]:
+    """Return those differences of environments that may change a number."""
+    return [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
+
+
+def elsewhere(before: Json, manifest: Json) -> str:
+    """Say what may give other bits now than where a manifest was written; "" where nothing is known to."""
+    return _sentence(_harmful(differences(before.get("environment", {}), manifest["environment"])))
 
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -25,19 +25,32 @@ from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result
+from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.tested import Tested
-from jaxhp.search.afterwards import Afterwards
+from jaxhp.search.again import networks
+from jaxhp.search.anew import retraining
 from jaxhp.search.changes import changed
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, slot_epochs, tiles_of
+from jaxhp.search.groups import (
+    Groups,
+    TaskOrFactory,
+    epochs_trained,
+    finals_that_fit,
+    groups_of,
+    slot_epochs,
+    tiles_of,
+    why_no_finals,
+)
 from jaxhp.search.identity import identity
 from jaxhp.search.included import Included, included
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
+from jaxhp.search.machine import Machine
+from jaxhp.search.refit import refit
 from jaxhp.search.run import Wiring, run_search
-from jaxhp.search.sealed import Retraining
+from jaxhp.search.sealed import open_test
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
-from jaxhp.selection.verdict import Finals, least_replicates
+from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.store.files import located, read_json
 from jaxhp.strategies import PBT
@@ -46,17 +59,7 @@ from jaxhp.tasks.task import compared_by
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Config, Error, Json, Value, check_int
 
-T = TypeVar("T")
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
-
-
-class Machine(NamedTuple):
-    """What a search runs on. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set is part of
-    its kind) and one tile; on nothing else here does a number depend."""
-
-    devices: Sequence[Device]
-    memory: int | None  # bytes that may be filled; None: what is free
-    tiles: Mapping[str, int] = {}  # by `Spec.key`, those that the directory was begun with
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,13 +186,7 @@ class Search:
     @property
     def no_finals(self) -> str:
         """Why there are no finals, and what to pass to have them; "" where there are."""
-        if self.finals is not None:
-            return ""
-        if not self.default_finals:
-            return "finals=None was asked for"
-        least = least_replicates(self.groups.folds)
-        smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
-        return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
+        return why_no_finals(self.finals, self.groups.folds, default=self.default_finals)
 
     @property
     def fold(self) -> np.ndarray | None:
@@ -332,17 +329,19 @@ class Search:
           FileNotFoundError: it is not a run directory.
           Error: it holds another search, or is damaged, or has no trials yet.
         """
-        machine = self.machine()._replace(tiles=tiles_of(read_json(located(dir) / "manifest.json"), self.groups))
-        return load(dir, self.manifest(machine), self.afterwards(machine), self._made)
+        machine = self.machine_of(dir)
+        return load(dir, self.manifest(machine), self.retrainer(machine), self._made)
 
-    def retraining(self, machine: Machine) -> Retraining:
-        """Return how a config is trained anew after the search."""
-        used = self.members + (self.finals.members(self.groups.folds) if self.finals else 0)
-        return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
-
-    def afterwards(self, machine: Machine) -> Afterwards:
+    def retrainer(self, machine: Machine) -> Retrainer:
         """Return what trains again what this search has trained, on a machine."""
-        return Afterwards(self.groups, self.retraining(machine))
+        of, how = self.groups.spec, retraining(self, machine.devices)
+        budgets = [rung.epochs for rung in self.rungs]
+        again = partial(networks, self.groups, budgets, partial(self.local, machine))
+        return Retrainer(partial(open_test, of, how), again, partial(refit, of, how))
+
+    def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
+        """Return what trains on a machine."""
+        return Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit)
 
     def _made(self, config: Config) -> PyTree:
         """Return the shapes of what `init` makes of a config."""
@@ -375,18 +374,22 @@ class Search:
         return Wiring(
             course=course,
             finals=finals,
-            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit),
+            executor=self.local(machine, emit),
             devices=machine.devices,
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
             objectives=objectives,
-            retrainer=self.afterwards(machine),
+            retrainer=self.retrainer(machine),
             like=self._made,
             no_finals=self.no_finals,
             warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
             notes=[f"no finals: {self.no_finals}"] if vanished else [],
         )
+
+    def machine_of(self, dir: str | Path) -> Machine:
+        """Return what the search runs on, with the tiles that a directory was begun with."""
+        return self.machine()._replace(tiles=tiles_of(read_json(located(dir) / "manifest.json"), self.groups))
 
     def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
         """Return what the search runs on where nothing else is said."""

@@ -10,8 +10,9 @@ from small_search import task
 
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
 
 EPOCHS, LR = 3, 0.05

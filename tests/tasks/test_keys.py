@@ -13,8 +13,9 @@ from small_search import Shared, search, task
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.keys import bare
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
 from jaxhp.tasks.clock import asked
 
