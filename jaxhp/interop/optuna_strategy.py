@@ -113,9 +113,9 @@ class Study:
 
     def _stops(self, epochs: int) -> tuple[int, ...]:
         """Return the epochs of each rung of a round, ascending; the last is the full training."""
-        if len(self.study.directions) > 1 or isinstance(self.study.pruner, optuna.pruners.NopPruner):
-            return (epochs,)
         if self.rungs is None:
+            if len(self.study.directions) > 1 or isinstance(self.study.pruner, optuna.pruners.NopPruner):
+                return (epochs,)
             halves = [epochs >> k for k in range(epochs.bit_length())]
             return tuple(sorted(set(halves)))
         if self.rungs and self.rungs[-1] > epochs:
@@ -204,9 +204,9 @@ class Study:
         for trial in (trial for left in waiting.values() for trial in left):
             trial.set_user_attr(_MINE, [])
             self.study.tell(trial, state=TrialState.PRUNED if step else TrialState.FAIL)
-        configs = trials.configs()
+        configs, first = trials.configs(), self.population if step else 0  # which tells rows of later rungs apart
         rows = [
-            self._added([state.search, number, row], configs[row]) if trial is None else trial
+            self._added([state.search, number, first + row], configs[row]) if trial is None else trial
             for row, trial in enumerate(found)
         ]
         for row, trial in enumerate(rows):

@@ -116,16 +116,23 @@ def stop_at(number):
     return [observe]
 
 
-@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 4])
-def test_a_search_that_was_cut_off_goes_on_in_its_database(tmp_path, number):
+def journal(folder):
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(f"{folder}/study.log"))
+
+
+def database(folder):
+    return f"sqlite:///{folder}/study.db"
+
+
+@pytest.mark.parametrize(("storage", "number"), [pytest.param(database, 1, marks=pytest.mark.slow), (journal, 4)])
+def test_a_search_that_was_cut_off_goes_on_in_its_storage(tmp_path, storage, number):
     """Round `number` is recorded, and not told to the study yet."""
     study, result = undisturbed()
-    storage = f"sqlite:///{tmp_path}/study.db"
-    begun = new(storage, study_name="s")
+    begun = new(storage(tmp_path), study_name="s")
     with pytest.raises(hp.Stopped):
         run(begun, tmp_path / "run", stop_at(number), "mine")
     assert len(begun.trials) == BATCH * (1 + number // len(STOPS))
-    on = new(storage, study_name="s", load_if_exists=True, sampler=begun.sampler)  # which knows how far it has drawn
+    on = new(storage(tmp_path), study_name="s", load_if_exists=True, sampler=begun.sampler)  # which knows its draws
     assert run(on, tmp_path / "run", (), "mine").digest == result.digest
     assert told(on) == told(study)
 
