@@ -1,6 +1,10 @@
 """Observers of a search: what they are told, and that nothing they do changes a bit of it."""
 
+import re
 import time
+import typing
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,14 +81,26 @@ def test_an_observer_cannot_write_what_it_is_told(tmp_path):
         arrays.score.sort()
 
 
-@pytest.mark.slow  # it sleeps
-def test_an_observer_that_hangs_costs_its_own_time_alone(tmp_path):
+def test_an_observer_that_hangs_costs_its_own_time_alone(tmp_path, monkeypatch):
+    """On a clock that it turns on, by a quarter of an hour for every call of the step."""
 
     def hang(event):
+        nonlocal hung
         if isinstance(event, Progressed):
             seconds.append(event.seconds)
-            time.sleep(1.0)
+            hung += 900.0
 
-    seconds = []
+    hung, seconds = 0.0, []
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + hung)
+    monkeypatch.setattr("jaxhp.engine.local.time", clock)
     assert run("random", tmp_path, hang).digest == digest("random")
-    assert sum(seconds) < len(seconds)  # not one second that it hung
+    assert sum(seconds) < 900 <= hung
+
+
+def test_the_events_are_told_to_people_as_they_are():
+    text = (Path(hp.__file__).parents[1] / "docs" / "watching.md").read_text()
+    table = [line.split("|")[1:4] for line in text[text.index("| event |") :].splitlines()[2:]]
+    shown = {name.strip(" `"): set(re.findall(r"`(\w+)`", said)) for name, _, said in table}
+    events = {kind.__name__: set(kind._fields) for kind in typing.get_args(hp.events.Event)}
+    assert list(shown) == sorted(events, key=list(shown).index)
+    assert all(fields <= shown[name] for name, fields in events.items())
