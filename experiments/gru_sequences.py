@@ -1,7 +1,15 @@
 """Sequences of several lengths, padded and masked: GRUs, written with `jax.lax.scan`, learn to add.
 
-python experiments/gru_sequences.py            # a few minutes
-python experiments/gru_sequences.py --smoke
+    python experiments/gru_sequences.py            # 20 s of CPU, a minute on 2 cores that others shared
+    python experiments/gru_sequences.py --smoke
+
+Needs no files.
+
+Result: of 27 configurations, halved twice over 27 epochs, trial 7 (clipped at 0.14, learning rate 0.075, bias of the
+gate that remembers 2.4) is estimated to have a squared error of 5.5e-05 (4.4e-05 to 6.6e-05), and has 2.3e-05 (1.2e-05
+to 3.5e-05) on new sequences when trained on all there is; to say 1 has 0.165. Padding to three times the length changes
+no answer by a bit. The network that the search kept, of 9 epochs, errs by 1.7e-04 on sequences of 5 to 9 positions and
+by 3.0e-04 on those of 15 to 20.
 """
 
 from __future__ import annotations

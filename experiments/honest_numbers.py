@@ -70,7 +70,7 @@ import jax
 import numpy as np
 
 import jaxhp as hp
-from jaxhp.search.sealed import retrained
+from jaxhp.search.anew import retrained, retraining
 from jaxhp.selection.budgets import at_full_budget, latest
 from jaxhp.selection.contest import Played, contest, neighbourhoods
 from jaxhp.selection.intervals import crossed_mean
@@ -83,8 +83,8 @@ DONE = Status.COMPLETE
 
 def anew(search: hp.Search, task: hp.Task, configs: Sequence[dict], seeds: int) -> Callable[[Any], np.ndarray]:
     """Train configs with fresh replicates of a search; see `retrained`."""
-    how = search.retraining(search.machine())
-    return retrained(search.groups.first, how, task, [(configs, how.epochs)], seeds)
+    how = retraining(search, search.machine().devices)
+    return retrained(search.groups.first, how, task, [(configs, how.epochs)], seeds).measured
 
 
 class Run(NamedTuple):

@@ -77,7 +77,7 @@ SPACE = hp.Space(lr=hp.LogUniform(1e-3, 2e-2), weight_decay=hp.LogUniform(1e-5, 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--population", type=int, default=16)
+    parser.add_argument("--population", type=int, default=9, help="of the first epoch; a third goes on, then one")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--examples", type=int, default=55_000, help="training images of the 55,000")
     parser.add_argument("--dir", type=Path, help="run directory; the same command goes on with it")
@@ -96,7 +96,7 @@ def main() -> None:
     )
     began = time.time()
     population, epochs = (4, 1) if arguments.smoke else (arguments.population, arguments.epochs)
-    search = hp.Search(task, SPACE, hp.Sobol(population), epochs=epochs, finals=hp.Finals(2, 4))
+    search = hp.Search(task, SPACE, hp.Halving(population), epochs=epochs, finals=None)
     result = search.run(arguments.dir)
     print(result.table(5), result.summary(), sep="\n")
     print(f"{time.time() - began:.0f} s of search, {time.process_time():.0f} s of CPU")

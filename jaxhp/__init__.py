@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, schedules, strategies, tasks
+    from jaxhp import data, nn, optuna, schedules, strategies, tasks
     from jaxhp.data import Folds, split
+    from jaxhp.engine import events
     from jaxhp.engine.runtime import setup
+    from jaxhp.interop import watch
     from jaxhp.objectives import AtLeast, AtMost
     from jaxhp.report.result import Result
     from jaxhp.search import search
     from jaxhp.search.score import score
     from jaxhp.search.search import Search
     from jaxhp.search.signals import Stopped
+    from jaxhp.search.verify import verify
     from jaxhp.selection.verdict import Finals
     from jaxhp.space import Choice, IntUniform, LogUniform, Normal, Space, Uniform
     from jaxhp.strategies import (
@@ -81,9 +84,11 @@ __all__ = [
     "Uniform",
     "Variables",
     "data",
+    "events",
     "include",
     "metrics",
     "nn",
+    "optuna",
     "schedules",
     "score",
     "search",
@@ -92,8 +97,11 @@ __all__ = [
     "strategies",
     "tasks",
     "testing",
+    "verify",
+    "watch",
 ]
-_PACKAGES = ("data", "nn", "schedules", "search", "strategies", "tasks")
+_PACKAGES = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
+_MODULES = {"events": "engine.events", "metrics": "tasks.metrics", "watch": "interop.watch"}
 _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
@@ -102,6 +110,7 @@ _HOMES = {
     "search.score": ("score",),
     "search.search": ("Search",),
     "search.signals": ("Stopped",),
+    "search.verify": ("verify",),
     "selection.verdict": ("Finals",),
     "space": ("Choice", "IntUniform", "LogUniform", "Normal", "Space", "Uniform"),
     "strategies": (
@@ -134,8 +143,8 @@ def __getattr__(name: str) -> object:
         return _import_module("importlib.metadata").version("jaxhp")
     if name in _PACKAGES:
         return _import_module(f"jaxhp.{name}")
-    if name == "metrics":
-        return _import_module("jaxhp.tasks.metrics")
+    if name in _MODULES:
+        return _import_module(f"jaxhp.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'jaxhp' has no attribute {name!r}")
     value = globals()[name] = getattr(_import_module(f"jaxhp.{_HOME[name]}"), name)

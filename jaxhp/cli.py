@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, watch, plan, report, export, test and digest. See `jaxhp --help`.
+"""The command line: run, resume, show, watch, plan, report, export, test, verify and digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from jaxhp.interop import FORMATS, export
+from jaxhp.interop.watch import parsed
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import live_page, write_report
@@ -28,6 +29,7 @@ from jaxhp.words import plain
 if TYPE_CHECKING:
     from jaxhp.search.search import Search
 
+OTHER = 1  # exit code of a directory whose trials have other bits when they are trained again
 NOTHING = 3  # exit code of a search that can choose nothing, since every trial diverged
 STOPPED = 75  # exit code of a search that stopped when asked: "try again later" in sysexits.h
 FAILED = 2  # exit code where an argument or a run directory does not fit
@@ -37,8 +39,8 @@ _JAX_NOTE = "-----"  # how JAX begins its note on the traceback, which is not sh
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
-    0; 2 for what does not fit; 3 for a search that was run and whose every trial diverged; 75 for a search stopped by a
-    signal.
+    0; 1 where `verify` finds other bits; 2 for what does not fit; 3 for a search that was run and whose every trial
+    diverged; 75 for a search stopped by a signal.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -83,11 +85,17 @@ def _parser() -> argparse.ArgumentParser:
         )
         made.add_argument("--smoke", action="store_true", help="a tiny version, to see that everything works")
 
+    def watched(made: argparse.ArgumentParser) -> None:
+        text = "log it while it runs: tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv:PATH; may be given again"
+        made.add_argument("--watch", action="append", default=[], metavar="TRACKER", help=text)
+
     run = command("run", _run, "run a search, or what is left of it")
     experiment(run)
     run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
+    watched(run)
     resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
     resume.add_argument("dir", type=Path)
+    watched(resume)
     resume.add_argument(
         "--accept-environment",
         action="store_true",
@@ -114,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     test = command("test", _test, "open the sealed test data once, for the chosen trial")
     test.add_argument("dir", type=Path)
     test.add_argument("--seeds", type=int, default=8, help="fresh replicates to train")
+    verify = command("verify", _verify, "train recorded trials again and compare every bit")
+    verify.add_argument("dir", type=Path)
+    verify.add_argument("--trials", type=int, default=20, help="how many, the chosen one among them; 0: all")
     digest = command(
         "digest",
         _digest,
@@ -126,16 +137,19 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from jaxhp.search.experiment import Experiment
 
+    watch = [parsed(text) for text in options.watch]
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search.run(directory, experiment=experiment.to_json()), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), watch=watch), directory)
 
 
 def _resume(options: argparse.Namespace) -> int:
+    watch = [parsed(text) for text in options.watch]
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    return _present(search.run(directory, accept_environment=options.accept_environment), directory)
+    result = search.run(directory, accept_environment=options.accept_environment, watch=watch)
+    return _present(result, directory)
 
 
 def _recorded_search(directory: Path) -> Search:
@@ -201,6 +215,14 @@ def _test(options: argparse.Namespace) -> None:
     search = _recorded_search(options.dir)
     search.test(options.dir, seeds=options.seeds)
     print(Result.load(options.dir).summary())
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from jaxhp.search.verify import verify
+
+    found = verify(_recorded_search(options.dir), options.dir, options.trials or None)
+    print(*map(plain, str(found).splitlines()), sep="\n")
+    return OTHER if found.differences else 0
 
 
 def _digest(options: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 Shapes and dtypes are checked at every call of the modules in `checked.py`, by jaxtyping with beartype.
 
 The workers of pytest-xdist are started by a process that has read this file, and share its folder of compiled programs.
-Property tests try the same examples in every run; `--hypothesis-profile=default` tries new ones.
+Property tests try the same examples in every run, however long a busy machine takes for one; new ones with
+`--hypothesis-profile=new`.
 """
 
 import atexit
@@ -12,10 +13,11 @@ import shutil
 import tempfile
 
 from checked import CHECKED
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-settings.register_profile("same", derandomize=True)
+for _name, _same in (("same", True), ("new", False)):
+    settings.register_profile(_name, derandomize=_same, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="jaxhp-tests-")

@@ -41,8 +41,10 @@ def task(scale: float = 0.3, **changes: Any) -> hp.Task:
         "optimizer": lambda config: optax.sgd(config["lr"], momentum=0.5),
         "train": {k: v[:30] for k, v in data.items()},
         "valid": {k: v[30:] for k, v in data.items()},
+        "metric": "error",
+        "mode": "min",
     }
-    return hp.Task(**(parts | changes), batch_size=10, metric="error", mode="min")
+    return hp.Task(**(parts | changes), batch_size=10)
 
 
 def search(kind: str = "halving", **changes: Any) -> hp.Search:

@@ -15,6 +15,13 @@ from jaxhp.strategies import Random
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-8, 1e-4))
 
 
+TWO = task(
+    evaluate=lambda params, batch, config: {"error": batch["y"] ** 2, "size": batch["y"]},
+    metric=("error", "size"),
+    mode=("min", "min"),
+)
+
+
 def images(label, n=20, value=0):
     return hp.data.arrays({"image": np.full((n, 4, 4), value, np.float32), "label": label})
 
@@ -35,6 +42,24 @@ def into_a_file(tmp_path):
 
 
 CASES = {
+    "an observer in no list": (
+        lambda _: search("random").run(quiet=True, watch=print),
+        "watch: expected a list of functions of one event, such as [hp.watch.CSV(path)], got print itself",
+    ),
+    "an observer that is none": (lambda _: search("random").run(quiet=True, watch=[3]), "got 3 in it"),
+    "an observer's class": (
+        lambda _: search("random").run(quiet=True, watch=[hp.Trial]),
+        "got the class Trial itself in it: Trial(...)",
+    ),
+    "a tracker's folder that is a file": (
+        lambda tmp_path: hp.watch.TensorBoard(__file__),
+        "watch: TensorBoard dir: expected a writable directory, got",
+    ),
+    "a tracker's file that is a folder": (
+        lambda tmp_path: hp.watch.CSV(tmp_path),
+        "watch: CSV path: expected a writable file, got",
+    ),
+    "observers that are a word": (lambda _: search("random").run(quiet=True, watch="csv"), "got 'csv'"),
     "reversed range": (
         lambda _: hp.LogUniform(1e-2, 1e-6),
         "LogUniform: expected low <= high, got low=0.01, high=1e-06",
@@ -134,6 +159,47 @@ CASES = {
         lambda _: hp.score(task(), [{"lr": 0.1}, {"rate": 0.1}]),
         "configs[1]: expected the keys ['lr'], got ['rate']",
     ),
+    "several metrics with one mode": (
+        lambda _: task(metric=("error", "size"), mode="min"),
+        "Task mode: expected a tuple of 2, one for each metric, got 'min'",
+    ),
+    "several modes of one metric": (
+        lambda _: task(mode=("min", "max")),
+        "Task mode: expected 'max' or 'min', got ('min', 'max')",
+    ),
+    "one metric in a tuple": (
+        lambda _: task(metric=("error",), mode=("min",)),
+        "Task metric: expected a name, or a tuple of at least two, got ('error',)",
+    ),
+    "the same metric twice": (
+        lambda _: task(metric=("error", "error"), mode=("min", "max")),
+        "Task metric: expected different names, got ('error', 'error')",
+    ),
+    "several metrics, one of which is not there": (
+        lambda _: search(task=task(metric=("error", "size"), mode=("min", "min")), strategy=hp.Pareto(4)),
+        "Task metric: expected one of error, got 'size'",
+    ),
+    "several metrics with a strategy of one": (
+        lambda _: search("halving", task=TWO),
+        "strategy: expected one that serves several objectives",
+    ),
+    "a constraint that is a number": (
+        lambda _: task(constraints={"error": 2.0}),
+        "Task constraints: expected a dict of metric to hp.AtMost or hp.AtLeast, got {'error': 2.0}",
+    ),
+    "a constraint that is no dict": (
+        lambda _: task(constraints=hp.AtMost(2.0)),
+        "Task constraints: expected a dict of metric to hp.AtMost or hp.AtLeast, got AtMost(value=2.0)",
+    ),
+    "a constraint on what is not there": (
+        lambda _: search(task=task(constraints={"size": hp.AtMost(2.0)}), strategy=hp.Pareto(4)),
+        "Task constraints: expected one of error, got 'size'",
+    ),
+    "a constraint with a strategy that knows none": (
+        lambda _: search("halving", task=task(constraints={"error": hp.AtMost(2.0)})),
+        "strategy: expected one that serves constraints",
+    ),
+    "a bound that is no number": (lambda _: hp.AtLeast("2"), "AtLeast: expected a finite number, got '2'"),
     "option that does not exist": (
         lambda _: search().changed(epoks=3),
         "epoks: expected an argument of the search or its strategy (epochs, seed,",

@@ -149,6 +149,22 @@ def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
     assert out(capsys, "digest", tmp_path / "other")[1] != expected
 
 
+def test_a_run_is_watched_also_one_that_is_finished(done, file, tmp_path):
+    logs, path = tmp_path / "logs", tmp_path / "curves.csv"
+    assert main(["run", str(file), "--dir", str(done), "--watch", f"tensorboard:{logs}", "--watch", f"csv:{path}"]) == 0
+    rows = path.read_text().splitlines()
+    assert len(rows) == 1 + 24 * (4 * 2 + 1)  # trials, epochs, train and valid, the score
+    assert len(list(logs.glob("run0-*/trial_*"))) == 24
+
+
+@pytest.mark.slow
+def test_verify_trains_again_and_finds_nothing(file, tmp_path, capsys):
+    assert main(["run", str(file), "--dir", str(tmp_path / "run"), "--smoke"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "run"), "--trials", "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("trials trained again: every bit is as it was recorded")
+
+
 def test_smoke_and_set_change_the_search(smoked, capsys):
     assert len(json.loads(out(capsys, "show", smoked, "--json")[1])) == 6
 
@@ -170,6 +186,12 @@ def test_test_opens_the_sealed_data_and_counts(file, smoked, capsys):
         (["run", "{file}", "--set", "epochs"], "--set: expected KEY=VALUE, got 'epochs'"),
         (["run", "{file}", "--set", "epochs=many"], "epochs: expected an integer, got 'many'"),
         (["run", "{file}", "--dir", "{done}", "--seed", "5"], "holds another search: its seed is 0, now it is 5"),
+        (
+            ["run", "{file}", "--watch", "csvv:a"],
+            "--watch: expected tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv",
+        ),
+        (["resume", "{done}", "--watch", "csv"], "--watch: expected tensorboard:DIR"),
+        (["run", "{file}", "--watch", "csv:{empty}"], "watch: CSV path: expected a writable file, got {empty}"),
         (["show", "{empty}"], "expected a run directory, found no manifest.json in it"),
         (["show", "{done}", "--top", "0"], "--top: expected at least 1, got 0"),
         (["digest", "{empty}"], "{empty}"),
@@ -207,7 +229,7 @@ def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
     directory = tmp_path / "run"
     command = [sys.executable, "-m", "jaxhp", "run", f"{file}:long", "--dir", str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
+    while True:
         if (directory / "manifest.json").exists():  # the ledger is whole by then
             with Ledger(directory) as ledger:
                 if ledger.round(0) is not None:
@@ -215,7 +237,7 @@ def test_a_stopped_search_is_resumed_by_its_directory(file, tmp_path, capsys):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 75, told
     assert f"jaxhp resume {directory}" in told
     record = json.loads((directory / "manifest.json").read_text())["experiment"]

@@ -121,7 +121,7 @@ def finished(tmp_path_factory) -> Path:
     return directory
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["metric", "mode", "space", "environment", "seed", "finals", "tile"]), json_values, min_size=1
@@ -152,7 +152,7 @@ places = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(places, st.integers(0, 10**6), st.lists(stored, min_size=1, max_size=4))
 def test_any_ledger_with_fitting_checksums_is_shown_or_gives_one_error(finished, tmp_path_factory, place, row, values):
     """A checksum keeps damage out, not a person: whoever wrote the values made their checksums fit."""
@@ -194,7 +194,7 @@ def test_any_ledger_with_fitting_checksums_is_shown_or_gives_one_error(finished,
         assert str(directory) in str(error)  # noqa: PT017
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**30), st.binary(min_size=1, max_size=64))
 def test_any_damaged_ledger_file_is_shown_or_gives_one_error(finished, tmp_path_factory, place, content):
     directory = tmp_path_factory.getbasetemp() / "damaged"

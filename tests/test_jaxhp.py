@@ -46,7 +46,7 @@ def test_it_offers_what_it_declares():
 @pytest.mark.parametrize("name", hp.__all__)
 def test_no_submodule_hides_a_name(name):
     """Importing a submodule binds its name in the package."""
-    modules = ("data", "nn", "schedules", "search", "strategies", "tasks")
+    modules = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
     assert (find_spec(f"jaxhp.{name}") is not None) == (name in modules)
 
 
@@ -64,6 +64,8 @@ def test_names_are_the_same_in_any_order_of_access():
     assert "search:_Search:jaxhp.search" in found.pop().split()
 
 
-@pytest.mark.parametrize("module", ["jaxhp", "jaxhp.store", "jaxhp.report.result", "jaxhp.cli", "jaxhp.report.curves"])
+@pytest.mark.parametrize(
+    "module", ["jaxhp", "jaxhp.store", "jaxhp.report.result", "jaxhp.cli", "jaxhp.report.curves", "jaxhp.optuna"]
+)
 def test_what_reads_does_without_jax(module):
     assert python(f"import sys, {module}; print('jax' in sys.modules)") == "False\n"

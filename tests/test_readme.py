@@ -11,7 +11,8 @@ import pytest
 
 import jaxhp as hp
 from jaxhp.cli import _parser
-from jaxhp.search.search import Machine, Search
+from jaxhp.search.machine import Machine
+from jaxhp.search.search import Search
 from jaxhp.space.parameters import KINDS
 
 README = Path(__file__).resolve().parents[1] / "README.md"

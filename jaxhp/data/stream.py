@@ -26,7 +26,7 @@ class Stream:
         that was cut off goes on where it was: shuffle with the number as the seed, `dataset.shuffle(seed=number)` or
         `numpy.random.default_rng((seed, number))`. All epochs have the same structure, shapes and dtypes. It is
         called by another thread, and more than once for a number: epoch 0 when the stream is made, for its shapes, and
-        again when it is trained on, where it must be what it was.
+        again when it is trained on, epoch 1 twice where it is first trained on; it must be the same each time.
 
     >>> stream = Stream(lambda epoch: ({"x": np.full((2, 3), epoch)} for _ in range(2)))
     >>> stream.examples(1)["x"].shape
@@ -38,20 +38,24 @@ class Stream:
             raise Error(f"Stream epoch: expected a function of an epoch's number, got {epoch!r}")
         self._epoch = epoch
         self.first = self._made(0)
+        self._sure = False  # whether an epoch after the first was seen to be the same twice
 
     def examples(self, number: int) -> Tree:
         """Make the examples of an epoch, as NumPy arrays.
 
         Raises:
-          Error: they cannot serve as data, differ in shape from those of epoch 0, or are epoch 0 and differ from what
-            it was when the stream was made.
+          Error: they cannot serve as data, differ in shape from those of epoch 0, or are of epoch 0 or 1 and not the
+            same each time.
         """
         made = self._made(number)
         expected, came = _shapes(self.first), _shapes(made)
         if came != expected:
             raise Error(f"Stream epoch {number}: expected arrays as in epoch 0, {expected}, got {came}")
         if number == 0:
-            _refuse_changed(self.first, made)
+            _refuse_changed(0, self.first, made)
+        if number == 1 and not self._sure:
+            _refuse_changed(1, made, self._made(1))
+            self._sure = True
         return made
 
     def joined(self, more: Tree) -> Stream:
@@ -63,14 +67,14 @@ class Stream:
         return checked(gathered(self._epoch(number), name), name)
 
 
-def _refuse_changed(first: Tree, again: Tree) -> None:
-    """Refuse an epoch 0 that is not what it was: then no epoch depends on nothing but its number."""
+def _refuse_changed(number: int, first: Tree, again: Tree) -> None:
+    """Refuse an epoch that is not what it was: then no epoch depends on nothing but its number."""
     for (path, a), b in zip(jax.tree.flatten_with_path(first)[0], jax.tree.leaves(again), strict=True):
         if not np.array_equal(a, b):
             raise Error(
-                f"Stream epoch 0: expected the same examples each time, got others at {jax.tree_util.keystr(path)} "
-                "than before: let them depend on the epoch's number alone, as the seed of shuffles and augmentation, "
-                "and on no generator that goes on"
+                f"Stream epoch {number}: expected the same examples each time, got others at "
+                f"{jax.tree_util.keystr(path)} than before: let them depend on the epoch's number alone, as the seed "
+                "of shuffles and augmentation, and on no generator that goes on"
             )
 
 

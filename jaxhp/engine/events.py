@@ -1,12 +1,13 @@
 """What happens in a search, as records: the ledger, the display and a test's crash point observe one stream of them.
 
 An observer is a function of one event. Observers are told in turn, the ledger first, so whatever a person is shown is
-recorded already. None of them can change what is trained.
+recorded already. None of them can change what is trained. Rounds count from 0, epochs of a trial from 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +16,21 @@ from jaxhp.trials import Trial, Trials
 
 
 class SearchBegan(NamedTuple):
-    """A search begins, or goes on."""
+    """A search begins, or goes on, or is finished already: the first event but for `Stored`."""
 
-    trials: Trials  # that earlier runs have finished
+    trials: Trials  # that earlier runs have finished, with their curves
+    id: str = ""  # the same in all runs of a directory, and no other's
+    directory: Path | None = None
+    manifest: Mapping[str, Any] | None = None  # what the search is, as in `manifest.json`: "metric", "space", "seed"...
 
 
 class RoundBegan(NamedTuple):
     """A round is asked for and recorded, and about to be trained."""
 
-    round: int  # from 0
+    round: int
     rounds: int
     epochs: int  # that its trials are trained to
-    trials: Trials
+    trials: Trials  # with their configs, not measured yet
 
 
 class FinalsBegan(NamedTuple):
@@ -45,23 +49,31 @@ class Compiling(NamedTuple):
 
 
 class Progressed(NamedTuple):
-    """A call of the step is done."""
+    """A call of the step is done, of about a second: in a round, or after `FinalsBegan` on fresh replicates."""
 
-    trials: np.ndarray  # i32[n], in training
-    score: np.ndarray  # f32[n], so far
-    epoch: int
+    trials: np.ndarray  # i32[n], the ids of those in training
+    score: np.ndarray  # f32[n], so far, NaN where one diverged
+    epoch: int  # that they have come to
     member_epochs: int  # trained by this call
-    seconds: float
+    seconds: float  # that it took, without observers
     last: bool  # whether all rows of the job are trained
     state_bytes: int  # size of a snapshot's members
     fresh: bool = False  # whether it was the first call of its group, which compiles small programs beside
+    curve: Any = None  # f32[P, E, 2, M] on the device, the first n rows filled; see `curves`
+    metrics: Sequence[str] = ()  # [M], names of its columns
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """Bring `"train_<metric>"` and `"valid_<metric>"` from the device: f32[n, epoch], means over replicates."""
+        names = [f"{part}_{name}" for part in ("train", "valid") for name in self.metrics]
+        found = np.asarray(self.curve)[: len(self.trials), : self.epoch] if names else np.zeros((0, 0))
+        return dict(zip(names, np.moveaxis(found.reshape(*found.shape[:2], len(names)), 2, 0), strict=True))
 
 
 class RoundFinished(NamedTuple):
     """A round is trained and recorded."""
 
     round: int
-    trials: Trials
+    trials: Trials  # as they were measured; `curve` f32[N, E] from epoch 1, also where a rung continued a trial
     kept: bool  # whether later rounds may continue its members
 
 
@@ -128,29 +140,12 @@ STORED = (
 )
 
 
-Event = (
-    SearchBegan
-    | RoundBegan
-    | FinalsBegan
-    | Compiling
-    | Progressed
-    | RoundFinished
-    | RoundSkipped
-    | Retrained
-    | Shrunk
-    | Warned
-    | Noted
-    | StopAsked
-    | Stored
-)
+class SearchFinished(NamedTuple):
+    """The search is finished, all of it is on disk, and this is the last event."""
+
+    result: Any  # the `Result` that `run` returns
+
+
+_Trained = SearchBegan | RoundBegan | FinalsBegan | Compiling | Progressed | RoundFinished | RoundSkipped | Retrained
+Event = _Trained | Shrunk | Warned | Noted | StopAsked | Stored | SearchFinished
 Observer = Callable[[Event], None]
-
-
-def told(observers: Sequence[Observer]) -> Observer:
-    """Return the function that tells an event to each observer in turn."""
-
-    def emit(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
-    return emit

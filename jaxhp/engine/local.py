@@ -231,7 +231,8 @@ class Local:
             size = saved * len(job.replicates) * population.member_bytes
             fresh = wave.key not in self._called
             self._called.add(wave.key)
-            call.emit(Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh))
+            told = Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh)
+            call.emit(told._replace(curve=ranked.curve, metrics=spec.shapes.metrics))
             due = np.flatnonzero(read == upto)
             if len(due):
                 parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))
@@ -253,20 +254,29 @@ class Local:
         )
         if not job.outcomes:
             return outcome
-        valid, holdout = population.outcomes(wave.state, columns, layout, wave.epoch), None
-        if population.spec.holdout is not None:
-            holdout = population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout)
+        measured = compared_by(population.task).measured
+        held_out = population.spec.holdout
+
+        def of(metric: str, data: PyTree | None) -> tuple[np.ndarray, np.ndarray | None]:
+            return population.outcomes(wave.state, columns, layout, wave.epoch, data, metric)
+
+        counting, *others = [of(metric, held_out) for metric in measured]
+        valid = counting[0] if held_out is None else of(measured[0], None)[0]
         if job.read is not None:  # where each replicate's own best may lie elsewhere
             counted = np.isfinite(valid)
             means = np.where(counted, valid, 0).sum(2, dtype=np.float64) / np.where(
                 counted.any(2), counted.sum(2), np.nan
             )
             outcome = outcome._replace(replicate_scores=means.astype(np.float32))
-        parts = [
-            population.outcomes(wave.state, columns, layout, wave.epoch, population.spec.holdout, name)
-            for name in compared_by(population.task).measured[1:]
-        ]
-        return outcome._replace(valid=valid, held_out=holdout, others=np.stack(parts, 2) if parts else None)
+        off = [bias for _, bias in (counting, *others)]
+        return outcome._replace(
+            valid=valid,
+            held_out=None if held_out is None else counting[0],
+            others=np.stack([values for values, _ in others], 2) if others else None,
+            bias=np.stack([np.zeros((p, r), np.float32) if b is None else b for b in off], 2)
+            if any(b is not None for b in off)
+            else None,
+        )
 
 
 def waves_of(start: np.ndarray, population: Population, replicates: int) -> list[np.ndarray]:

@@ -24,11 +24,13 @@ class Whole(NamedTuple):
       columns: those that they read.
       found: takes these columns, name to [T, n, ...], and weights f32[n] to each metric's value f32[T] and influences
         f32[T, n], by name.
+      bias: takes a metric's name, and the same, to f32[T], how much too high it is on average.
     """
 
     names: tuple[str, ...]
     columns: tuple[str, ...]
     found: Callable[[Mapping[str, jax.Array], jax.Array], Mapping[str, tuple[jax.Array, jax.Array]]]
+    bias: Callable[[str, Mapping[str, jax.Array], jax.Array], jax.Array]
 
 
 def measure(
@@ -96,18 +98,20 @@ def influences(
     rows: jax.Array,
     count: jax.Array,
     at_once: int,
-) -> jax.Array:
-    """Computes f32[T, r], whose mean is a metric of the whole set and whose spread is that of examples.
+) -> tuple[jax.Array, jax.Array]:
+    """Computes f32[T, r], whose mean is a metric of the whole set and whose spread is that of examples; and its bias.
 
     Args:
       name: of the metric; the others are as in `measure`.
 
     Returns:
-      The metric plus the influence of each of the rows; undefined for padding.
+      The metric plus the influence of each of the rows, undefined for padding; and how much too high the metric is on
+      average, f32[T].
     """
     _, kept, there = _passed(evaluate, (), whole, data, rows, count, at_once)
-    value, influence = whole.found(kept, there.astype(jnp.float32))[name]
-    return value[:, None] + influence[:, : len(rows)]
+    weight = there.astype(jnp.float32)
+    value, influence = whole.found(kept, weight)[name]
+    return value[:, None] + influence[:, : len(rows)], whole.bias(name, kept, weight)
 
 
 def _passed(

@@ -10,14 +10,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxhp.compiling import jit, on_host
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.population import Population
 from jaxhp.engine.runtime import members_at
+from jaxhp.engine.shown import kept_leaves, variables_of
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.tile import State
 from jaxhp.engine.work import Members
-from jaxhp.tasks.task import shown
 from jaxhp.values import Config, Error
 
 Member = tuple[int, int]  # (trial, epochs trained)
@@ -174,24 +173,14 @@ class Held:
 
     def variables(self, name: Member, config: Config) -> PyTree[np.ndarray]:
         """Return what `task.init` made for a member, as it is evaluated now; of its first replicate."""
-        rules, spec = self.population.rules, self.population.spec
-        averaged = spec.task.averaged is not None
-        structure = jax.tree.structure(spec.shapes.member if averaged else spec.shapes.member.variables)
+        count = kept_leaves(self.population.spec)
         if self.shelf is not None:
-            leaves = [leaf[self.place[name], 0] for leaf in self.shelf.leaves[: structure.num_leaves]]
+            leaves = [leaf[self.place[name], 0] for leaf in self.shelf.leaves[:count]]
         else:
             assert self.layout is not None
-            assert self.state is not None
             slot = self.layout.slots[self.place[name], :1]
-            kept = jax.tree.leaves(self.state)[: structure.num_leaves]
-            leaves = [members_at(leaf, slot)[0] for leaf in kept]
-        found = jax.tree.unflatten(structure, leaves)
-        if not averaged:
-            return found
-        with on_host():
-            traced = {n: column[0] for n, column in spec.columns([config]).items()}
-            mean = jit(lambda member, traced: shown(spec.task, member, rules.full(traced), rules.clock(name[1])))
-            return jax.device_get(mean(found, traced))
+            leaves = [members_at(leaf, slot)[0] for leaf in jax.tree.leaves(self.state)[:count]]
+        return variables_of(self.population.spec, self.population.rules, leaves, name[1], config)
 
 
 def leaves_at(state: PyTree[Array], slots: np.ndarray) -> list[np.ndarray]:

@@ -44,7 +44,7 @@ class Programs(NamedTuple):
     trains: list[jax.stages.Compiled]  # `step` of each device
     rank: Callable[..., Ranked]
     gather: Callable[..., jax.Array]
-    outcomes: Mapping[str, Callable[..., jax.Array]]  # by metric, of those that the task is ranked by
+    outcomes: Mapping[str, Callable[..., tuple[jax.Array, jax.Array | None]]]  # by metric that the task is ranked by
     seconds: float  # that compiling the step took
     traced: Counter[str]  # how often each function was traced so far
 
@@ -141,7 +141,7 @@ class Population:
         epochs: int,
         data: PyTree = None,
         metric: str | None = None,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Evaluates a metric of every member on every example, as the members are now.
 
         Args:
@@ -155,10 +155,11 @@ class Population:
           f32[P, R, n] for the n examples of `data`, of `task.valid`, or with folds those of train and valid together
           that any fold validates; NaN where an example is not in the replicate's fold, and for members that diverged.
           Of a loop f32[P, R, 1], the metric after these epochs.
+          And how much too high a metric of the whole set is on average of so few examples, f32[P, R]; None of a mean.
         """
         if isinstance(self.task, Loop):
             curve = np.asarray(state.curve).reshape(-1, *state.curve.shape[3:])
-            return curve[layout.slots, epochs - 1, 1, self.rules.metric][..., None]
+            return curve[layout.slots, epochs - 1, 1, self.rules.metric][..., None], None
         rows, counts = self.examples.valid_rows, self.examples.valid_count
         if data is not None:
             n = len(jax.tree.leaves(data)[0])
@@ -166,7 +167,8 @@ class Population:
             copies = [jax.device_put(data, device) for device in self.tiling.devices]
         else:
             copies = [held.train if held.valid is None else held.valid for held, _ in self.feed.copies]
-        by_member = self._by_member(metric or self.task.metric, state, configs, layout, copies, rows, counts, epochs)
+        name = metric or self.task.metric
+        by_member, bias = self._by_member(name, state, configs, layout, copies, rows, counts, epochs)
         diverged = np.asarray(state.diverged_at).reshape(-1)[layout.slots] > 0
         found = np.full((*layout.slots.shape, int(counts.sum())), np.nan, np.float32)
         seen = np.sort(np.concatenate([some[:count] for some, count in zip(rows, counts, strict=True)]))
@@ -175,7 +177,7 @@ class Population:
             values = by_member[layout.slots[:, column], : counts[fold]]
             at = np.searchsorted(seen, rows[fold, : counts[fold]])
             found[:, column, at] = np.where(diverged[:, [column]], np.nan, values)
-        return found
+        return found, None if bias is None else bias[layout.slots]
 
     def _by_member(
         self,
@@ -187,7 +189,7 @@ class Population:
         rows: jax.Array | np.ndarray,
         counts: jax.Array | np.ndarray,
         epochs: int,
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Evaluates the members of filled tiles on the rows of their folds.
 
         Args:
@@ -196,7 +198,8 @@ class Population:
           counts: i32[F], how many of them are no padding.
 
         Returns:
-          f32[N * D * T, n or more], undefined for tiles that are not filled and behind n.
+          f32[N * D * T, n or more], undefined for tiles that are not filled and behind n; and of a metric of the whole
+          set its bias, f32[N * D * T].
         """
         places = places_of(self.spec.traced, self.tiling, configs, np.zeros(len(layout.slots)), layout, 0, 0)
         at_once = rows.shape[1] if metric in self.task.metrics else self.rules.rows_at_once
@@ -204,6 +207,7 @@ class Population:
         padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % size)))
         deep, devices = self.shape
         found = np.empty((deep, devices, self.capacity.tile, padded.shape[1]), np.float32)
+        bias = np.zeros(found.shape[:3], np.float32) if metric in self.task.metrics else None
         members = split(state.member, self.tiling.devices)
         for i, at in itertools.product(range(-(-layout.tiles // devices)), range(0, padded.shape[1], size)):
             parts = [
@@ -218,8 +222,11 @@ class Population:
                 )
                 for device in range(devices)
             ]
-            found[i, :, :, at : at + size] = jax.device_get(parts)
-        return found.reshape(-1, padded.shape[1])
+            for device, (values, off) in enumerate(jax.device_get(parts)):
+                found[i, device, :, at : at + size] = values
+                if bias is not None:
+                    bias[i, device] = off
+        return found.reshape(-1, padded.shape[1]), None if bias is None else bias.reshape(-1)
 
     def rows_for(self, replicates: int) -> int:
         """Counts the trials with so many replicates that fit at once."""

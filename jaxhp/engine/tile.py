@@ -29,7 +29,7 @@ from jaxhp.engine.tiling import Tiling
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.task import AnyTask, Member, Shapes, clock_shapes, create, params_of, shown, update
-from jaxhp.tasks.whole_set import found
+from jaxhp.tasks.whole_set import bias, found
 from jaxhp.values import Config
 
 
@@ -165,7 +165,7 @@ def tile_outcomes(
     rows: jax.Array,
     count: jax.Array,
     epochs: jax.Array,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array | None]:
     """Evaluates one tile of a device on some examples.
 
     Args:
@@ -180,7 +180,8 @@ def tile_outcomes(
       epochs: i32[], that the members were trained for.
 
     Returns:
-      f32[T, B], the metric of each example; of a metric of the whole set, itself plus each one's influence.
+      f32[T, B], the metric of each example; of a metric of the whole set, itself plus each one's influence, and how
+      much too high it is on average, f32[T].
     """
 
     def one(member: Member, batch: PyTree[Array], config: dict[str, Array | np.ndarray]) -> Mapping[str, jax.Array]:
@@ -193,7 +194,7 @@ def tile_outcomes(
     tile = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0], member)
     whole = _whole(rules)
     if whole is None or metric not in whole.names:
-        return jax.vmap(ranked, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config)
+        return jax.vmap(ranked, (0, None, 0))(tile, jax.tree.map(lambda a: a[rows], data), config), None
     evaluate = lambda batch: jax.vmap(one, (0, None, 0))(tile, batch, config)  # noqa: E731
     return influences(evaluate, metric, whole, data, rows, count, rules.rows_at_once)
 
@@ -363,7 +364,12 @@ def _whole(rules: TileRules) -> Whole | None:
     """Returns the task's metrics of the whole set, for all members of a tile."""
     if not rules.task.metrics:
         return None
-    return Whole(tuple(rules.task.metrics), rules.columns, jax.vmap(partial(found, rules.task.metrics), (0, None)))
+    metrics = rules.task.metrics
+
+    def off(name: str, columns: Mapping[str, jax.Array], weight: jax.Array) -> jax.Array:
+        return jax.vmap(partial(bias, metrics[name]), (0, None))(columns, weight)
+
+    return Whole(tuple(metrics), rules.columns, jax.vmap(partial(found, metrics), (0, None)), off)
 
 
 def abstract_state(shapes: Shapes, tiling: Tiling) -> State:

@@ -62,6 +62,7 @@ class Outcome(NamedTuple):
     others: np.ndarray | None = (
         None  # f32[P, R, K, h or n], on either, of the K other metrics that trials are ranked by
     )
+    bias: np.ndarray | None = None  # f32[P, R, 1 + K], how much too high each is on average, if one is of the whole set
 
     def rows(self, chosen: np.ndarray) -> Outcome:
         """Return the outcome of some rows, i64[K]."""

@@ -5,10 +5,10 @@ Everything is read from the store; the other tools' packages are imported when t
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from jaxhp.interop.packages import needed
 from jaxhp.report.result import Result
 from jaxhp.store.files import STDOUT, default_place
 from jaxhp.values import Error
@@ -51,12 +51,7 @@ def export(directory: str | Path, to: str, out: str | Path | None = None) -> tup
     if to not in FORMATS:
         raise Error(f"to: expected one of {', '.join(FORMATS)}, got {to!r}")
     form = FORMATS[to]
-    try:
-        module: Any = import_module(f"jaxhp.interop.{form.module}")
-    except ImportError as error:
-        raise Error(
-            f"to: {to} needs the package {form.package} ({error}): pip install {form.package}, or 'jaxhp[interop]'"
-        ) from error
+    module = needed(f"jaxhp.interop.{form.module}", f"to: {to}", form.package, "interop")
     if str(out) == STDOUT and form.curves:
         raise Error(f"out: expected a place for {to}, got -: only a table is written to standard output")
     result = Result.load(directory, curves=form.curves)

@@ -18,15 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import optuna
-from optuna import distributions
-from optuna.distributions import BaseDistribution
 from sqlalchemy.pool import NullPool
 
+from jaxhp.interop.optuna_spaces import of_config, params
 from jaxhp.objectives import Objectives
 from jaxhp.report.result import Result
-from jaxhp.space import Parameter, Space
+from jaxhp.space import Space
 from jaxhp.store.files import located, refuse_link
 from jaxhp.trials import Status, Trial, Trials
 from jaxhp.values import Error
@@ -116,7 +114,6 @@ def _begun(
 
 
 def _trial(trial: Trial, space: Space, of: Objectives) -> optuna.trial.FrozenTrial:
-    tried = {name: parameter for name, parameter in space.parameters.items() if name in trial.config}
     curve = trial.curve.get(f"valid_{of.names[0]}", ()) if len(of.names) == 1 else ()
     values = [float(of.values(Trials.of([trial]), name)[0]) for name in of.names[1:]]
     values = [trial.score, *values] if trial.status is not Status.DIVERGED else [math.nan]
@@ -127,8 +124,8 @@ def _trial(trial: Trial, space: Space, of: Objectives) -> optuna.trial.FrozenTri
         state=optuna.trial.TrialState[state],
         values=values if known else None,
         system_attrs={"constraints": [min(over, 1e300) for over in bounds]} if bounds else None,
-        params={name: trial.config[name] for name in tried},
-        distributions={name: _distribution(parameter) for name, parameter in tried.items()},
+        params=params(space, trial.config),
+        distributions=of_config(space, trial.config),
         intermediate_values={epoch: float(value) for epoch, value in enumerate(curve, 1)},
         user_attrs={
             "trial_id": trial.trial_id,
@@ -142,16 +139,6 @@ def _trial(trial: Trial, space: Space, of: Objectives) -> optuna.trial.FrozenTri
 
 
 _STATES = {Status.COMPLETE: "COMPLETE", Status.STOPPED: "PRUNED", Status.DIVERGED: "FAIL"}
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    bounds, log = parameter.bounds(), parameter.scale == "log"
-    if bounds is None:
-        return distributions.CategoricalDistribution(parameter.categories())  # type: ignore[arg-type]
-    low, high = bounds
-    if issubclass(parameter.dtype, np.integer):
-        return distributions.IntDistribution(int(low), int(high), log=log)
-    return distributions.FloatDistribution(low, high, log=log)
 
 
 @contextmanager

@@ -10,7 +10,10 @@ trial inherited that trial's weights: its config is the last that it was trained
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+from collections.abc import Iterable
 
 from jaxhp.report.result import Result
 from jaxhp.selection.verdict import Finalist
@@ -41,6 +44,19 @@ def table(result: Result) -> Columns:
         for end, part in (("", "mean"), (".low", "low"), (".high", "high")):
             columns[f"estimate.{name}{end}"] = [None if e is None else _known(getattr(e, part)) for e in of]
     return columns
+
+
+def as_csv(result: Result) -> bytes:
+    """Return the table as CSV."""
+    columns = table(result)
+    return csv_lines([columns, *zip(*columns.values(), strict=True)])
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> bytes:
+    """Return rows as CSV in UTF-8: numbers in full precision, quotes where a value needs them."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _known(value: Value) -> Value:

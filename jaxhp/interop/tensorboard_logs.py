@@ -10,23 +10,21 @@ epoch, its config, its score under `score` at its last epoch, and whether it div
 
 from __future__ import annotations
 
-import math
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import api_pb2, event_pb2, plugin_hparams_pb2, summary_pb2
+from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2, tensor_pb2
 
+from jaxhp.interop.event_file import Entry, append
+from jaxhp.interop.points import SCORE, Point, points
 from jaxhp.report.result import Result
 from jaxhp.space import Space
 from jaxhp.store.files import beside, located
 from jaxhp.trials import Status, Trial
-from jaxhp.values import Config, Error
+from jaxhp.values import Config, Error, Value
 
-SCORE = "score"  # the tag of the number that trials are ranked by
-_PLUGIN = "hparams"
+_START, _END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 
 
 def write(result: Result, place: str | Path) -> int:
@@ -42,53 +40,56 @@ def write(result: Result, place: str | Path) -> int:
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise Error(f"out: expected a new or an empty folder, got {place}, which holds something")
     assert result.space is not None
-    now, made = time.time(), beside(folder)
+    made = beside(folder)
     if made.is_dir() and not made.is_symlink():  # what a kill left behind
         shutil.rmtree(made)
-    _write(made, [(0, _experiment(result.space, result.metric, result.objectives.measured[1:]))], now)
+    append(made, [(0, experiment(result.space, result.metric, result.objectives.measured[1:]))])
     width = len(str(max(trial.trial_id for trial in result.trials)))
     for trial in result.trials:
-        _write(made / f"trial_{trial.trial_id:0{width}d}", _events(trial), now)
+        append(made / f"trial_{trial.trial_id:0{width}d}", entries(trial, points(trial)))
     if folder.exists():  # empty
         folder.rmdir()
     made.rename(folder)
     return len(result.trials)
 
 
-def _write(folder: Path, events: list[tuple[int, summary_pb2.Summary]], now: float) -> None:
-    """Steps and summaries as one event file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = EventsWriter(str(folder / "events"))
-    try:
-        for step, summary in events:
-            writer.write_event(event_pb2.Event(wall_time=now, step=step, summary=summary))
-    finally:
-        writer.close()
+def entries(trial: Trial, new: Iterable[Point], there: Mapping[str, int] | None = None) -> list[Entry]:
+    """Return what is logged of a trial: its config first, then points, then how it ended, where it has.
 
-
-def _events(trial: Trial) -> list[tuple[int, summary_pb2.Summary]]:
-    def scalar(tag: str, value: float) -> summary_pb2.Summary:
-        return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value))])
-
-    found = [(0, _session_start(trial.config))]
-    for name, curve in sorted(trial.curve.items()):
-        part, _, metric = name.partition("_")
-        found += [(epoch, scalar(f"{metric}/{part}", value)) for epoch, value in enumerate(curve, 1)]
-    if math.isfinite(trial.score):
-        found.append((trial.epochs, scalar(SCORE, trial.score)))
-    if trial.status is not Status.RUNNING:
+    Args:
+      new: its points that are not logged yet.
+      there: tag to the last step of what is; None: nothing is.
+    """
+    there = there or {}
+    found = [] if _START in there else [(0, _session_start(trial.config))]
+    found += [(epoch, scalar(tag, value)) for tag, epoch, value in new]
+    if trial.status is not Status.RUNNING and there.get(_END, -1) < trial.epochs:
         found.append((trial.epochs, _session_end(trial.status is not Status.DIVERGED)))
     return found
 
 
-def _experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2.Summary:
-    """What the columns of the HParams tab are, and their ranges."""
+def scalar(tag: str, value: float) -> summary_pb2.Summary:
+    """Return a number as TensorBoard keeps it: in float32."""
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, simple_value=float(value))])
+
+
+def text(tag: str, content: str) -> summary_pb2.Summary:
+    """Return a text as TensorBoard shows it: as Markdown, in which lines that are indented stay as they are."""
+    lines = "\n".join(f"    {line}" for line in content.splitlines())
+    tensor = tensor_pb2.TensorProto(dtype="DT_STRING", string_val=[lines.encode(errors="replace")])
+    tensor.tensor_shape.dim.add().size = 1
+    data = summary_pb2.SummaryMetadata(plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name="text"))
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=data, tensor=tensor)])
+
+
+def experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2.Summary:
+    """Return what the columns of the HParams tab are, and their ranges."""
     infos = []
     for name, parameter in space.parameters.items():
         info = api_pb2.HParamInfo(name=name, description=str(parameter))
         bounds = parameter.bounds()
         if bounds is None:
-            categories = parameter.categories()
+            categories = [_plain(value) for value in parameter.categories()]
             info.domain_discrete.extend(categories)
             kinds = {_type(value) for value in categories}
             info.type = api_pb2.DataType.Value(kinds.pop() if len(kinds) == 1 else "DATA_TYPE_STRING")
@@ -98,31 +99,36 @@ def _experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2
         infos.append(info)
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCORE), display_name=metric)]
     metrics += [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"{name}/valid"), display_name=name) for name in others]
-    experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-    return _plugin_summary("experiment", plugin_hparams_pb2.HParamsPluginData(experiment=experiment))
+    whole = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return _plugin("_hparams_/experiment", plugin_hparams_pb2.HParamsPluginData(experiment=whole))
 
 
 def _session_start(config: Config) -> summary_pb2.Summary:
     start = plugin_hparams_pb2.SessionStartInfo()
-    for name, value in config.items():
+    for name, value in ((name, _plain(value)) for name, value in config.items()):
         if isinstance(value, bool):
             start.hparams[name].bool_value = value
         elif isinstance(value, str):
             start.hparams[name].string_value = value
         else:
             start.hparams[name].number_value = value
-    return _plugin_summary("session_start_info", plugin_hparams_pb2.HParamsPluginData(session_start_info=start))
+    return _plugin(_START, plugin_hparams_pb2.HParamsPluginData(session_start_info=start))
 
 
 def _session_end(well: bool) -> summary_pb2.Summary:
     end = plugin_hparams_pb2.SessionEndInfo(status=api_pb2.Status.Value("STATUS_SUCCESS" if well else "STATUS_FAILURE"))
-    return _plugin_summary("session_end_info", plugin_hparams_pb2.HParamsPluginData(session_end_info=end))
+    return _plugin(_END, plugin_hparams_pb2.HParamsPluginData(session_end_info=end))
 
 
-def _plugin_summary(kind: str, content: plugin_hparams_pb2.HParamsPluginData) -> summary_pb2.Summary:
-    data = summary_pb2.SummaryMetadata.PluginData(plugin_name=_PLUGIN, content=content.SerializeToString())
-    value = summary_pb2.Summary.Value(tag=f"_hparams_/{kind}", metadata=summary_pb2.SummaryMetadata(plugin_data=data))
+def _plugin(tag: str, content: plugin_hparams_pb2.HParamsPluginData) -> summary_pb2.Summary:
+    data = summary_pb2.SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+    value = summary_pb2.Summary.Value(tag=tag, metadata=summary_pb2.SummaryMetadata(plugin_data=data))
     return summary_pb2.Summary(value=[value])
+
+
+def _plain(value: Value) -> bool | float | str:
+    """Return a value as TensorBoard has it: None and tuples as text."""
+    return value if isinstance(value, bool | float | int | str) else str(value)
 
 
 def _type(value: object) -> str:

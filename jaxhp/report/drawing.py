@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.picture import Bar, Box, Crosses, Interval, Line, Mark, Picture, Point, Row, Rows, Spans
+from jaxhp.report.picture import Bar, Box, Crosses, Interval, Line, Mark, Marker, Picture, Row, Rows, Spans
 from jaxhp.report.scales import Axis, thinned
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, FLOOR = 340, 210, 56, 12, 10, 172  # of a frame, in the picture's own units
@@ -142,7 +142,7 @@ def _mark(mark: Mark, x: Axis, y: Axis) -> Markup | None:
     right, height = _across(x.at(mark.x)), _up(y.at(mark.y))
     if isinstance(mark, Line):
         return element("path", d=_path(right, height), class_=f"line {mark.kind}")
-    if isinstance(mark, Point):
+    if isinstance(mark, Marker):
         told = element("title", mark.told)
         return element("circle", told, cx=n(float(right)), cy=n(float(height)), r=mark.size, class_=mark.kind)
     known = np.isfinite(height)  # one path takes a tenth of the bytes of circles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.cells import cell_len
 
-from jaxhp.report.picture import Bar, Box, Crosses, Dots, Interval, Line, Mark, Picture, Point, Rows, Spans
+from jaxhp.report.picture import Bar, Box, Crosses, Dots, Interval, Line, Mark, Marker, Picture, Rows, Spans
 from jaxhp.report.scales import Axis, thinned
 from jaxhp.words import plain
 
@@ -117,7 +117,7 @@ def _paint(mark: Mark, picture: Picture, ax: Axes) -> None:
         if known.any():
             look = {"linewidths": 0, "label": mark.kind, "clip_on": False} | _DOTS[mark.kind]
             ax.scatter(*inside(np.asarray(mark.x)[known], np.asarray(mark.y)[known]), **look)
-    elif isinstance(mark, Point):
+    elif isinstance(mark, Marker):
         look = {"label": mark.kind, "zorder": 6 if "chosen" in mark.kind else 5} | _POINTS[mark.kind]
         ax.scatter(*inside([mark.x], [mark.y]), s=1.8 * mark.size**2, clip_on=False, **look)
     elif isinstance(mark, Spans):

@@ -71,10 +71,7 @@ class _InNotebook:
     """One output of a cell, renewed a few times a second; its last line stays."""
 
     def __init__(self):
-        from IPython.display import HTML, display
-
-        self._html = HTML
-        self._output: Any = display(HTML(""), display_id=True)
+        self._output: Any = None
         self._last: Now | None = None
         self._said_s = -_EVERY_S
 
@@ -89,10 +86,14 @@ class _InNotebook:
             self._tell(self._last._replace(top=()))
 
     def _tell(self, now: Now) -> None:
+        from IPython.display import HTML, display
+
         share = 100 * min(now.done / max(now.total, 1), 1.0)
         track = element("div", element("div", style=f"width:{share:.1f}%"), class_="track")
         headings, *rows = cells_of(now.top, now.metric, _SHOWN)
         best = table(headings, rows, "Best so far") if rows else None
         shown = element("div", style(pictures=False), element("div", now.line), track, best, class_="jaxhp")
-        if self._output is not None:
-            self._output.update(self._html(shown))
+        if self._output is None:
+            self._output = display(HTML(shown), display_id=True)
+        else:
+            self._output.update(HTML(shown))

@@ -35,7 +35,7 @@ class Crosses(NamedTuple):
     x: np.ndarray
 
 
-class Point(NamedTuple):
+class Marker(NamedTuple):
     """One that says what it is."""
 
     x: float
@@ -62,7 +62,7 @@ class Box(NamedTuple):
     told: str
 
 
-Mark = Line | Dots | Crosses | Point | Spans | Box
+Mark = Line | Dots | Crosses | Marker | Spans | Box
 
 
 class Picture(NamedTuple):

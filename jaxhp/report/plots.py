@@ -18,8 +18,8 @@ from jaxhp.report.picture import (
     Interval,
     Line,
     Mark,
+    Marker,
     Picture,
-    Point,
     Row,
     Rows,
     Spans,
@@ -110,7 +110,7 @@ def score_by_parameter(
             reached = f"{metric} {score(trial.score, trial.stderr)}"
             text = f"{place}trial {trial.trial_id}: {reached}, {name} {value(trial.config[name])}"
             kind = f"point{' chosen' if ring else ' stopped' if trial.status is Status.STOPPED else ''}"
-            marks.append(Point(at, trial.score, kind, 6 if ring else 4, text + (", chosen" if ring else "")))
+            marks.append(Marker(at, trial.score, kind, 6 if ring else 4, text + (", chosen" if ring else "")))
     told = f"{metric} by {name}: {int(known.sum())} trials, and {int(diverged.sum())} that diverged"
     return Picture(parameter_axis(parameter), y, marks, told, name, metric)
 
@@ -139,7 +139,7 @@ def trials_by_two(trials: Sequence[Trial], names: tuple[str, str], space: Space,
     marks: list[Mark] = [Dots(x[~diverged], y[~diverged], "trial"), Dots(x[diverged], y[diverged], "crosses")]
     for trial, right, height in zip(having, x.tolist(), y.tolist(), strict=True):
         if trial.trial_id == chosen:
-            marks.append(Point(right, height, "point chosen", 6, f"trial {chosen}, chosen"))
+            marks.append(Marker(right, height, "point chosen", 6, f"trial {chosen}, chosen"))
     told = f"{len(having)} trials by {names[0]} and {names[1]}, {int(diverged.sum())} of which diverged"
     right, up = map(parameter_axis, parameters)
     return Picture(right, up, marks, told, names[0], names[1])
@@ -228,7 +228,7 @@ def front(
         told = ", ".join(f"{name} {score(float(of.values(trials, name)[row]))}" for name in of.measured)
         told = f"trial {trials.trial_id[row]}: {told}" + (", chosen" if ring else "")
         size, kind = (6, "point chosen") if ring else (4, "point front")
-        marks.append(Point(float(values[1][row]), float(values[0][row]), kind, size, told))
+        marks.append(Marker(float(values[1][row]), float(values[0][row]), kind, size, told))
     told = f"{pair[0]} by {pair[1]}: {len(rows)} of {int(known.sum())} trials are on the front"
     return Picture(x, y, marks, told, pair[1], pair[0])
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,64 +12,31 @@ import numpy as np
 from jaxhp import words
 from jaxhp.objectives import Objectives
 from jaxhp.report.axes import Pictures
+from jaxhp.report.chosen import Chosen
+from jaxhp.report.found import Like, asked, found
+from jaxhp.report.frames import Columns, by_epoch, by_trial, package
 from jaxhp.report.notebook import html
+from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
-from jaxhp.report.stage import Ruin, Stage, is_saved
+from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.summary import Findings, lines
 from jaxhp.report.table import trials_text
-from jaxhp.report.tested import OPENED, TESTED, Tested
+from jaxhp.report.tested import Tested
 from jaxhp.selection.edges import best_at_edges
 from jaxhp.selection.importance import Importance, importance
-from jaxhp.selection.stretches import Stretch, stretches
-from jaxhp.selection.verdict import Estimate, Finalist, Measured, Verdict
+from jaxhp.selection.stretches import Stretch
+from jaxhp.selection.verdict import Estimate, Finalist, Measured
 from jaxhp.space import Space
-
-if TYPE_CHECKING:
-    from jaxtyping import PyTree
-from jaxhp.store.digest import digest, manifest_digest
+from jaxhp.store.digest import digest
 from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger
-from jaxhp.store.params import check, load
-from jaxhp.trials import MODES, Trial, Trials, rank
-from jaxhp.values import Config, Error, Json, is_int
+from jaxhp.trials import Trial, Trials
+from jaxhp.values import Error, Json, is_int
 
-Tester = Callable[[int, tuple[Stretch, ...], Path | None, int, int], Tested]
-"""Tests a trial: (trial_id, how it was trained, run directory, openings so far, seeds); see `search/sealed.py`."""
-
-
-@dataclass(frozen=True)
-class Chosen(Trial):
-    """The chosen trial, with its network.
-
-    Attributes:
-      history: how it was trained: with which config up to which epoch, one after another where it inherited weights.
-    """
-
-    history: tuple[Stretch, ...] = field(default=(), repr=False)
-    network: PyTree[np.ndarray] = field(default=None, repr=False, compare=False)
-    file: Path | None = field(default=None, repr=False, compare=False)
-    sha256: str | None = field(default=None, repr=False, compare=False)  # of the file, where it was recorded
-    like: PyTree = field(default=None, repr=False, compare=False)  # shapes of what `init` makes, if known
-
-    @property
-    def params(self) -> PyTree[np.ndarray]:
-        """Return what the task's `init` made, trained to the epoch that its score is of: the trial's first replicate.
-
-        It is the pytree that `init` made. Read from a run directory without the task (`Result.load`), objects in it
-        other than dicts, lists and tuples are dicts of their attributes.
-
-        Raises:
-          Error: the search has not got so far, or the file is damaged or another run's.
-          FileNotFoundError: the file is gone.
-        """
-        if self.network is not None:
-            from jaxhp.keys import keyed  # with JAX, which who reads a directory does without
-
-            return self.network if self.like is None else keyed(self.network, self.like)
-        if self.file is None:
-            raise Error("params: expected a finished search that chose a trial, got one that has not, or not yet")
-        check(self.file, self.trial_id, self.config, self.sha256)
-        return load(self.file, self.like)
+if TYPE_CHECKING:
+    import pandas
+    import polars  # pyright: ignore[reportMissingImports]
+    from jaxtyping import PyTree
 
 
 @dataclass(eq=False, repr=False)
@@ -99,6 +64,8 @@ class Result:
         fresh replicates: every objective and constraint, see `Measured`. None with one objective and no constraints.
       stage: how far the search had come, see `Stage`.
       ruin: where it went wrong if no trial has a score that counts, see `Ruin`; else None.
+      space: whose configs they are.
+      strategy: what proposed them, as it is written; None where that is not recorded.
     """
 
     metric: str
@@ -118,8 +85,9 @@ class Result:
     opened: int
     tests: list[Tested]
     space: Space | None
+    strategy: str | None
     _scores: dict[int, np.ndarray]  # of the finals, those that finalists did not take part in included
-    _tester: Tester | None
+    _retrainer: Retrainer | None
     _judged: bool  # whether the finals chose
     _saved: bool  # whether a checkpoint holds the best
     _whole: bool  # whether all trials were loaded
@@ -136,11 +104,12 @@ class Result:
         top: int | None = None,
         curves: bool = True,
         space: Space | None = None,
-        tester: Tester | None = None,
+        retrainer: Retrainer | None = None,
         budget: int | None = None,
         epoch: str = "last",
         objectives: Objectives | None = None,
-        like: Callable[[Config], PyTree] = lambda _: None,
+        like: Like = lambda _: None,
+        strategy: str | None = None,
     ) -> Result:
         """Read a result from an open ledger.
 
@@ -148,68 +117,19 @@ class Result:
           metric, mode, budget, epoch: of the search, see `Trial`.
           objectives: of the search; None: the metric alone.
           params: the chosen network, where it is at hand.
-          top, curves, tester: as in `load`.
+          top, curves, retrainer: as in `load`.
           space: whose configs they are.
           like: gives the shapes of what `init` makes of a config, where the task is known.
+          strategy: as its search's manifest has it.
 
         Raises:
           Error: the ledger is damaged, or holds no trials yet.
         """
-        objectives = objectives or Objectives((metric,), (mode,))
-        # which tell the epoch that a score is of, and the other metrics
-        curves = curves or epoch == "best" or not objectives.plain
-        text = ledger.meta("choice")
-        verdict = ledger.decode("the choice", _verdict, text) if text else None
-        finalists, measured = (verdict.finalists, verdict.measured) if verdict else ((), ())
-        played = {f.trial_id: f.replicates for f in (*measured, *finalists)}
-        if top is None or not objectives.plain:
-            trials = rank(ledger.trials(curves=curves), mode)
-        else:
-            trials = ledger.best(mode, max(top, len(finalists), 1), curves=curves)
-        trials = objectives.ranked(trials.ranked_by(metric, mode, budget, epoch))
-        if not len(trials):
-            raise Error(f"{ledger.directory}: expected at least one trial in the ledger, found none")
-        place = np.flatnonzero(trials.trial_id == verdict.trial_id) if verdict else np.zeros(1, int)
-        if not len(place):
-            raise Error(f"{ledger.path}: the choice is damaged: there is no such trial")
-        best, stage = trials[int(place[0])], Stage.of(ledger)
-        history = ledger.decode("the lineage of the chosen trial", _history, ledger, best)
-        lost = ledger.trials(curves=False) if top is not None and not trials.healthy().any() else trials
-        ruin = ledger.decode("the trials", Ruin.of, lost)
-        has_file = ledger.directory is not None and stage.finished and ruin is None
-        file = ledger.directory / "best.safetensors" if ledger.directory is not None and has_file else None
-        scores = ledger.finals()
         return cls(
-            metric=metric,
-            mode=mode,
-            stage=stage,
-            ruin=ruin,
-            directory=ledger.directory,
-            trials=trials[:top],
-            raw_best=trials[0],
-            objectives=objectives,
-            front=trials[:1] if objectives.plain else trials[objectives.front(trials)],
-            best=Chosen(
-                **vars(best),
-                history=history,
-                network=params,
-                file=file,
-                sha256=ledger.meta("network"),
-                like=like(best.config),
-            ),
-            estimate=verdict.estimate if verdict else None,
-            finalists=finalists,
-            measured=measured,
-            finals=ledger.decode("the finals", lambda: {i: scores[i][:count] for i, count in played.items()}),
-            opened=len(ledger.events(OPENED)),
-            tests=[ledger.decode("a test", _tested, event) for event in ledger.events(TESTED)],
+            **found(ledger, metric, mode, params, top, curves, budget, epoch, objectives, like),
             space=space,
-            _scores=scores,
-            _tester=tester,
-            _judged=verdict is not None,
-            _saved=not stage.finished and is_saved(ledger, best),
-            _whole=top is None,
-            _curves=curves,
+            strategy=strategy,
+            _retrainer=retrainer,
         )
 
     @functools.cached_property
@@ -224,16 +144,13 @@ class Result:
         return digest(self.trials, self._scores)
 
     @classmethod
-    def load(
-        cls, directory: str | Path, top: int | None = None, *, curves: bool = True, tester: Tester | None = None
-    ) -> Result:
+    def load(cls, directory: str | Path, top: int | None = None, *, curves: bool = True) -> Result:
         """Read the result of a run directory, finished or not.
 
         Args:
           directory: of the run.
           top: load only so many of the best trials; quick, however many there are. None: all.
           curves: whether to load the learning curves.
-          tester: opens the sealed test data, see `test`.
 
         Raises:
           FileNotFoundError: it is not a run directory.
@@ -241,7 +158,7 @@ class Result:
         """
         manifest = read_json(located(directory) / "manifest.json")
         with Ledger(directory) as ledger, ledger.snapshot():
-            return cls.read(ledger, manifest, top, curves=curves, tester=tester)
+            return cls.read(ledger, manifest, top, curves=curves)
 
     @classmethod
     def read(
@@ -251,30 +168,12 @@ class Result:
         top: int | None = None,
         *,
         curves: bool = True,
-        tester: Tester | None = None,
+        retrainer: Retrainer | None = None,
+        like: Like = lambda _: None,
     ) -> Result:
         """Read what `load` does, from an open ledger and its manifest."""
-        metric, mode, space, epochs = (manifest.get(name) for name in ("metric", "mode", "space", "epochs"))
-        if not isinstance(metric, str) or mode not in MODES or not isinstance(space, Mapping):
-            raise Error(
-                f"{ledger.directory}/manifest.json: expected a metric, a mode and a space, "
-                f"got {metric!r}, {mode!r}, {space!r:.80}"
-            )
-        if ledger.meta("manifest") not in (None, manifest_digest(manifest)):
-            text = f"{ledger.directory}/manifest.json: expected the manifest of the search in the ledger"
-            raise Error(f"{text}, got another or damaged one (its SHA-256)")
-        return cls.of(
-            ledger,
-            metric,
-            mode,
-            top=top,
-            curves=curves,
-            space=Space.from_json(space),
-            tester=tester,
-            budget=epochs if is_int(epochs) else None,
-            epoch="best" if manifest.get("epoch") == "best" else "last",
-            objectives=ledger.decode("manifest.json", _objectives, manifest),
-        )
+        known = asked(ledger, manifest)
+        return cls.of(ledger, top=top, curves=curves, retrainer=retrainer, like=like, **known)
 
     def test(self, seeds: int = 8) -> Tested:
         """Open the sealed test data for the chosen config, and records in the ledger that it did.
@@ -286,21 +185,67 @@ class Result:
           seeds: fresh replicates, at least 2.
 
         Raises:
-          Error: the result was loaded from a directory and does not hold its task (see `Search.test`), the task
-            has no test data, or every trial diverged.
+          Error: the result was read by `Result.load`, which does not know the task, the task has no test data, or
+            every trial diverged.
         """
-        if self._tester is None:
-            raise Error("test: expected a result of Search.run; for a directory use search.test(dir)")
+        again = self._again("test")
         if not is_int(seeds, 2):
             raise Error(f"seeds: expected an integer of at least 2, got {seeds!r}")
         if self.ruin is not None:
             raise Error("test: expected a chosen trial, but every trial diverged")
+        tested = again.test(self.best.trial_id, self._in_full(), self.directory, self.opened, int(seeds))
+        self.opened = tested.opening
+        self.tests.append(tested)
+        return tested
+
+    def _again(self, what: str) -> Retrainer:
+        """Return what trains again; raises Error where the result does not hold its task."""
+        if self._retrainer is None:
+            raise Error(
+                f"{what}: expected a result of search.run(dir) or search.load(dir), which know the task, got one of "
+                "Result.load, which does not"
+            )
+        return self._retrainer
+
+    def networks(self, k: int = 1) -> list[PyTree[np.ndarray]]:
+        """Train the `k` best trials again, bit for bit, and return their networks in that order.
+
+        Each is what `init` made, of the first replicate, after the epoch that its score is of. Trials that diverged
+        are none of them, so there may be fewer.
+
+        Raises:
+          Error: the result was read by `Result.load`, which does not know the task, or holds only some of the trials.
+        """
+        again = self._again("networks")
+        return again.networks(self.trials, self._healthy("networks", k))
+
+    def refit(self) -> PyTree[np.ndarray]:
+        """Train the chosen config once more, on training and validation data together, as `test` does.
+
+        In a run directory the network is kept as `refit.safetensors`, with its digest in the ledger; it is read where
+        it is there already. Its score is not known; what `test` found is of networks that are trained so.
+
+        Raises:
+          Error: the result was read by `Result.load`, the task is a `Loop`, every trial diverged, or the file is
+            damaged or another's.
+        """
+        again = self._again("refit")
+        if self.ruin is not None:
+            raise Error("refit: expected a chosen trial, but every trial diverged")
+        return again.refit(self.best.trial_id, self._in_full(), self.directory)
+
+    def _healthy(self, what: str, k: int) -> Trials:
+        """Return the `k` best trials that did not diverge."""
+        if not is_int(k, 1):
+            raise Error(f"k: expected a positive integer, got {k!r}")
+        if not self._whole:
+            raise Error(f"{what}: expected a result with all trials, got one loaded with top=")
+        return self.trials[self.trials.healthy()][:k]
+
+    def _in_full(self) -> tuple[Stretch, ...]:
+        """Return how the chosen trial is trained anew."""
         *before, last = self.best.history
-        history = (*before, last._replace(upto=self.best.measured_at))
-        found = self._tester(self.best.trial_id, history, self.directory, self.opened, int(seeds))
-        self.opened = found.opening
-        self.tests.append(found)
-        return found
+        return (*before, last._replace(upto=self.best.measured_at))
 
     def importance(self) -> Importance:
         """Find out which hyperparameters made the difference; prints as a table, has marginals and the stability edge.
@@ -357,6 +302,34 @@ class Result:
         """Return the `top` best trials as JSON objects, what `jaxhp show --json` prints."""
         return table_rows(self.trials[:top], self.objectives, self.front)
 
+    def to_pandas(self, curves: bool = False) -> pandas.DataFrame:
+        """Make a data frame of all trials that were loaded, best first.
+
+        A row a trial: `trial_id`, `config.<name>`, `score` and `stderr`, every metric at the epoch of the score
+        (`valid_<metric>`, `train_<metric>`), `replicate.<r>` (with K folds replicate r is of fold r % K), `status`,
+        `round` (from 0), `epochs`, `scored_at`, `diverged_at`, `parent`, `chosen`, and `final.<r>`, the finalists'
+        scores on fresh replicates.
+
+        Args:
+          curves: a row an epoch instead: `trial_id`, `epoch` (from 1) and every metric after it.
+
+        Raises:
+          Error: pandas is missing, or the result was loaded without curves.
+        """
+        frame = package("pandas", "to_pandas").DataFrame(self._columns(curves))
+        return frame if curves else frame.astype({"diverged_at": "Int64", "parent": "Int64"})
+
+    def to_polars(self, curves: bool = False) -> polars.DataFrame:
+        """Make the data frame of `to_pandas` for polars."""
+        return package("polars", "to_polars").DataFrame(self._columns(curves), strict=False)
+
+    def _columns(self, curves: bool) -> Columns:
+        if not self._curves:
+            raise Error("curves: expected a result with learning curves, got one loaded with curves=False")
+        if curves:
+            return by_epoch(self.trials)
+        return by_trial(self.trials, self.finals, self.best.trial_id if self.decided else None)
+
     def lines(self) -> list[tuple[str, str]]:
         """Return what `summary` says, as names and sentences."""
         findings = Findings(
@@ -384,37 +357,3 @@ class Result:
     def decided(self) -> bool:
         """Tell whether a trial was chosen: the finals are over, or the search ended without any."""
         return self.ruin is None and (self._judged or self.stage.finished)
-
-
-def _history(ledger: Ledger, trial: Trial) -> tuple[Stretch, ...]:
-    if trial.parent is None:
-        return (Stretch(trial.trial_id, trial.config, trial.scored_at),)
-    budgets = [asked.epochs for asked in ledger.rounds()]
-    return stretches(ledger.trials(curves=False), trial.trial_id, budgets, trial.epochs)
-
-
-def _objectives(manifest: Json) -> Objectives | None:
-    record = manifest.get("objectives")
-    return None if record is None else Objectives.from_json(record)
-
-
-def _verdict(text: str) -> Verdict:
-    choice = Verdict.from_json(json.loads(text))
-    estimates = [choice.estimate or (), *(e for one in choice.measured for e in one.estimates.values())]
-    numbers = [value for e in estimates for value in e if value is not None]
-    _check_numbers(choice.trial_id, *numbers, *(value for f in choice.finalists for value in f))
-    _check_numbers(*(value for one in choice.measured for value in one[:2]))
-    return choice
-
-
-def _tested(event: Json) -> Tested:
-    found = Tested.from_event(event)
-    _check_numbers(*found.scores, found.trial_id, found.mean, found.low, found.high, found.opening)
-    return found
-
-
-def _check_numbers(*values: object) -> None:
-    for value in values:
-        if not isinstance(value, (int, float)):
-            raise Error(f"expected numbers, got {value!r:.100}")
-        float(value)  # an integer may be too large for it

@@ -45,6 +45,7 @@ class _Fresh(NamedTuple):
     scores: list[np.ndarray]  # f32[R]
     first: list[np.ndarray]  # f32[R, n or h], the metric that is the score
     others: list[np.ndarray]  # f32[R, K, n or h], see `Outcome`
+    bias: list[np.ndarray]  # f32[R, 1 + K], likewise
 
 
 def run_finals(
@@ -71,7 +72,7 @@ def run_finals(
     emit(FinalsBegan(finalists, epochs))
     budgets = [rung.epochs for rung in course.rungs]
     histories = {t.trial_id: stretches(known, t.trial_id, budgets, epochs) for t in finalists}
-    fresh = {t.trial_id: _Fresh([], [], []) for t in finalists}
+    fresh = {t.trial_id: _Fresh([], [], [], []) for t in finalists}
     most = of.finals.members(1 if of.fold is None else int(of.fold.max()) + 1)
 
     luck_of_epochs = course.epoch == "best" and of.examples and not of.several
@@ -85,11 +86,14 @@ def run_finals(
             fresh[trial].scores.extend(part.replicate_scores[row] for part in parts)
             fresh[trial].first.extend(_counting(part)[row] for part in parts)
             fresh[trial].others.extend(part.others[row] for part in parts if part.others is not None)
+            fresh[trial].bias.extend(part.bias[row] for part in parts if part.bias is not None)
         valid = np.concatenate([part.valid for part in parts if part.valid is not None], 1)
         held_out = [part.held_out for part in parts if part.held_out is not None]
         configs = [histories[trial][-1].config for trial in playing]
         luck = _luck(course, epochs, configs, parts) if luck_of_epochs else None
-        return Played(valid, np.concatenate(held_out, 1) if held_out else None, luck)
+        bias = [part.bias[:, :, 0] for part in parts if part.bias is not None]
+        held = np.concatenate(held_out, 1) if held_out else None
+        return Played(valid, held, luck, np.concatenate(bias, 1) if bias else None)
 
     if of.several:
         play(range(len(finalists)), range(most))
@@ -168,7 +172,8 @@ def _measured(of: Setting, trial: Trial, fresh: Mapping[int, _Fresh], n_tried: i
     outcomes = {names[0]: np.concatenate(parts.first)} if of.several else {}
     if parts.others:
         outcomes |= dict(zip(names[1:], np.concatenate(parts.others).swapaxes(0, 1), strict=True))
-    return measured(trial.trial_id, outcomes, of.fold, held_out=of.finals.holdout is not None, n_tried=n_tried)
+    off = dict(zip(names, np.concatenate(parts.bias).T, strict=True)) if parts.bias else {}
+    return measured(trial.trial_id, outcomes, off, of.fold, held_out=of.finals.holdout is not None, n_tried=n_tried)
 
 
 def _train(

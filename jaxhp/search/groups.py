@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
@@ -16,9 +17,9 @@ from jaxhp.data.splitting import split
 from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.objectives import Objectives
-from jaxhp.selection.verdict import Finals, default_finals
+from jaxhp.selection.verdict import Finals, default_finals, least_replicates
 from jaxhp.space import Space
-from jaxhp.strategies.base import Strategy
+from jaxhp.strategies.base import Tell
 from jaxhp.tasks.check import check
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
@@ -27,7 +28,7 @@ from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask, compared_by
-from jaxhp.trials import Rung, Trials
+from jaxhp.trials import Proposal, Rung, Trials
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
@@ -78,16 +79,25 @@ class Groups:
         objectives = compared_by(self.first.task)
         return None if objectives.plain else objectives
 
-    def told(self, trials: Trials) -> tuple[np.ndarray, np.ndarray]:
-        """Return what a strategy is told of several objectives: scores f32[N, K] and violations f32[N]."""
-        objectives = compared_by(self.first.task)
-        return objectives.scores(trials), objectives.violation(trials)
+    def tells(self, strategy: Any) -> Tell | None:
+        """Return what tells a strategy the trials of a round, None where it wants their scores alone."""
+        objectives = self.objectives
+        if callable(getattr(strategy, "tell_trials", None)):
+            return strategy.tell_trials
+        if objectives is None:
+            return None
 
-    def check_objectives(self, strategy: Strategy) -> None:
-        """Check that all groups have the same objectives, and that a strategy serves them.
+        def tell(state: PyTree, proposal: Proposal, trials: Trials) -> PyTree:
+            told = objectives.scores(trials), objectives.violation(trials)
+            return strategy.tell_objectives(state, proposal, *map(jnp.asarray, told))
+
+        return tell
+
+    def fitted(self, strategy: Any) -> Any:
+        """Return a strategy as it serves this space and its objectives: itself, or what its method `fitted` returns.
 
         Raises:
-          Error: they have not, or it does not.
+          Error: not all groups have the same objectives, or it does not serve them.
         """
         objectives = compared_by(self.first.task)
         for spec in self.specs.values():
@@ -96,12 +106,15 @@ class Groups:
                     f"task: expected the same metric, mode and constraints for every static choice, got "
                     f"{objectives.to_json()} and {compared_by(spec.task).to_json()}"
                 )
+        if callable(getattr(strategy, "fitted", None)):
+            return strategy.fitted(self.space, objectives)
         if not objectives.plain and not callable(getattr(strategy, "tell_objectives", None)):
             what = "several objectives" if len(objectives.names) > 1 else "constraints"
             raise Error(
                 f"strategy: expected one that serves {what} (Pareto; or Random, Sobol and Grid, which look at no "
                 f"score), got {strategy!r}"
             )
+        return strategy
 
     def identity(self) -> Json:
         """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
@@ -279,6 +292,22 @@ def slot_epochs(
     """
     work = [(trials, members, trained) for trials, trained in _stages(rungs)] + ([(*finals, epochs)] if finals else [])
     return sum(expected_slots(trials, of_each, tile, groups) / groups * trained for trials, of_each, trained in work)
+
+
+def why_no_finals(finals: Finals | None, folds: int, *, default: bool) -> str:
+    """Return why there are no finals, and what to pass to have them; "" where there are.
+
+    Args:
+      folds: 1 without folds.
+      default: whether their size was to follow that of the search.
+    """
+    if finals is not None:
+        return ""
+    if not default:
+        return "finals=None was asked for"
+    least = least_replicates(folds)
+    smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
+    return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
 
 
 def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:

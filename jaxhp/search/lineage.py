@@ -100,8 +100,8 @@ class Lineage:
         """Return i32[P], the trial whose member each row continues, -1 for a fresh start."""
         if not asked.number:
             return np.full(len(asked.parent), -1, np.int32)
-        before = self.rounds[asked.number - 1].trials
-        return np.where(asked.parent >= 0, before[np.maximum(asked.parent, 0)], -1).astype(np.int32)
+        before = np.append(self.rounds[asked.number - 1].trials, -1)  # the last, which a fresh start has as its row
+        return before[asked.parent].astype(np.int32)
 
     def configs(self, asked: Round) -> list[Config]:
         """Return the config of every row."""

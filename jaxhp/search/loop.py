@@ -26,7 +26,7 @@ from jaxhp.search.included import Included
 from jaxhp.search.lineage import Lineage
 from jaxhp.space.space import Space
 from jaxhp.store.ledger import Ledger, Round
-from jaxhp.strategies.base import Strategy, include
+from jaxhp.strategies.base import Strategy, Tell, include
 from jaxhp.trials import STATUSES, Proposal, Rung, Status, Trials, joined, signed
 from jaxhp.values import Config, Error
 
@@ -48,9 +48,9 @@ class Course(NamedTuple):
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
     included: Included  # what a person asked for in the first round
-    recalled: tuple[np.ndarray, ...]  # f32[N, D] and f32[N], points and signed scores of an earlier search; see `told`
-    told: Callable[[Trials], tuple[np.ndarray, np.ndarray]] | None = None
-    # gives scores f32[N, K] and violations f32[N] of several objectives or with constraints; then `recalled` has them
+    recalled: tuple[np.ndarray, ...]  # f32[N, D] and f32[N], points and signed scores of an earlier search; of several
+    # objectives or with constraints f32[N, D], f32[N, K] and f32[N], points, scores and violations
+    tell: Tell | None = None  # tells the strategy a round where it wants more than scores
 
 
 def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Executor, spent: Spent, emit: Emit) -> None:
@@ -89,7 +89,7 @@ def begin(course: Course) -> PyTree:
         unit, *known = course.recalled
         if not len(unit):
             return state
-        if course.told is None:
+        if len(known) == 1:
             return strategy.recall(state, unit, *known)
         return strategy.tell_objectives(state, Proposal(unit, np.full(len(unit), -1), course.epochs), *known)
 
@@ -105,12 +105,11 @@ def ask(course: Course, state: PyTree, *, first: bool) -> tuple[Proposal, PyTree
 def _told(course: Course, state: PyTree, proposal: Proposal, asked: Round, ledger: Ledger) -> PyTree:
     """Return the strategy's state that knows a round, as it was recorded."""
     assert asked.scores is not None
-    strategy: Any = course.strategy  # not every one has `tell_objectives`
     with on_host():
-        if course.told is None:
-            return strategy.tell(state, proposal, jnp.asarray(signed(asked.scores, course.mode)))
+        if course.tell is None:
+            return course.strategy.tell(state, proposal, jnp.asarray(signed(asked.scores, course.mode)))
         found = ledger.measured(asked.number).ranked_by(course.metric, course.mode, course.epochs, course.epoch)
-        return strategy.tell_objectives(state, proposal, *map(jnp.asarray, course.told(found)))
+        return course.tell(state, proposal, found)
 
 
 def train_round(
@@ -127,6 +126,8 @@ def train_round(
     keep = bool(later) and later[0].epochs > asked.epochs
     job = lineage.job(asked, range(course.members), keep=keep)
     drafts = lineage.drafts(job)
+    if course.epoch == "best" and (drafts.parent >= 0).any():
+        raise Error(f"epoch: expected 'last' with {course.strategy}, which has trials inherit weights, got 'best'")
     new = lineage.unmeasured(asked, keep=keep)
     ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))

@@ -87,6 +87,27 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         ledger.stored("manifest written")
         ledger.event("begun")
         return []
+    refuse_other(ledger, before, manifest)
+    where = differences(before.get("environment", {}), manifest["environment"])
+    harmful = _harmful(where)
+    if harmful and not accept_environment:
+        raise Error(
+            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
+            "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
+        )
+    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
+    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
+    if ledger.round(0) is not None:
+        ledger.event("resume", environment=manifest["environment"], notes=notes)
+    return notes
+
+
+def refuse_other(ledger: Ledger, before: Json, manifest: Json) -> None:
+    """Check that the manifest in a directory, `before`, is of this search.
+
+    Raises:
+      Error: it is of another, whose differences are named, or was written by another version of jaxhp.
+    """
     if before.get("format") != FORMAT:
         where = before.get("environment")
         version = where.get("jaxhp", "") if isinstance(where, Mapping) else ""
@@ -103,17 +124,6 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
             f"dir: {ledger.directory} holds another search: {_sentence(other)}. Run this one in another directory; "
             "warm_start=hp.Result.load(dir).trials lets it learn from that one"
         )
-    harmful = [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
-    if harmful and not accept_environment:
-        raise Error(
-            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
-            "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
-        )
-    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
-    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
-    if ledger.round(0) is not None:
-        ledger.event("resume", environment=manifest["environment"], notes=notes)
-    return notes
 
 
 def trained(ledger: Ledger) -> bool:
@@ -124,6 +134,16 @@ def trained(ledger: Ledger) -> bool:
 def is_other(before: Json, manifest: Json) -> bool:
     """Tell whether two manifests are of different searches."""
     return bool(differences(_identity(before, True), _identity(manifest, True)))
+
+
+def _harmful(where: list[tuple[str, object, object]]) -> list[tuple[str, object, object]]:
+    """Return those differences of environments that may change a number."""
+    return [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
+
+
+def elsewhere(before: Json, manifest: Json) -> str:
+    """Say what may give other bits now than where a manifest was written; "" where nothing is known to."""
+    return _sentence(_harmful(differences(before.get("environment", {}), manifest["environment"])))
 
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:

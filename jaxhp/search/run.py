@@ -9,7 +9,9 @@ import json
 import shlex
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,34 +25,38 @@ from jaxhp.engine.events import (
     Observer,
     RoundFinished,
     SearchBegan,
+    SearchFinished,
     Shrunk,
     StopAsked,
     Stored,
     Warned,
-    told,
 )
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Emit, Executor
 from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
-from jaxhp.report.result import Result, Tester
+from jaxhp.report.result import Result
+from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.durable import Durable
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
-from jaxhp.search.manifest import claim, differences, is_other, recorded, trained
+from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
 from jaxhp.search.stopping import with_rounds
-from jaxhp.search.watching import guarded, warning
+from jaxhp.search.watching import guarded, read_only, told, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
+from jaxhp.store.ours import NETWORK, SUMMARY, refuse_foreign
 from jaxhp.store.params import save
 from jaxhp.trials import Status, Trial, Trials, best_of
-from jaxhp.values import Config, Error, Json
+from jaxhp.values import Config, Json
+
+_ID = "id"  # the name under which the ledger keeps what tells a search from all others
 
 
 class Wiring(NamedTuple):
@@ -64,7 +70,7 @@ class Wiring(NamedTuple):
     manifest: Json
     metric: str
     objectives: Objectives
-    tester: Tester  # opens the sealed test data
+    retrainer: Retrainer  # what a result has its task for
     like: Callable[[Config], PyTree]  # shapes of what the task's `init` makes of a config
     no_finals: str  # why there are none; "" where there are
     warnings: Sequence[str] = ()  # for a person, before it starts
@@ -99,7 +105,7 @@ def run_search(
             before, of = {}, wire({}, emit)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet, objectives=of.objectives)
         observers[:0] = [partial(_record, ledger), display.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
@@ -117,31 +123,32 @@ def run_search(
         networks = _Networks(of, executor, lineage)
         observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
-        if ledger.meta("finished") is None:
-            _declare(of, ledger)
-            try:
-                with display:
-                    emit(SearchBegan(_finished(ledger.trials())))
+        try:
+            with display:
+                emit(_began(ledger, manifest))
+                if ledger.meta("finished") is None:
+                    _declare(of, ledger)
                     _say_first([*notes, *of.notes], of.warnings, ledger, emit)
                     params = _train(of, ledger, lineage, executor, account, networks, emit)
-            except (Stopped, KeyboardInterrupt) as cause:
-                ledger.record_spent(account.spent())
-                read = partial(_so_far, of, ledger, networks)
-                raise with_rounds(cause, ledger, len(of.course.rungs), read) from None
+        except (Stopped, KeyboardInterrupt) as cause:
+            ledger.record_spent(account.spent())
+            raise with_rounds(cause, ledger, len(of.course.rungs), partial(_so_far, of, ledger, networks)) from None
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)
-        if ledger.directory is not None and (params is not None or not (ledger.directory / "summary.json").exists()):
+        if ledger.directory is not None and (params is not None or not (ledger.directory / SUMMARY).exists()):
             ledger.check_held()
-            write_json(ledger.directory / "summary.json", _summary(of, account, result))
+            refuse_foreign(ledger.directory)
+            write_json(ledger.directory / SUMMARY, _summary(of, account, result))
             ledger.stored("summary written")
+        emit(_ended(result))
         return result
 
 
 def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Result:
     course = of.course
-    known = {"space": course.space, "tester": of.tester, "budget": course.epochs, "epoch": course.epoch}
-    known["objectives"] = of.objectives
+    known = {"space": course.space, "retrainer": of.retrainer, "budget": course.epochs, "epoch": course.epoch}
+    known |= {"objectives": of.objectives, "strategy": of.manifest["strategy"]}
     return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
 
 
@@ -158,43 +165,6 @@ def _say_first(notes: Sequence[str], warnings: Sequence[str], ledger: Ledger, em
         emit(Warned(text) if ledger.round(0) is None else Noted(text))
 
 
-def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool) -> None:
-    """Check that a directory holds a finished run of a search.
-
-    Args:
-      manifest: of the search.
-      rounds: that it has.
-      finals: whether it ends with finals.
-
-    Raises:
-      Error: it holds another search, or one that is not finished.
-    """
-    with Ledger(dir) as ledger:
-        before = recorded(ledger) or {}
-        last = ledger.round(rounds - 1)
-        unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
-    named = [
-        "space",
-        "strategy",
-        "data",
-        "epochs",
-        "seed",
-        "replicates",
-        "folds",
-        "folding",
-        "paired",
-        "finals",
-        "metric",
-        "objectives",
-        "epoch",
-    ]
-    other = differences({n: before.get(n) for n in named}, {n: manifest.get(n) for n in named})
-    if other:
-        raise Error(f"dir: {dir} holds another search: its {', '.join(name for name, _, _ in other)} differs")
-    if unfinished:
-        raise Error(f"dir: expected a finished search, got {dir}, which has not got so far; resume it first")
-
-
 def _train(
     of: Wiring,
     ledger: Ledger,
@@ -205,6 +175,7 @@ def _train(
     emit: Observer,
 ) -> PyTree[np.ndarray] | None:
     """Run rounds and finals; return the chosen network, which is written to the run directory; None if all diverged."""
+    refuse_foreign(ledger.directory)
     executor.stop_if_asked()
     run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
     if of.finals and ledger.meta("choice") is None:
@@ -214,9 +185,10 @@ def _train(
     best = result.best
     network, sha256 = networks.of(best) if result.ruin is None else None, None
     if ledger.directory is not None and network is not None:
-        path = ledger.directory / "best.safetensors"
         ledger.check_held()
-        sha256 = save(path, network, trial_id=best.trial_id, config=best.config, epochs=best.scored_at, replicate=0)
+        refuse_foreign(ledger.directory)
+        facts = {"trial_id": best.trial_id, "config": best.config, "epochs": best.scored_at, "replicate": 0}
+        sha256 = save(ledger.directory / NETWORK, network, **facts, search=ledger.meta("manifest"))
         ledger.stored("parameters written")
     with ledger.transaction():
         if sha256 is not None:
@@ -279,6 +251,19 @@ class _Account:
         """Return what all runs have; what one did after its last finished round before it was killed is not known."""
         now = self.cost() | {"runs": 1}
         return {name: self.earlier.get(name, 0) + value for name, value in now.items()}
+
+
+def _began(ledger: Ledger, manifest: Json) -> SearchBegan:
+    """Return how a run begins. What tells its search from all others is made in the first run."""
+    if ledger.meta(_ID) is None:
+        ledger.set_meta(_ID, uuid.uuid4().hex)
+    return SearchBegan(_finished(ledger.trials()), ledger.meta(_ID) or "", ledger.directory, manifest)
+
+
+def _ended(result: Result) -> SearchFinished:
+    """Return how a run ends, with a result of the observers' own."""
+    own = {name: read_only(getattr(result, name)) for name in ("trials", "front", "finals")}
+    return SearchFinished(replace(result, **own))
 
 
 def _declare(of: Wiring, ledger: Ledger) -> None:

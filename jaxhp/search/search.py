@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
-from jaxhp.data.fingerprints import fingerprint
 from jaxhp.data.folds import Folds, checked_folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
@@ -25,35 +24,42 @@ from jaxhp.engine.runtime import Device, setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
-from jaxhp.report.result import Result, Tester
+from jaxhp.report.result import Result
+from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.tested import Tested
+from jaxhp.search.again import networks
+from jaxhp.search.anew import retraining
+from jaxhp.search.changes import changed
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import Groups, TaskOrFactory, epochs_trained, finals_that_fit, groups_of, slot_epochs, tiles_of
+from jaxhp.search.groups import (
+    Groups,
+    TaskOrFactory,
+    epochs_trained,
+    finals_that_fit,
+    groups_of,
+    slot_epochs,
+    tiles_of,
+    why_no_finals,
+)
+from jaxhp.search.identity import identity
 from jaxhp.search.included import Included, included
+from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
-from jaxhp.search.manifest import FORMAT, environment
-from jaxhp.search.run import Wiring, check_finished, run_search
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.machine import Machine
+from jaxhp.search.refit import refit
+from jaxhp.search.run import Wiring, run_search
+from jaxhp.search.sealed import open_test
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
-from jaxhp.selection.verdict import Finals, least_replicates
+from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
+from jaxhp.store.files import located, read_json
 from jaxhp.strategies import PBT
 from jaxhp.strategies.base import Strategy
 from jaxhp.tasks.task import compared_by
 from jaxhp.trials import EPOCHS, Rung
-from jaxhp.values import Error, Json, Value, check_int, encoded
+from jaxhp.values import Config, Error, Json, Value, check_int
 
-T = TypeVar("T")
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
-
-
-class Machine(NamedTuple):
-    """What a search runs on. Same seed, same bits on one jaxlib, one kind of device (a CPU's instruction set is part of
-    its kind) and one tile; on nothing else here does a number depend."""
-
-    devices: Sequence[Device]
-    memory: int | None  # bytes that may be filled; None: what is free
-    tiles: Mapping[str, int] = {}  # by `Spec.key`, those that the directory was begun with
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +152,7 @@ class Search:
         self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
         options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
         self._know("groups", groups_of(self.task, self.space, **options))
-        self.groups.check_objectives(self.strategy)
+        self._know("strategy", self.groups.fitted(self.strategy))
         if default:
             device = self.machine().devices[0]
             tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
@@ -180,13 +186,7 @@ class Search:
     @property
     def no_finals(self) -> str:
         """Why there are no finals, and what to pass to have them; "" where there are."""
-        if self.finals is not None:
-            return ""
-        if not self.default_finals:
-            return "finals=None was asked for"
-        least = least_replicates(self.groups.folds)
-        smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
-        return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
+        return why_no_finals(self.finals, self.groups.folds, default=self.default_finals)
 
     @property
     def fold(self) -> np.ndarray | None:
@@ -208,16 +208,7 @@ class Search:
         Raises:
           Error: there is no such argument or field; or as `Search`.
         """
-        names = [f.name for f in fields(self) if f.init and f.name not in ("task", "space", "strategy")]
-        unknown = [name for name in changes if name not in (*names, *self.settings)]
-        if unknown:
-            known = ", ".join((*names, *self.settings))
-            raise Error(f"{unknown[0]}: expected an argument of the search or its strategy ({known})")
-        options = {name: getattr(self, name) for name in names if name != "finals" or not self.default_finals}
-        options |= {name: value for name, value in changes.items() if name in names}
-        settings = {name: value for name, value in changes.items() if name not in names}
-        strategy: Any = replace(self.strategy, **settings) if settings else self.strategy  # type: ignore[type-var]
-        return type(self)(self.task, self.space, strategy, **options)
+        return type(self)(**changed(self, changes, self.settings))
 
     def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None) -> Plan:
         """Return what the search will need. Trains nothing.
@@ -272,27 +263,8 @@ class Search:
     def manifest(self, machine: Machine | None = None) -> Json:
         """Return what identifies this search, and what it runs on."""
         machine = machine or self.machine()
-        specs = list(self.groups.specs.values())
-        tiles = [self._tile(spec, machine) for spec in specs]
-        return {
-            "format": FORMAT,
-            "space": self.space.to_json(),
-            "strategy": re.sub(r" at 0x[0-9a-f]+", "", repr(self.strategy)),
-            "epochs": self.epochs,
-            "seed": self.seed,
-            "replicates": self.replicates,
-            "folds": self.groups.folds if self.groups.foldings else None,
-            "paired": self.paired,
-            "finals": repr(self.finals),
-            "tile": tiles[0] if len(tiles) == 1 else tiles,
-            **self.groups.identity(),
-            "metric": self.metric,
-            "mode": self.mode,
-            "epoch": self.epoch if self.epoch != "last" else None,
-            "include": [{n: encoded(v) for n, v in config.items()} for config in self.included.configs] or None,
-            "warm_start": fingerprint(self.recalled.told) if len(self.recalled.score) else None,
-            "environment": environment(list(machine.devices)),
-        }
+        tiles = [self._tile(spec, machine) for spec in self.groups.specs.values()]
+        return identity(self, tiles, machine.devices)
 
     def run(
         self,
@@ -346,18 +318,35 @@ class Search:
         Raises:
           Error: `dir` holds another search, or one that is not finished.
         """
-        machine = self.machine()
-        check_finished(dir, self.manifest(machine), len(self.rungs), finals=self.finals is not None)
-        return Result.load(dir, tester=self._tester(machine)).test(seeds)
+        check_finished(dir, self.manifest(), len(self.rungs), finals=self.finals is not None)
+        return self.load(dir).test(seeds)
 
-    def retraining(self, machine: Machine) -> Retraining:
-        """Return how a config is trained anew after the search."""
-        used = self.members + (self.finals.members(self.groups.folds) if self.finals else 0)
-        return Retraining(self.epochs, self.seed, self.paired, used, machine.devices)
+    def load(self, dir: str | Path) -> Result:
+        """Read what a run of this search in `dir` found, finished or not; trains nothing and writes nothing.
 
-    def _tester(self, machine: Machine) -> Tester:
-        """Return what opens the sealed test data."""
-        return partial(open_test, self.groups.spec, self.retraining(machine))
+        Other than of `Result.load`, `best.params` is the pytree that `init` made, and all that takes the task works.
+
+        Raises:
+          FileNotFoundError: it is not a run directory.
+          Error: it holds another search, or is damaged, or has no trials yet.
+        """
+        machine = self.machine_of(dir)
+        return load(dir, self.manifest(machine), self.retrainer(machine), self._made)
+
+    def retrainer(self, machine: Machine) -> Retrainer:
+        """Return what trains again what this search has trained, on a machine."""
+        of, how = self.groups.spec, retraining(self, machine.devices)
+        budgets = [rung.epochs for rung in self.rungs]
+        again = partial(networks, self.groups, budgets, partial(self.local, machine))
+        return Retrainer(partial(open_test, of, how), again, partial(refit, of, how))
+
+    def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
+        """Return what trains on a machine."""
+        return Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit)
+
+    def _made(self, config: Config) -> PyTree:
+        """Return the shapes of what `init` makes of a config."""
+        return self.groups.spec(config).made
 
     def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json, emit: Emit) -> Wiring:
         """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
@@ -376,7 +365,7 @@ class Search:
             allows=self.space.allows,
             included=self.included,
             recalled=self.recalled.told,
-            told=self.groups.told if self.groups.objectives else None,
+            tell=self.groups.tells(self.strategy),
         )
         folding = self.groups.folding
         fold = None if folding is None else folding.validated
@@ -386,18 +375,22 @@ class Search:
         return Wiring(
             course=course,
             finals=finals,
-            executor=Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit),
+            executor=self.local(machine, emit),
             devices=machine.devices,
             plan=self.plan_on(machine),
             manifest=self.manifest(machine),
             metric=self.metric,
             objectives=objectives,
-            tester=self._tester(machine),
-            like=lambda config: self.groups.spec(config).made,
+            retrainer=self.retrainer(machine),
+            like=self._made,
             no_finals=self.no_finals,
             warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
             notes=[f"no finals: {self.no_finals}"] if vanished else [],
         )
+
+    def machine_of(self, dir: str | Path) -> Machine:
+        """Return what the search runs on, with the tiles that a directory was begun with."""
+        return self.machine()._replace(tiles=tiles_of(read_json(located(dir) / "manifest.json"), self.groups))
 
     def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
         """Return what the search runs on where nothing else is said."""

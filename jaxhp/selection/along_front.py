@@ -11,19 +11,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxhp.selection.contest import by_seed
+from jaxhp.selection.contest import by_seed, mean_bias
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.selection.verdict import Estimate, Measured, Verdict
 
 
 def measured(
-    trial_id: int, outcomes: Mapping[str, np.ndarray], fold: np.ndarray | None, *, held_out: bool, n_tried: int
+    trial_id: int,
+    outcomes: Mapping[str, np.ndarray],
+    bias: Mapping[str, np.ndarray],
+    fold: np.ndarray | None,
+    *,
+    held_out: bool,
+    n_tried: int,
 ) -> Measured:
     """Return a trial's means with their 95% intervals over seeds and examples.
 
     Args:
       outcomes: metric to f32[R, n], of R fresh replicates on n examples; NaN where an example is not in the
         replicate's fold, or the replicate diverged.
+      bias: metric to f32[R], how much too high those are on average; without those that are means.
       fold: i32[n], see `crossed_mean`; None without folds.
       held_out: whether the search has not used these examples.
       n_tried: trials of the search.
@@ -32,10 +39,11 @@ def measured(
     for name, found in outcomes.items():
         seeds, replicates = by_seed(found, None if held_out else fold), len(found)
         mean = low = high = float("nan")
+        off = mean_bias(bias[name], found) if name in bias else 0.0
         if np.isfinite(seeds).all():
-            of = crossed_mean(seeds, None if held_out else fold)
+            of = crossed_mean(seeds, None if held_out else fold).less(off, 0.0)
             mean, (low, high) = of.mean, of.interval()
-        estimates[name] = Estimate(mean, low, high, n_tried, replicates, found.shape[1], held_out, None)
+        estimates[name] = Estimate(mean, low, high, n_tried, replicates, found.shape[1], held_out, None, off)
     return Measured(trial_id, replicates, estimates)
 
 

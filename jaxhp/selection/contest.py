@@ -29,6 +29,7 @@ class Played(NamedTuple):
     valid: np.ndarray  # f32[P, R, n], NaN also where an example is not in the replicate's fold
     held_out: np.ndarray | None  # f32[P, R, h]
     luck: np.ndarray | None = None  # f32[P, E], what every other example shows more than all, means over replicates
+    bias: np.ndarray | None = None  # f32[P, R], how much too high the metric is on average; None: it is a mean
 
 
 Play = Callable[[Sequence[int], range], Played]
@@ -65,6 +66,7 @@ def contest(
     seen: list[list[np.ndarray]] = [[] for _ in trials]  # [S, n] blocks of each finalist
     held_out: list[list[np.ndarray]] = [[] for _ in trials]  # [R, h]
     lucks: list[list[np.ndarray]] = [[] for _ in trials]  # [E], means over replicates
+    off: list[list[float]] = [[] for _ in trials]  # biases, likewise
 
     def run(who: list[int], replicates: range) -> None:
         played = play(who, replicates)
@@ -73,6 +75,10 @@ def contest(
         if played.luck is not None:
             for position, one in zip(who, played.luck, strict=True):
                 lucks[position].append(one)
+        if played.bias is not None:
+            counting = played.valid if played.held_out is None else played.held_out
+            for position, bias, outcomes in zip(who, played.bias, counting, strict=True):
+                off[position].append(mean_bias(bias, outcomes))
         if played.held_out is not None:
             for position, outcomes in zip(who, played.held_out, strict=True):
                 held_out[position].append(outcomes)
@@ -120,6 +126,8 @@ def contest(
                 else Curves(sign * curves, np.stack([np.mean(lucks[p], 0) for p in means])),
             )
             found = found.less(sign * taken.mean, taken.variance)
+        bias = off[chosen][-1] if off[chosen] else 0.0
+        found = found.less(bias, 0.0)
         estimate = Estimate(
             found.mean,
             *found.interval(),
@@ -128,6 +136,7 @@ def contest(
             block.shape[1] if examples else 0,
             bool(held_out[chosen]),
             sign * taken.mean,
+            bias,
         )
     whole = [p for p in means if all(np.isfinite(block).all() for block in seen[p])]
     compared = sorted(whole, key=lambda p: p != chosen) if healthy else []
@@ -177,6 +186,11 @@ def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mo
 def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:
     """The first `top` trials that did not diverge."""
     return [trial for trial in ranked if np.isfinite(trial.score)][:top]
+
+
+def mean_bias(bias: np.ndarray, outcomes: np.ndarray) -> float:
+    """The mean of biases f32[R] of replicates, each by the examples that its outcomes f32[R, n] are of."""
+    return float(np.average(bias, weights=np.isfinite(outcomes).sum(1))) if np.isfinite(outcomes).any() else 0.0
 
 
 def by_seed(outcomes: np.ndarray, fold: np.ndarray | None) -> np.ndarray:

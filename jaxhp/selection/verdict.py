@@ -85,6 +85,7 @@ class Estimate(NamedTuple):
     examples: int  # validation examples; 0 of a loop, which has none
     held_out: bool  # whether the search has not used these examples
     correction: float | None = 0.0  # taken off for the luck of examples that the search has used; None: nothing was
+    bias: float = 0.0  # taken off too: how much too high the metric of so few examples is on average; 0 of a mean
 
     @property
     def over(self) -> str:
@@ -97,12 +98,16 @@ class Estimate(NamedTuple):
         if not self.examples:
             return f"{self.replicates} fresh seeds, which are the only noise; {self.n_tried:,} trials tried"
         examples = f"{self.examples:,} {'held-out' if self.held_out else 'validation'} examples"
-        if self.correction is None:
-            used = "" if self.held_out else ", whose luck is not taken off although the search has used them"
-            return f"{self.replicates} fresh replicates, {examples}{used}; {self.n_tried:,} trials tried"
-        corrected = words.interval_style(self.mean, self.low, self.high).write(-self.correction, sign=True)
-        if float(corrected):  # more than nothing, in the digits of the mean
-            examples += f", corrected by {corrected} since the search has used them"
+        style = words.interval_style(self.mean, self.low, self.high)
+        if self.correction is None and not self.held_out:
+            examples += ", whose luck is not taken off although the search has used them"
+        for taken, why in (
+            (self.correction or 0.0, "since the search has used them"),
+            (self.bias, "for the metric's own bias with so few"),
+        ):
+            corrected = style.write(-taken, sign=True)
+            if float(corrected) and abs(taken) > 1e-3 * (self.high - self.low):  # more than nothing, and can be seen
+                examples += f", corrected by {corrected} {why}"
         return f"{self.replicates} fresh replicates, {examples}; {self.n_tried:,} trials tried"
 
 

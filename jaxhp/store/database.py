@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -21,6 +22,9 @@ from jaxhp.values import Error
 
 NAME = "ledger.sqlite"
 _FIRST = ("lock", NAME, *(NAME + end for end in ("-journal", "-wal", "-shm")))  # all that a killed start leaves
+_UNASKED = re.compile(
+    r".+\.(out|err|log)|\.DS_Store|\.nfs.*|\.git(keep|ignore)|Thumbs\.db|desktop\.ini"
+)  # of a job, a system
 _STEPS = 10**7  # of SQLite's machine, that reading a list of tables may take
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -185,7 +189,7 @@ def _unwritable(directory: Path, reason: object, number: int | None = None) -> O
 
 
 def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
-    """Check, before anything is touched, that a directory is new, empty or one of ours.
+    """Check, before anything is touched, that a directory is new, one of ours, or empty but for a job's log.
 
     Raises:
       Error: it holds something else.
@@ -202,7 +206,7 @@ def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
             empty = not _tables(db, path, tables)
     else:
         empty = True
-    other = [name for name in names if name not in _FIRST]
+    other = [n for n in names if n not in _FIRST and not (_UNASKED.fullmatch(n) and (directory / n).is_file())]
     if not (empty and other):
         return
     if "manifest.json" in other and _is_manifest(directory / "manifest.json"):

@@ -1,8 +1,9 @@
 """A network's parameters in a safetensors file: arrays by name, for any reader of that format.
 
-The names are the paths of the pytree, joined by dots: `0.w`, `Dense_0.kernel`. The file's metadata tell which trial it
-is; `tree` among them lets `load` rebuild dicts, lists and tuples, and objects as dicts. With the task at hand they are
-the objects that its `init` made.
+The names are the paths of the pytree, joined by dots: `0.w`, `Dense_0.kernel`. The file's metadata tell which trial of
+which search it is; `tree` among them lets `load` rebuild dicts, lists and tuples, and objects as dicts. With the task
+at hand they are the objects that its `init` made. `content` is the SHA-256 of arrays and other metadata: a file in
+which a bit is flipped is not read, wherever it lies.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from jaxhp.values import Error, Json
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
+_CONTENT = "content"  # the fact that is the digest of all others, and of the arrays
+
 
 def save(path: Path, params: PyTree, **facts: object) -> str:
     """Writes a pytree of arrays and returns the file's SHA-256; `facts` are kept as JSON in the metadata.
@@ -37,9 +40,20 @@ def save(path: Path, params: PyTree, **facts: object) -> str:
     arrays: dict[str, np.ndarray] = {}
     metadata = {"tree": json.dumps(_skeleton(params, (), arrays))}
     metadata |= {name: json.dumps(value) for name, value in facts.items()}
+    metadata[_CONTENT] = json.dumps(_digest(arrays, metadata))
     content = encode(arrays, metadata)
     write_bytes(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of arrays and metadata by name."""
+    total = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
 
 
 def _skeleton(node: PyTree, keys: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Json:
@@ -67,22 +81,36 @@ def _name(key: object) -> int | str:
     return found if isinstance(found, int) and not isinstance(found, bool) else str(found)
 
 
-def check(path: Path, trial_id: int, config: Mapping[str, object], sha256: str | None) -> None:
+def check(
+    path: Path, trial_id: int, config: Mapping[str, object], sha256: str | None, search: str | None = None
+) -> None:
     """Check that a file holds a trial's network as it was written.
 
     Args:
       sha256: of the file; None where nothing was recorded.
+      search: the digest of its search's manifest; None where nothing was recorded.
 
     Raises:
       FileNotFoundError: there is no such file.
       Error: it is another file, or another trial's.
     """
-    found = facts(path)
-    if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    if sha256 is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise Error(f"{path}: expected the network that this search wrote, got another or damaged file (its SHA-256)")
+    found = facts(path)
     if (found.get("trial_id"), found.get("config")) != (trial_id, json.loads(json.dumps(dict(config)))):
         told = f"trial {found.get('trial_id')!r:.20} with {found.get('config')!r:.200}"
         raise Error(f"{path}: expected the network of trial {trial_id}, got that of {told}")
+    if search is not None and found.get("search", search) != search:
+        raise Error(f"{path}: expected the network of trial {trial_id} of this search, got that of another search's")
+
+
+def is_network(path: Path) -> bool:
+    """Tell whether a file is one of `save`, damaged or not."""
+    try:
+        with opened(path) as file:
+            return bool({"tree", "paths"} & {*(file.metadata() or {})})
+    except (Error, OSError):
+        return False
 
 
 def load(path: Path, like: PyTree = None) -> PyTree[np.ndarray]:
@@ -106,8 +134,8 @@ def load(path: Path, like: PyTree = None) -> PyTree[np.ndarray]:
     leaves, structure = jax.tree.flatten(like)
     _skeleton(jax.tree.unflatten(structure, [np.zeros(0)] * len(leaves)), (), arrays)
     numbers = jax.tree.leaves(jax.eval_shape(bare, like))
-    with opened(path) as file:
-        found = [file.get_tensor(name) if name in file.keys() else None for name in arrays]  # noqa: SIM118, not a dict
+    known = _contents(path)[0]
+    found = [known.get(name) for name in arrays]
     for name, leaf, want in zip(arrays, found, numbers, strict=True):
         if leaf is None or (leaf.shape, leaf.dtype) != (want.shape, want.dtype):
             got = "none" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
@@ -125,22 +153,40 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a file of `save`; whatever it holds that does not fit is one line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent}: expected parameters, found no {path.name} in it")
+    with _told(path), safe_open(path, framework="numpy") as file:
+        yield file
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of a damaged file as one line that names it."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
+        yield
     except Error:
         raise
     except (SafetensorError, ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
         raise Error(f"{path}: expected parameters, got: {error}") from error
 
 
-def _read(path: Path) -> tuple[PyTree[np.ndarray], Json]:
+def _contents(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays and the metadata of a file, which are as they were written."""
     with opened(path) as file:
-        metadata = {name: json.loads(value) for name, value in file.metadata().items()}
+        metadata = dict(file.metadata())
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        content = metadata.pop(_CONTENT, None)
+        if content is not None and json.loads(content) != _digest(arrays, metadata):
+            raise Error(f"{path}: expected parameters, got damaged ones (their SHA-256 is another)")
+    return arrays, metadata
+
+
+def _read(path: Path) -> tuple[PyTree[np.ndarray], Json]:
+    arrays, texts = _contents(path)
+    with _told(path):
+        metadata = {name: json.loads(value) for name, value in texts.items()}
         if "paths" in metadata:  # of jaxhp 0.1.0
             paths = metadata.pop("paths")
-            return _nest([(paths[name], file.get_tensor(name)) for name in file.keys()]), metadata  # noqa: SIM118
-        return _built(metadata.pop("tree"), file.get_tensor), metadata
+            return _nest([(paths[name], array) for name, array in arrays.items()]), metadata
+        return _built(metadata.pop("tree"), arrays.__getitem__), metadata
 
 
 def _built(node: Json, tensor: Callable[[str], np.ndarray]) -> PyTree[np.ndarray]:

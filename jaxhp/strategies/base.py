@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, PyTree
 
-from jaxhp.trials import Proposal, Rung
+from jaxhp.trials import Proposal, Rung, Trials
 from jaxhp.values import Error
+
+Tell = Callable[[PyTree, Proposal, Trials], PyTree]  # `tell` with whole trials
 
 
 class Strategy(Protocol):

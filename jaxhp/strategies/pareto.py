@@ -172,5 +172,6 @@ def scalarised(
     least = jnp.min(jnp.where(feasible[None], worth, jnp.inf), axis=1, keepdims=True)
     behind = jnp.where(jnp.isfinite(least), least, 0.0) - 1 - violation[None]
     worth = jnp.where(feasible[None], worth, jnp.where(present[None], behind, jnp.nan))
-    seeds = [jax.random.bits(jax.random.fold_in(drawn, round * count + j), (2,), jnp.uint32) for j in range(count)]
-    return jnp.stack(seeds), finite(worth)
+    numbers = round * count + jnp.arange(count)
+    seeds = jax.vmap(lambda number: jax.random.bits(jax.random.fold_in(drawn, number), (2,), jnp.uint32))(numbers)
+    return seeds, finite(worth)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
@@ -67,7 +67,6 @@ def by_splits(splits, n):
 labels = st.lists(st.integers(0, 3), min_size=2, max_size=60)
 
 
-@settings(deadline=None)
 @given(labels, st.integers(2, 6), st.integers(0, 5))
 def test_folds_are_balanced_over_examples_and_classes(label, k, seed):
     if k > len(label):
@@ -95,7 +94,6 @@ def test_a_number_of_folds_is_dealt_out_by_no_column_that_the_task_does_not_call
     assert hp.tasks.mlp(hp.data.mnist_sample(50), hidden=(), batch_size=10).label == "label"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=80), st.integers(2, 5), st.integers(0, 3))
 def test_no_group_is_in_two_folds_and_sizes_are_those_of_group_k_fold(groups, k, seed):
     if len(set(groups)) < k:
@@ -138,7 +136,6 @@ def test_stratified_groups_are_dealt_out_as_evenly_as_stratified_group_k_fold_do
     assert np.mean(ours) == pytest.approx(np.mean(theirs), rel=0.05)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(6, 40), st.integers(0, 3))
 def test_an_order_without_ties_is_cut_as_time_series_split_cuts_it(k, n, seed):
     when = np.random.default_rng(seed).permutation(n)
@@ -149,7 +146,6 @@ def test_an_order_without_ties_is_cut_as_time_series_split_cuts_it(k, n, seed):
         assert set(found.valid(fold)) == set(order[valid])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=5, max_size=60), st.integers(2, 5))
 def test_an_order_with_ties_never_trains_on_the_future(when, k):
     if len(set(when)) <= k:

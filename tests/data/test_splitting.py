@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
@@ -19,7 +19,6 @@ def test_the_books_split():
     assert valid["label"].dtype == np.int32
 
 
-@settings(deadline=None)
 @given(n=st.integers(2, 60), share=st.floats(0.01, 0.99), seed=st.integers(0, 2**64), data=st.data())
 def test_every_example_lands_once_and_leaves_stay_together(n, share, seed, data):
     count = data.draw(st.sampled_from([share, data.draw(st.integers(1, n - 1))]))
@@ -36,7 +35,6 @@ def test_every_example_lands_once_and_leaves_stay_together(n, share, seed, data)
         np.testing.assert_array_equal(part["twin"][0][:, 0], part["id"] * 10)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 3))
 def test_of_each_class_either_part_has_its_share(label, share, seed):
     label, count = np.asarray(label), round(len(label) * share)
@@ -63,7 +61,6 @@ def test_without_classes_to_tell_apart_a_stratified_split_is_the_plain_one():
         np.testing.assert_array_equal(one["id"], other["id"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=60), st.floats(0.05, 0.95), st.integers(0, 9), st.booleans())
 def test_no_group_is_in_both_parts(groups, share, seed, stratify):
     groups, count = np.asarray(groups), round(len(groups) * share)
@@ -91,7 +88,6 @@ def test_stratified_groups_have_even_shares_of_the_classes():
     assert max(abs(np.asarray(shares) - 0.25)) < 0.051  # 2 or 3 of 10 groups
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=60), st.floats(0.05, 0.95))
 def test_the_future_is_held_out(when, share):
     when, count = np.asarray(when), round(len(when) * share)

@@ -65,12 +65,12 @@ def test_the_next_epoch_is_made_while_one_trains():
         return shifted(number)
 
     population = train(task(train=hp.data.Stream(epoch)), CONFIGS, EPOCHS, stops=(1, 2)).population
-    assert made == [0, 0, 1, 2, 3, 4]  # once for the shapes; nothing beyond the last epoch
+    assert made == [0, 0, 1, 1, 2, 3, 4]  # once for the shapes, and to see that it is the same; nothing beyond the last
     list(population.feed.spans(0, 1))
-    deadline = time.monotonic() + 60
-    while made[6:] != [0, 1] and time.monotonic() < deadline:
+    deadline = time.monotonic() + 600
+    while made[7:] != [0, 1] and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert made[6:] == [0, 1]
+    assert made[7:] == [0, 1]
 
 
 @pytest.mark.slow
@@ -95,6 +95,13 @@ def test_an_epoch_that_does_not_fit_is_named(epoch, message):
     with pytest.raises(ValueError, match=message) as caught:
         train(task(train=hp.data.Stream(epoch)), CONFIGS, EPOCHS)
     assert "epoch 1" in str(caught.value) + str(caught.value.__notes__)
+
+
+def test_a_later_epoch_that_is_another_each_time_is_refused():
+    rng = np.random.default_rng(0)
+    moved = lambda number: shifted(number) | {"y": shifted(number)["y"] + (rng.normal() if number else 0)}  # noqa: E731
+    with pytest.raises(hp.Error, match=r"Stream epoch 1: expected the same examples each time, got others at \['y'\]"):
+        train(task(train=hp.data.Stream(moved)), CONFIGS, EPOCHS)
 
 
 def test_errors_of_the_function_are_its_own():

@@ -55,11 +55,13 @@ def test_of_the_number_of_devices(task, alone):
     same(train(task, CONFIGS[:16], EPOCHS, devices=jax.local_devices()[:1]), alone, range(16))
 
 
+@pytest.mark.slow
 def test_of_the_number_of_calls(task, alone):
     same(train(task, CONFIGS[:16], EPOCHS, stops=(0, 1, 2, 3)), alone, range(16))
 
 
-@pytest.mark.parametrize("paired", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("paired", [True, False])
 def test_of_its_slot_and_neighbours(task, paired):
     expected = train(task, CONFIGS[:16], EPOCHS, paired=paired)
     order = np.random.default_rng(0).permutation(16).tolist()

@@ -143,7 +143,7 @@ def test_a_study_of_somebody_else_is_left_alone(run, tmp_path):
 
 
 def test_event_files_that_a_kill_left_half_written_are_made_again(run, tmp_path, monkeypatch):
-    write, calls = tensorboard_logs._write, []
+    write, calls = tensorboard_logs.append, []
 
     def dying(*args):
         calls.append(1)
@@ -151,7 +151,7 @@ def test_event_files_that_a_kill_left_half_written_are_made_again(run, tmp_path,
             raise Killed
         write(*args)
 
-    monkeypatch.setattr(tensorboard_logs, "_write", dying)
+    monkeypatch.setattr(tensorboard_logs, "append", dying)
     with pytest.raises(Killed):
         export(run, "tensorboard", tmp_path / "logs")
     assert not (tmp_path / "logs").exists()

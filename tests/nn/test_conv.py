@@ -92,14 +92,14 @@ def check_any(case, at_once):
         assert_equals_lax(lhs, rhs, **options)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(convolutions(), st.sampled_from([one_row, all_rows]))
 def test_any_convolution_equals_lax_forward_and_backward(case, at_once):
     check_any(case, at_once)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(convolutions(), st.sampled_from([one_row, all_rows]))
 def test_many_convolutions_equal_lax_forward_and_backward(case, at_once):
     check_any(case, at_once)

@@ -36,7 +36,7 @@ def value_and_gradient(function, x, *arguments):
     return run(x)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(pools())
 def test_any_max_pool_equals_flax_forward_and_backward(case):
     x, arguments = case
@@ -45,7 +45,7 @@ def test_any_max_pool_equals_flax_forward_and_backward(case):
     np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(pools(), st.booleans())
 def test_any_avg_pool_equals_flax_forward_and_backward(case, count_include_pad):
     x, arguments = case

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import jaxhp as hp
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=8, max_size=8), st.integers(0, 9))
 def test_values_and_gradients_are_those_of_jax(values, seed):
     x, weight = jnp.asarray(values, jnp.float32), jax.random.normal(jax.random.key(seed), (len(values),))

@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxhp.engine.events import Compiling, Progressed, RoundBegan, RoundFinished, SearchBegan
+from jaxhp.objectives import Objectives
 from jaxhp.report import panels
 from jaxhp.report.display import Display
 from jaxhp.trials import Status, Trial, Trials
@@ -108,7 +109,7 @@ def test_in_a_notebook_one_output_is_renewed_a_few_times_a_second_and_its_last_l
         update = staticmethod(told.append)
 
     stub = ModuleType("IPython.display")
-    stub.HTML, stub.display = str, lambda *_, display_id: Output
+    stub.HTML, stub.display = str, lambda html, display_id: told.append(html) or Output
     monkeypatch.setitem(sys.modules, "IPython.display", stub)
     monkeypatch.setattr(panels.time, "perf_counter", lambda: clock[0])
     console = Console(force_jupyter=True, file=io.StringIO())
@@ -126,3 +127,23 @@ def test_in_a_notebook_one_output_is_renewed_a_few_times_a_second_and_its_last_l
     assert "width:50.0%" in told[-1]
     assert "0.7500" not in told[-1]
     assert max(map(len, told)) < 5000
+
+
+def test_the_front_of_several_objectives_is_said_after_every_round():
+    """Its size, and the best of each objective; of a trial that goes on, as it is now."""
+
+    def trials(*points):
+        facts = {"status": Status.COMPLETE, "epochs": 1}
+        of = [(i, {"valid_error": np.float32([e]), "valid_size": np.float32([s])}) for i, e, s in points]
+        return Trials.of(Trial(i, {}, score=float(c["valid_error"][0]), curve=c, **facts) for i, c in of)
+
+    objectives = Objectives(("error", "size"), ("min", "max"))
+    text = io.StringIO()
+    with Display(8, "error", "min", console=Console(file=text, width=100), objectives=objectives) as display:
+        for number, found in enumerate([trials((0, 0.5, 3), (1, 0.25, 2), (2, 0.75, 2)), trials((1, 0.5, 2))]):
+            display.observe(RoundBegan(number, 2, 1, found))
+            display.observe(RoundFinished(number, found, False))
+    assert text.getvalue().splitlines() == [
+        "round 1/2  front of 2 trials; best error 0.2500, size 3.000",
+        "round 2/2  front of 1 trial; best error 0.5000, size 3.000",
+    ]

@@ -112,7 +112,7 @@ class Seen(HTMLParser):
 TAGS = set(Seen(run_of("lr", "a", "accuracy")[1]).tags)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(names, names, names)
 @example("recall[macro]", "[/x]", "$\\foo$")
 def test_they_are_text_in_table_summary_and_page(name, value, metric):
@@ -139,7 +139,7 @@ def test_they_are_text_in_table_summary_and_page(name, value, metric):
     assert any(word == plain(name) for word in seen.words)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(names, names, names)
 @example("recall[macro]", "[/x]", "\x1b[2J")
 def test_they_are_text_in_the_display(name, value, metric):
@@ -158,7 +158,7 @@ def test_they_are_text_in_the_display(name, value, metric):
         assert plain(metric) in shown
 
 
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=2)
 @given(names, names, names)
 @example("$\\foo$", "$x^$", "$\\frac{$")
 def test_they_are_text_in_the_picture(tmp_path_factory, name, value, metric):

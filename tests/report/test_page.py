@@ -1,7 +1,6 @@
 """The page in a real browser: from a file, without a network, with names that try to be code; and what it says."""
 
 import re
-import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -283,7 +282,5 @@ def test_a_hundred_thousand_trials_give_a_page_of_sane_size(tmp_path):
             ]
             ledger.begin(Round(number, 10, unit, ids * 0 - 1, ids), Trials.of(trials))
             ledger.finish(number, Trials.of(trials), curves[:, -1], 1.0)
-    began = time.perf_counter()
     page = write_report(tmp_path)
-    assert time.perf_counter() - began < 30  # on a busy machine; 6 s on a quiet one
     assert page.stat().st_size < 5e6

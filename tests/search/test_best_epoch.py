@@ -13,6 +13,7 @@ import pytest
 
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
+from jaxhp.trials import Proposal
 
 EPOCHS = 12
 LR = {4: 0.25, 6: 1 / 6, 8: 0.125, 12: 0.05}  # by the best of 12 epochs
@@ -46,7 +47,7 @@ def searched(task: hp.Task, strategy: hp.Strategy, epoch: str = "best", **option
     return hp.Search(task, space, strategy, epochs=EPOCHS, seed=1, include=include, epoch=epoch, **options)
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("far", "min"), ("fit", "max")])
+@pytest.mark.parametrize(("metric", "mode"), [("far", "min"), pytest.param("fit", "max", marks=pytest.mark.slow)])
 def test_the_score_and_the_network_are_of_the_best_epoch(metric, mode):
     result = searched(walk(metric, mode), hp.Random(4, 1), finals=None).run(quiet=True)
     sign = 1 if mode == "min" else -1
@@ -117,6 +118,28 @@ def test_the_mean_curve_of_replicates_decides_and_no_call_or_rung_changes_it(tmp
     loaded = hp.Result.load(tmp_path / "a")
     assert loaded.best.scored_at == result.best.scored_at
     np.testing.assert_array_equal(loaded.best.params["w"], result.best.params["w"])
+
+
+class Inherits:
+    """A strategy of one's own whose trials go on with others' weights, as those of PBT do, of which it says nothing."""
+
+    def schedule(self, epochs):
+        return hp.Random(4, 2).schedule(epochs)
+
+    def init(self, key, dim, epochs=1):
+        return 0
+
+    def ask(self, asked):
+        unit = np.linspace(0.1, 0.4, 4, dtype=np.float32)[:, None] + np.float32(0.5 * asked)
+        return Proposal(unit, np.full(4, -1) if not asked else np.arange(4), EPOCHS), asked + 1
+
+    def tell(self, asked, proposal, scores):
+        return asked
+
+
+def test_any_strategy_whose_trials_inherit_weights_is_refused():
+    with pytest.raises(hp.Error, match=r"epoch: expected 'last' with .*Inherits.* inherit weights, got 'best'"):
+        searched(walk(), Inherits(), finals=None).run(quiet=True)
 
 
 def test_last_stays_the_default_and_what_does_not_fit_is_refused(tmp_path):

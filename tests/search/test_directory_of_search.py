@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from crash import Killed, dying
 from safetensors.numpy import load_file
@@ -11,11 +13,12 @@ from small_search import digest, search, shared, task
 
 import jaxhp as hp
 from jaxhp.report.result import Result
-from jaxhp.store import files
+from jaxhp.store import files, params
+from jaxhp.store.digest import manifest_digest
 from jaxhp.store.ledger import Ledger
 
 
-@pytest.mark.parametrize("point", ["manifest written", "round begun"])
+@pytest.mark.parametrize("point", ["round begun", pytest.param("manifest written", marks=pytest.mark.slow)])
 def test_a_directory_in_which_nothing_was_trained_is_free_for_the_mended_search(point, tmp_path):
     with pytest.raises(Killed):
         search("random", task=task(scale=9.0), seed=5, tile=4).run(tmp_path, quiet=True, watch=[dying(point)])
@@ -55,6 +58,74 @@ def test_a_network_that_is_not_the_one_written_is_refused(tmp_path):
         assert Result.load(tmp_path / "run").best.params
     path.write_bytes(whole)
     assert Result.load(tmp_path / "run").best.params["w"].shape == (4, 2)
+
+
+def test_a_network_says_whose_it_is_and_is_checked_without_its_search(tmp_path):
+    """The same trial of another search, and a flipped bit of the weights or of what is said of them."""
+    shared("random").run(tmp_path / "run", quiet=True)
+    path, manifest = tmp_path / "run" / "best.safetensors", files.read_json(tmp_path / "run" / "manifest.json")
+    facts, whole = params.facts(path), path.read_bytes()
+    assert facts["search"] == manifest_digest(manifest)
+    params.save(path, params.load(path), **facts | {"search": "another"})
+    with Ledger(tmp_path / "run", write=True) as ledger:
+        ledger.write("DELETE FROM meta WHERE name = 'network'", ())
+    with pytest.raises(hp.Error, match=r"of trial \d+ of this search, got that of another search's"):
+        assert Result.load(tmp_path / "run").best.params
+    for place in (len(whole) - 1, whole.index(b"trial_id") + len('trial_id":"')):
+        (tmp_path / "alone.safetensors").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        for read in (params.facts, params.load, lambda path: params.load(path, {"w": np.zeros((4, 2), np.float32)})):
+            with pytest.raises(hp.Error, match=r"alone\.safetensors: expected parameters, got damaged ones"):
+                read(tmp_path / "alone.safetensors")
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "summary.json"])
+@pytest.mark.parametrize("point", ["round finished", "parameters written"])
+def test_a_file_of_the_users_that_stands_where_a_search_writes_is_refused_by_name(name, point, tmp_path):
+    """Put there while the search runs; moved away, it goes on where it is."""
+    path = tmp_path / "run" / name
+
+    def put() -> None:
+        path.write_bytes(b"precious")
+
+    if (name, point) == ("best.safetensors", "parameters written"):
+        pytest.skip("it is the search's own by then")
+    search = shared("random")
+    with pytest.raises(hp.Error, match=f"{name}, which no search wrote; move it away"):
+        hp.Search.run(search, tmp_path / "run", quiet=True, watch=[dying(point, die=put)])
+    assert path.read_bytes() == b"precious"
+    path.rename(tmp_path / "precious")
+    assert search.run(tmp_path / "run", quiet=True).digest == digest("random")
+
+
+def test_a_search_reads_its_directory_and_writes_nothing(tmp_path):
+    result = shared("random").run(tmp_path, quiet=True)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    loaded = shared("random").load(tmp_path)
+    assert loaded.digest == result.digest
+    assert loaded.best.params["w"].tobytes() == result.best.params["w"].tobytes()
+    with pytest.raises(hp.Error, match="holds another search: its seed is 0, now it is 1"):
+        shared("random").changed(seed=1).load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="expected a run directory"):
+        shared("random").load(tmp_path / "nowhere")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_search_gives_back_what_init_made(tmp_path):
+    class Net(NamedTuple):
+        w: Any
+
+    plain = task()
+    of = task(
+        init=lambda key, config: Net(plain.init(key, config)["w"]),
+        loss=lambda net, *rest: plain.loss({"w": net.w}, *rest),
+        evaluate=lambda net, *rest: plain.evaluate({"w": net.w}, *rest),
+    )
+    result = search("random", task=of, epochs=1).run(tmp_path, quiet=True)
+    loaded = search("random", task=of, epochs=1).load(tmp_path)
+    assert isinstance(loaded.best.params, Net)
+    assert loaded.best.params.w.tobytes() == result.best.params.w.tobytes()
+    assert isinstance(Result.load(tmp_path).best.params, dict)
 
 
 @pytest.mark.parametrize("point", ["round begun", "checkpoint named", "round finished", "parameters written"])

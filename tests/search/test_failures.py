@@ -44,7 +44,7 @@ def script(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["random", "halving", "pbt"])
+@pytest.mark.parametrize("kind", ["halving", *(pytest.param(k, marks=pytest.mark.slow) for k in ("random", "pbt"))])
 def test_a_step_that_runs_out_of_memory_is_retried_with_fewer_rows(kind, tmp_path, monkeypatch):
     step = Population.step
 
@@ -189,8 +189,7 @@ def test_a_full_file_system_stops_cleanly_and_a_resume_goes_on(tmp_path):
 
 
 def wait_for(directory: Path, what, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while process.poll() is None:
         if (directory / "ledger.sqlite").exists():
             try:
                 with Ledger(directory) as ledger:
@@ -238,9 +237,10 @@ def test_a_second_signal_stops_at_once(script, tmp_path):
     process = start(script, tmp_path, "endless")
     wait_for(tmp_path, lambda ledger: ledger.round(0) is not None, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
+    while "stopping after this step" not in process.stderr.readline():  # two that nobody has taken yet are one
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGINT
     with Ledger(tmp_path, write=True) as ledger:
         assert len(ledger.trials()) == 9

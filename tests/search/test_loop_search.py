@@ -80,7 +80,14 @@ def test_the_best_state_is_what_init_made_both_times(tmp_path, runs):
         assert np.isnan(found.never)
 
 
-@pytest.mark.parametrize(("kind", "point"), [("halving", "step done"), ("pbt", "step done"), ("pbt", "round finished")])
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        ("pbt", "step done"),
+        pytest.param("halving", "step done", marks=pytest.mark.slow),
+        pytest.param("pbt", "round finished", marks=pytest.mark.slow),
+    ],
+)
 def test_a_search_that_is_killed_ends_the_same(kind, point, tmp_path, monkeypatch, runs):
     monkeypatch.setattr(Shared, "watch", (dying(point, 2),))
     with pytest.raises(Killed):

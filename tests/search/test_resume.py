@@ -456,7 +456,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(["seed", "tile", "space", "environment", "task", "x"]), json_values))
 def test_any_manifest_is_refused_with_one_line(tmp_path_factory, changes):
     directory = tmp_path_factory.mktemp("manifest")
@@ -503,7 +503,7 @@ def test_a_network_trained_again_is_the_one_that_was_measured(kind, tmp_path, di
     assert np.array_equal(again.best.params["w"], whole.best.params["w"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 300), st.binary(min_size=1, max_size=8))
 def test_any_file_of_parameters_is_read_or_gives_one_error(tmp_path_factory, place, content):
     path = tmp_path_factory.getbasetemp() / "some.safetensors"

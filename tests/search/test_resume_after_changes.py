@@ -245,14 +245,14 @@ def some(parts: list[tuple[str, ...]], least: int) -> st.SearchStrategy[frozense
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(some(PARTS, 2))
 def test_any_changes(names):
     with tempfile.TemporaryDirectory() as directory:
         check(names, Path(directory) / "run")
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(some(IDLE, 3))
 def test_any_changes_that_mean_nothing(names):
     with tempfile.TemporaryDirectory() as directory:

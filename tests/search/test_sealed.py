@@ -12,9 +12,11 @@ from small_search import task as regression
 import jaxhp as hp
 from jaxhp.data import Sealed
 from jaxhp.report.result import Result
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
+from jaxhp.store import params
 
 SPACE = hp.Space(lr=hp.LogUniform(0.5, 2.0))
 ONE = jax.local_devices()[:1]
@@ -176,7 +178,26 @@ def test_what_cannot_be_tested_says_so(finished):
     directory, result = finished
     with pytest.raises(ValueError, match="test: expected a task with test data"):
         result.test()
-    with pytest.raises(ValueError, match=r"use search\.test\(dir\)"):
+    with pytest.raises(ValueError, match=r"search\.load\(dir\), which know the task"):
         Result.load(directory).test()
     with pytest.raises(ValueError, match="holds another search: its seed differs"):
         make(None, seed=1).test(directory)
+
+
+@pytest.mark.slow
+def test_a_network_of_all_data_is_the_first_that_the_test_has(tmp_path):
+    """So its score on the test data, by NumPy, is that of the test's first seed; it is kept, and read again."""
+    test = points(2, 30)
+    result = make(test, epochs=1, finals=None).run(tmp_path, quiet=True, devices=ONE)
+    network = result.refit()
+    correct = (test["x"] @ network["w"] + network["b"] > 0) == (test["label"] == 1)
+    assert np.isclose(np.mean(correct), result.test(seeds=2).scores[0])
+    path = tmp_path / "refit.safetensors"
+    facts, whole = params.facts(path), path.read_bytes()
+    assert (facts["trial_id"], facts["epochs"], facts["replicate"]) == (result.best.trial_id, 1, 1)
+    assert result.refit()["w"].tobytes() == network["w"].tobytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(hp.Error, match=r"refit\.safetensors: expected the network that this search wrote"):
+        result.refit()
+    with pytest.raises(hp.Error, match="refit: expected a result of"):
+        Result.load(tmp_path).refit()

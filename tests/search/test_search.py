@@ -160,7 +160,8 @@ def test_a_search_of_which_everything_diverges_says_so():
 
 
 @pytest.mark.parametrize(
-    "strategy", [hp.TPE(12, 3), hp.Narrowing(12, 3), pytest.param(hp.GP(12, 3), marks=pytest.mark.slow), hp.Auto(12, 3)]
+    "strategy",
+    [hp.TPE(12, 3), hp.Narrowing(12, 3), *(pytest.param(of(12, 3), marks=pytest.mark.slow) for of in (hp.GP, hp.Auto))],
 )
 def test_a_strategy_works_with_an_evaluator_of_ones_own(strategy):
     state = strategy.init(jax.random.key(0), 2)

@@ -22,8 +22,8 @@ def scores_of(trials):
 class Stage:
     """Plays finalists whose outcomes are given; remembers who played what."""
 
-    def __init__(self, outcome, held_out=None):
-        self.outcome, self.held_out, self.played = outcome, held_out, []
+    def __init__(self, outcome, held_out=None, bias=None):
+        self.outcome, self.held_out, self.bias, self.played = outcome, held_out, bias, []
 
     def __call__(self, who, replicates):
         self.played.append((list(who), replicates))
@@ -31,15 +31,16 @@ class Stage:
         def table(function):
             return np.stack([[function(p, r) for r in replicates] for p in who]).astype(np.float32)
 
-        return Played(table(self.outcome), table(self.held_out) if self.held_out else None)
+        held_out = table(self.held_out) if self.held_out else None
+        return Played(table(self.outcome), held_out, bias=table(self.bias) if self.bias else None)
 
 
 def noise(p, r):
     return np.random.default_rng([p, r]).normal(size=N)
 
 
-def run(outcome, count=4, finals=None, mode="max", near=None, held_out=None, fold=None):
-    stage = Stage(outcome, held_out)
+def run(outcome, count=4, finals=None, mode="max", near=None, held_out=None, fold=None, bias=None):
+    stage = Stage(outcome, held_out, bias)
     trials = finalists(count)
     near = near or {t.trial_id: 0.0 for t in trials}
     choice = contest(
@@ -55,6 +56,26 @@ def test_choice_and_estimate_share_no_replicate():
     assert choice.estimate.low < choice.estimate.mean < choice.estimate.high < 101.1
     assert choice.estimate.n_tried == 99
     assert [replicates for _, replicates in stage.played] == [range(2), range(2, 4), range(4, 8)]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("fold", [None, np.arange(N) % 4 % 2])
+def test_the_bias_of_the_metric_is_taken_off_the_estimate_and_chooses_nothing(mode, fold):
+    """That of the replicates of the estimate, each by the examples of its fold."""
+
+    def outcome(p, r):
+        values = noise(p, r) * 0.01 + p
+        return values if fold is None else np.where(fold == r % 2, values, np.nan)
+
+    plain, _ = run(outcome, mode=mode, fold=fold)
+    first = 4 if fold is None else 2 * 2
+    found, _ = run(outcome, mode=mode, fold=fold, bias=lambda p, r: 0.25 * (r % 2) + 9.0 * (r < first))
+    assert found.finalists == plain.finalists
+    assert found.estimate.bias == pytest.approx(0.125)
+    for one, other in zip(found.estimate[:3], plain.estimate[:3], strict=True):
+        assert one == pytest.approx(other - 0.125)
+    assert "for the metric's own bias with so few" in found.estimate.basis
+    assert "bias" not in plain.estimate.basis
 
 
 def test_the_estimate_is_taken_on_the_holdout():
@@ -157,7 +178,7 @@ def table(choice, sign=1):
     return np.asarray(sorted(rows), float)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds, st.permutations(range(5)))
 def test_the_order_of_finalists_does_not_matter(world, order):
     one, other = world.choice(), world.choice(order)
@@ -169,7 +190,7 @@ def test_the_order_of_finalists_does_not_matter(world, order):
     np.testing.assert_allclose(table(one), table(other), atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds)
 def test_a_smaller_metric_that_is_better_is_the_mirror_image(world):
     high, low = world.choice(), world.choice(sign=-1)
@@ -179,7 +200,7 @@ def test_a_smaller_metric_that_is_better_is_the_mirror_image(world):
         assert [-low.estimate.mean, -low.estimate.high, -low.estimate.low] == pytest.approx(high.estimate[:3])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(worlds)
 def test_the_winner_is_the_flattest_of_those_that_may_be_the_best(world):
     choice = world.choice()

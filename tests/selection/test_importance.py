@@ -160,7 +160,7 @@ def test_trials_given_up_early_are_compared_where_all_have_a_score():
     assert found.score["x0"].share == pytest.approx(1, abs=0.001)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 100), st.floats(-50, 50), st.booleans())
 def test_shares_do_not_depend_on_scale_direction_or_order(seed, scale, shift, diverging):
     rng = np.random.default_rng(seed)

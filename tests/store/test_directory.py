@@ -40,7 +40,8 @@ def database(path: Path, *statements: str) -> None:
 
 
 PROJECTS = {
-    "a log of Slurm": lambda d: (d / "slurm-123.out").write_text("x"),
+    "a folder of logs": lambda d: (d / "logs.out").mkdir(),
+    "the log of a job beside a project": lambda d: [(d / name).write_text("x") for name in ("slurm-1.out", "train.py")],
     "code": lambda d: (d / "train.py").write_text("x"),
     "checkpoints": lambda d: ((d / "checkpoints").mkdir(), (d / "checkpoints" / "best.pt").write_text("x")),
     "network": lambda d: (d / "best.safetensors").write_text("x"),
@@ -64,13 +65,23 @@ def test_a_folder_of_something_else_is_refused_and_nothing_touched(kind, tmp_pat
 
 
 def test_what_is_refused_is_named_and_what_lies_beside_a_search_is_left_alone(tmp_path):
-    (tmp_path / "slurm-123.out").write_text("x")
-    with pytest.raises(hp.Error, match=r"which holds 'slurm-123\.out'; choose another, such as .*/search$"):
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(hp.Error, match=r"which holds 'notes\.md'; choose another, such as .*/search$"):
         Ledger(tmp_path, write=True)
     for _ in range(2):
         with Ledger(tmp_path / "search", write=True):
             (tmp_path / "search" / ".DS_Store").write_text("x")
     assert (tmp_path / "search" / ".DS_Store").read_text() == "x"
+
+
+def test_the_log_of_the_job_is_there_before_its_search_and_stays(tmp_path):
+    """Slurm opens it before the search begins, and a file manager asks nobody."""
+    logs = {name: name.encode() for name in ("slurm-123.out", "job.123.err", "train.log", ".DS_Store", ".gitkeep")}
+    for name, text in logs.items():
+        (tmp_path / name).write_bytes(text)
+    with Ledger(tmp_path, write=True) as ledger:
+        begin(ledger)
+    assert {name: (tmp_path / name).read_bytes() for name in logs} == logs
 
 
 def test_what_a_start_that_was_killed_left_is_no_project(tmp_path):

@@ -119,7 +119,7 @@ def test_a_round_that_fails_to_be_recorded_leaves_nothing(tmp_path):
 scores = st.one_of(st.just(NAN), st.floats(-1, 1, width=32), st.sampled_from([0.0, -0.0, 0.5]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.lists(scores, min_size=1, max_size=5), min_size=1, max_size=3),
     st.booleans(),
@@ -219,7 +219,7 @@ def test_a_truncated_ledger_is_refused(filled, left):
             ledger.digest()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @example(place=3869 / 36864, bit=0)  # of 36,864 bytes: in the definition of a table
 def test_a_flipped_bit_is_found_or_harmless(filled, tmp_path_factory, place, bit):

@@ -88,7 +88,7 @@ def test_what_a_search_makes_of_points_is_no_displacement(space, size):
     assert not displaced(unit, jnp.asarray(canonical))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.sampled_from([2, 5]), st.sampled_from([3, 16, COMPARED]))
 def test_other_points_than_those_asked_for_are_no_displacement(seed, dim, size):
     rng = np.random.default_rng(seed)
@@ -119,6 +119,7 @@ def test_points_included_and_rounds_cut_short_are_compared_row_by_row():
     assert halves.displaced
 
 
+@pytest.mark.slow
 def test_an_earlier_search_says_nothing_of_what_becomes_of_points():
     state = AUTO.recall(AUTO.init(KEY, 3), POOL[:32], worth(POOL[:32]))
     assert not state.displaced
@@ -149,6 +150,7 @@ def test_a_displaced_search_is_the_same_after_a_save():
     assert told(AUTO, after, proposal, nearest(proposal.unit)).displaced  # what the first round showed is kept
 
 
+@pytest.mark.slow
 def test_nothing_is_moved_while_all_diverged():
     proposal, state = AUTO.ask(AUTO.init(KEY, 3))
     unit = jnp.asarray(nearest(proposal.unit))
@@ -158,7 +160,7 @@ def test_nothing_is_moved_while_all_diverged():
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**16), st.sampled_from([1, 4]), st.integers(1, 9))
 def test_moves_descend_from_the_best_alive(seed, dim, alive):
     rng = np.random.default_rng(seed)

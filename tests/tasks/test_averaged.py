@@ -10,8 +10,9 @@ from small_search import task
 
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
 
 EPOCHS, LR = 3, 0.05
@@ -96,7 +97,8 @@ def error(of: hp.Task, params, data) -> float:
     return float(np.mean(of.evaluate(params, data, {})["error"]))
 
 
-@pytest.mark.parametrize("kind", ["ema", pytest.param("schedule-free", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ema", "schedule-free"])
 def test_the_mean_is_evaluated_ranked_reported_and_saved(kind, tmp_path):
     of = task_of(kind)
     space = hp.Space(lr=hp.LogUniform(0.02, 0.2))

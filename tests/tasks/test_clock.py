@@ -8,8 +8,9 @@ import pytest
 from small_search import task
 
 import jaxhp as hp
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
 
 LR = {"lr": np.dtype(np.float32)}

@@ -13,8 +13,9 @@ from small_search import Shared, search, task
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.keys import bare
+from jaxhp.search.anew import Retraining
 from jaxhp.search.groups import spec_of
-from jaxhp.search.sealed import Retraining, open_test
+from jaxhp.search.sealed import open_test
 from jaxhp.selection.stretches import Stretch
 from jaxhp.tasks.clock import asked
 
@@ -104,7 +105,7 @@ def test_a_member_is_that_of_a_plain_loop_and_its_keys_are_keys(left_alone):
     np.testing.assert_array_equal(numbers["state"]["keys"], jax.random.key_data(want.state["keys"]))
 
 
-@pytest.mark.parametrize("point", ["checkpoint named", "round finished"])
+@pytest.mark.parametrize("point", ["checkpoint named", pytest.param("round finished", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_to_the_same_bits(point, left_alone, tmp_path, monkeypatch):
     monkeypatch.setattr(Shared, "watch", [dying(point, 2)])
     with pytest.raises(Killed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
@@ -162,6 +163,12 @@ METRICS: dict[str, tuple[hp.Metric, Callable[[Columns, np.ndarray], float]]] = {
     "perplexity": (m.perplexity("value"), lambda c, w: float(np.exp(tokens(c, w)))),
 }
 BY_NAME = {name: metric for name, (metric, _) in METRICS.items()}
+# one of each family; all of them, on all cases, are slow tests
+FEW = ("roc_auc", "roc_auc macro", "average_precision", "accuracy", "f1", "macro_f1", "top_k_accuracy", "log_loss")
+FEW += ("brier", "ece", "mse", "rmse", "r2", "spearman", "weighted_mean", "perplexity")
+SOME = 5  # of so many cases one, but for slow tests
+EVERY = [(name, SOME) for name in FEW]
+EVERY += [pytest.param(name, 1, marks=pytest.mark.slow) for name in METRICS]
 
 
 def reference(name: str, c: Columns, w: np.ndarray) -> float:
@@ -173,12 +180,9 @@ def reference(name: str, c: Columns, w: np.ndarray) -> float:
         return float(METRICS[name][1](exact, w[there].astype(np.float64)))
 
 
-@pytest.fixture(scope="module")
-def cases() -> tuple[list[tuple[Columns, np.ndarray]], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Columns and weights of cases; our metrics and influences, padded with what must not matter, in one program.
-
-    The last case has 60 examples, with every class, that all count alike.
-    """
+@functools.cache
+def cases() -> list[tuple[Columns, np.ndarray]]:
+    """Columns and weights. The last case has 60 examples, with every class, that all count alike."""
     rng = np.random.default_rng(0)
     made = []
     for case in range(CASES):
@@ -189,7 +193,12 @@ def cases() -> tuple[list[tuple[Columns, np.ndarray]], dict[str, np.ndarray], di
         made.append((columns(rng, n), weight))
     c = next(c for c in (columns(rng, 60) for _ in range(99)) if len(set(c["kind"])) == 4 and 3 < c["label"].sum() < 57)
     prob = rng.random(60).astype(np.float32)  # no bin is calibrated in every bit: there the error has no derivative
-    made.append(({**c, "prob": prob}, np.ones(60, np.float32)))
+    return [*made, ({**c, "prob": prob}, np.ones(60, np.float32))]
+
+
+@functools.cache
+def stacked(every: int) -> tuple[Columns, np.ndarray]:
+    """Every so many of the cases, the last included, padded with what must not matter."""
 
     def padded(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.int32) if array.dtype == np.uint8 else array
@@ -197,41 +206,41 @@ def cases() -> tuple[list[tuple[Columns, np.ndarray]], dict[str, np.ndarray], di
         whole[: len(array)] = array
         return whole
 
-    stacked = {n: np.stack([padded(c[n]) for c, _ in made]) for n in made[0][0]}
-    weights = np.nan_to_num(np.stack([padded(w) for _, w in made]))
-    ours = jax.device_get(jit(jax.vmap(lambda c, w: found(BY_NAME, c, w)))(stacked, weights))
+    made = cases()[::every]
     return (
-        made,
-        {n: value for n, (value, _) in ours.items()},
-        {n: influence[-1, :60] for n, (_, influence) in ours.items()},
+        {n: np.stack([padded(c[n]) for c, _ in made]) for n in made[0][0]},
+        np.nan_to_num(np.stack([padded(w) for _, w in made])),
     )
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
-def test_it_is_scikit_learns(cases, name, every):
-    made, ours, _ = cases
-    for (c, w), value in zip(made[::every], ours[name][::every], strict=True):
+@functools.cache
+def ours(name: str, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of every so many of the cases, and the influences on it of the last one."""
+    value, influence = jit(jax.vmap(lambda c, w: found({name: BY_NAME[name]}, c, w)[name]))(*stacked(every))
+    return np.asarray(value), np.asarray(influence)[-1, :60]
+
+
+@pytest.mark.parametrize(("name", "every"), EVERY)
+def test_it_is_scikit_learns(name, every):
+    for (c, w), value in zip(cases()[::every], ours(name, every)[0], strict=True):
         np.testing.assert_allclose(value, reference(name, c, w), rtol=1e-6, atol=1e-6, err_msg=f"{name} of {len(w)}")
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_influences_are_derivatives_by_weights(cases, name):
-    made, _, influence = cases
-    c, ones = made[-1]
+@pytest.mark.parametrize(("name", "every"), EVERY)
+def test_influences_are_derivatives_by_weights(name, every):
+    c, ones = cases()[-1]
+    influence = ours(name, every)[1]
+    assert abs(influence.sum()) < 1e-4 * np.abs(influence).sum() + 1e-4
     step = 1e-4
     moved = [[reference(name, c, ones + by * (np.arange(60) == i)) for by in (step, -step)] for i in range(0, 60, 3)]
     slopes = np.asarray([(up - down) / (2 * step) for up, down in moved])
-    np.testing.assert_allclose(influence[name][::3], 60 * slopes, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(influence[::3], 60 * slopes, rtol=2e-5, atol=2e-5)
 
 
-def test_influences_add_up_to_nothing_and_those_on_a_mean_are_distances_from_it(cases):
-    made, _, influence = cases
-    for name, values in influence.items():
-        assert abs(values.sum()) < 1e-4 * np.abs(values).sum() + 1e-4, name
-    c, _ = made[-1]
+def test_influences_on_a_mean_are_distances_from_it():
+    c, _ = cases()[-1]
     error = (c["guess"] - c["target"]).astype(float) ** 2
-    np.testing.assert_allclose(influence["mse"], error - error.mean(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours("mse", SOME)[1], error - error.mean(), rtol=1e-4, atol=1e-5)
 
 
 def test_spearmans_reference_is_scipys():
@@ -243,8 +252,8 @@ def test_spearmans_reference_is_scipys():
 
 
 @pytest.mark.slow
-def test_all_take_weights_for_what_they_are(cases):
-    check_weights(BY_NAME, cases[0][-1][0])
+def test_all_take_weights_for_what_they_are():
+    check_weights(BY_NAME, cases()[-1][0])
 
 
 def test_probabilities_of_0_and_1_are_clipped_as_those_of_float32():

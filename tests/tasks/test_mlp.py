@@ -62,7 +62,7 @@ def test_warm_up_starts_low_and_ends_at_the_rate():
     np.testing.assert_allclose(np.asarray(moved) / moved[-1], [0.25, 0.5, 0.75, 1.0, 1.0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+@pytest.mark.parametrize("optimizer", [pytest.param("momentum", marks=pytest.mark.slow), "sgd", "adamw"])
 def test_weight_decay_is_for_matrices_alone(optimizer):
     task = hp.tasks.mlp(hp.data.mnist_sample(200), hidden=(16,), optimizer=optimizer, batch_size=40)
     moved = []

@@ -351,3 +351,31 @@ def test_a_search_over_a_width_and_a_rate_learns(library):
     model = hp.tasks.model(made(library), result.best.params, result.best.config)
     accuracy = np.mean(model(VALID["image"] / 255).argmax(-1) == VALID["label"])
     assert accuracy == pytest.approx(result.best.score, abs=0.02)
+
+
+class Dropped(nnx.Module):
+    def __init__(self, rngs, config):
+        self.out, self.drop = nnx.Linear(784, 10, rngs=rngs), nnx.Dropout(config["dropout"], rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.drop(x.reshape(len(x), -1)))
+
+
+def test_nnx_dropout_takes_a_rate_that_is_tuned():
+    """As with the same rate written as a number, which nnx sees in Python; a rate of 1 leaves nothing."""
+    of, options = example("nnx"), {"train": TRAIN, "valid": VALID, "batch_size": BATCH}
+    task = hp.tasks.nnx(Dropped, of["loss"], of["evaluate"], lambda config: optax.sgd(config["lr"]), **options)
+    space = hp.Space(lr=hp.LogUniform(1e-4, 1e-1), dropout=hp.Uniform(0, 1))
+    assert hp.Search(task, space, hp.Random(2), epochs=1, finals=None).groups.first.traced.keys() == {"lr", "dropout"}
+    variables = task.init(jax.random.key(0), CONFIG)
+    batch, key = {name: jnp.asarray(leaf[:BATCH]) for name, leaf in TRAIN.items()}, jax.random.key(1)
+    loss = jax.jit(jax.value_and_grad(lambda v, rate: task.loss(v, batch, key, {"lr": 0.1, "dropout": rate})))
+    plain = task.loss(variables, batch, key, CONFIG)
+    assert plain != task.loss(variables, batch, key, CONFIG | {"dropout": 0.0})
+    np.testing.assert_allclose(loss(variables, 0.3)[0], plain, rtol=1e-6)
+    nothing, gradient = loss(variables, 1.0)
+    np.testing.assert_allclose(nothing, np.log(10), rtol=1e-6)
+    np.testing.assert_array_equal(gradient["out"]["kernel"], 0)
+    plain = jax.device_get(task.evaluate(variables, batch, CONFIG))
+    traced = jax.jit(lambda v, rate: task.evaluate(v, batch, {"lr": 0.1, "dropout": rate}))(variables, 0.3)
+    np.testing.assert_array_equal(traced["accuracy"], plain["accuracy"])

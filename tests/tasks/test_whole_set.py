@@ -15,8 +15,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 from small_search import task
 
 import jaxhp as hp
+from jaxhp.compiling import jit
 from jaxhp.search.groups import spec_of
-from jaxhp.tasks.whole_set import check_weights, found
+from jaxhp.tasks.whole_set import bias, check_weights, found
 
 m = hp.metrics
 LR = {"lr": "f4"}
@@ -220,7 +221,10 @@ def delong(label: np.ndarray, score: np.ndarray) -> float:
 
 def test_the_mean_of_outcomes_is_the_score_and_their_spread_its_error():
     trained = train(classifier(train_examples=0), [{"lr": 0.1}, {"lr": 1.0}], 1, tile=2)
-    outcomes = trained.population.outcomes(trained.state, trained.columns, trained.layout, 1)[:, 0]
+    outcomes, off = (of[:, 0] for of in trained.population.outcomes(trained.state, trained.columns, trained.layout, 1))
+    keys = jax.random.split(jax.random.key(0), 8)
+    signs = np.asarray(jax.vmap(lambda k: jax.random.rademacher(k, (30,)))(keys), float)
+    moves = np.concatenate([sign * (signs - signs.mean(1, keepdims=True)) / 2 for sign in (1, -1)])
     for row, params in enumerate(trained.params):
         said = scores(params, EXAMPLES[60:])
         exact = roc_auc_score(LABEL[60:], said)
@@ -228,3 +232,26 @@ def test_the_mean_of_outcomes_is_the_score_and_their_spread_its_error():
         assert trained.ranked.stderr[row] == pytest.approx(delong(LABEL[60:], said), rel=1e-4)
         np.testing.assert_allclose(outcomes[row], exact + placements(LABEL[60:], said), atol=1e-5)
         assert outcomes[row].mean() == pytest.approx(exact, abs=2e-6)
+        moved = [roc_auc_score(LABEL[60:], said, sample_weight=1 + move) for move in moves]
+        assert off[row] == pytest.approx(4 * (np.mean(moved) - exact), abs=2e-6)
+
+
+def test_the_bias_of_few_examples_is_that_of_the_jackknife():
+    """R2's, on average of 300 sets of 100 examples; a mean has none, nor has an AUC on average."""
+    rng, n = np.random.default_rng(0), 100
+    target = rng.normal(size=(300, n))
+    columns = {"target": target, "prediction": target + rng.normal(size=(300, n)), "label": rng.random((300, n)) < 0.5}
+    columns["label"][:, :2] = [False, True]
+
+    def r2(kept):
+        left, known = columns["target"][:, kept] - columns["prediction"][:, kept], columns["target"][:, kept]
+        return 1 - (left**2).mean(1) / known.var(1)
+
+    jackknife = (n - 1) * (np.mean([r2(np.arange(n) != i) for i in range(n)], 0) - r2(np.arange(n)))
+    metrics = {"r2": m.r2(), "mse": m.mse(), "auc": m.roc_auc("prediction", "label")}
+    of_set = lambda c: {name: bias(metric, c, jnp.ones(n)) for name, metric in metrics.items()}  # noqa: E731
+    off = jax.device_get(jit(lambda c: jax.lax.map(of_set, c))(jax.tree.map(np.float32, columns)))
+    assert jackknife.mean() < -0.02
+    assert off["r2"].mean() == pytest.approx(jackknife.mean(), rel=0.1)
+    np.testing.assert_allclose(off["mse"], 0, atol=1e-6)
+    assert abs(off["auc"].mean()) < 0.005

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxhp.tasks.models.adapter import needed, sources, task_of
@@ -59,6 +61,9 @@ def nnx(
     return task_of(_Nnx(library, make), loss, evaluate, optimizer, options)
 
 
+_LEAST = 1e-6  # share of inputs that dropout keeps, so that what is kept stays finite
+
+
 class _Nnx(NamedTuple):
     nnx: Any
     make: Callable[..., Any]
@@ -77,6 +82,9 @@ class _Nnx(NamedTuple):
         for found, values in zip(self.nnx.split(model, self.nnx.Param, *self._rest)[1:3], (params, state), strict=True):
             self.nnx.replace_by_pure_dict(found, values)
             self.nnx.update(model, found)
+        for _, module in self.nnx.iter_modules(model):
+            if isinstance(module, self.nnx.Dropout) and isinstance(module.rate, Tracer):
+                vars(module)["rate"] = _Rate(module.rate)
         if key is None:
             model.eval()
             return model
@@ -107,6 +115,21 @@ class _Nnx(NamedTuple):
         _, params, state, rest = nnx.split(model, nnx.Param, *self._rest)
         arrays = [leaf for leaf in jax.tree.leaves(rest, is_leaf=_is_variable) if not _is_variable(leaf)]
         return nnx.to_pure_dict(params), nnx.to_pure_dict(state), arrays
+
+
+class _Rate:
+    """A traced rate of `nnx.Dropout`, which asks in Python whether it is 0 or 1: it is neither, and nearly so there."""
+
+    def __init__(self, rate: jax.Array):
+        self.rate = rate
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __rsub__(self, one: float) -> jax.Array:
+        return jnp.maximum(one - self.rate, _LEAST)
 
 
 def _is_variable(leaf: Any) -> bool:
