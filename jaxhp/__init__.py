@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxhp.data import Folds, split
     from jaxhp.engine.runtime import setup
     from jaxhp.objectives import AtLeast, AtMost
+    from jaxhp.report.compare import compare
     from jaxhp.report.result import Result
     from jaxhp.search import search
     from jaxhp.search.score import score
@@ -81,6 +82,7 @@ __all__ = [
     "Trials",
     "Uniform",
     "Variables",
+    "compare",
     "data",
     "include",
     "metrics",
@@ -100,6 +102,7 @@ _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
     "objectives": ("AtLeast", "AtMost"),
+    "report.compare": ("compare",),
     "report.result": ("Result",),
     "search.score": ("score",),
     "search.search": ("Search",),

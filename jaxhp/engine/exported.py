@@ -40,9 +40,7 @@ def write_exported(
     try:
         content = export.export(jax.jit(function))(shapes).serialize()
     except ImportError as error:
-        raise Error(
-            f"export: needs the package flatbuffers ({error}): pip install flatbuffers, or 'jaxhp[export]'"
-        ) from error
+        raise Error(f"export: needs the package flatbuffers ({error}): pip install 'jaxhp[export]'") from error
     except jax.errors.JAXTypeError as error:
         raise Error(f"export: expected a predict that takes any number of rows; give rows=: {error}") from error
     write_out(path, bytes(content))

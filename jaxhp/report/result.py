@@ -280,9 +280,14 @@ class Result:
         """Return the `k` best trials that did not diverge."""
         if not is_int(k, 1):
             raise Error(f"{name}: expected a positive integer, got {k!r}")
+        trials = self.whole(what)
+        return trials[trials.healthy()][:k]
+
+    def whole(self, what: str) -> Trials:
+        """Return all trials; raises Error, in the name of what needs them, where only some were loaded."""
         if not self._whole:
             raise Error(f"{what}: expected a result with all trials, got one loaded with top=")
-        return self.trials[self.trials.healthy()][:k]
+        return self.trials
 
     def _in_full(self) -> tuple[Stretch, ...]:
         """Return how the chosen trial is trained anew."""

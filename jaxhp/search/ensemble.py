@@ -88,7 +88,7 @@ def ensemble(
         mode=task.mode,
         worth=_worth(together),
         single=_worth(single),
-        gain=_worth((together - single) * (1 if task.mode == "max" else -1)),
+        gain=_mean((together - single) * (1 if task.mode == "max" else -1)),
         chosen_on=alone.shape[1],
         examples=len(together),
         held_out=judging is None,
@@ -181,5 +181,15 @@ def _check_measure(trial: Trial, value: float) -> None:
 
 
 def _worth(values: np.ndarray) -> Worth:
+    """Return a mean over examples with its interval: Wilson's of shares, which is right where all are alike too."""
+    found = crossed_mean(values[None])
+    if not np.isin(values, (0, 1)).all():
+        return _mean(values)
+    n, z = len(values), 1.959964
+    middle, half = found.mean + z**2 / (2 * n), z * (found.mean * (1 - found.mean) / n + z**2 / (4 * n**2)) ** 0.5
+    return Worth(found.mean, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
+
+
+def _mean(values: np.ndarray) -> Worth:
     found = crossed_mean(values[None])
     return Worth(found.mean, *found.interval())
