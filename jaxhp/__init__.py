@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxhp.engine.runtime import setup
     from jaxhp.interop import watch
     from jaxhp.objectives import AtLeast, AtMost
+    from jaxhp.report.compare import compare
     from jaxhp.report.result import Result
     from jaxhp.search import search
     from jaxhp.search.score import score
@@ -83,6 +84,7 @@ __all__ = [
     "Trials",
     "Uniform",
     "Variables",
+    "compare",
     "data",
     "events",
     "include",
@@ -106,6 +108,7 @@ _HOMES = {
     "data": ("Folds", "split"),
     "engine.runtime": ("setup",),
     "objectives": ("AtLeast", "AtMost"),
+    "report.compare": ("compare",),
     "report.result": ("Result",),
     "search.score": ("score",),
     "search.search": ("Search",),

@@ -360,6 +360,11 @@ def _evaluate(
     return each(mapped(member, rules.moved, rules.tile), batch, given.config, rules.clock(e, whole=1))
 
 
+def each_member(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Maps a function of one member's variables and traced config, and of data, over members that share the data."""
+    return lambda variables, config, data: jax.vmap(function, (0, 0, None))(variables, config, data)
+
+
 def _whole(rules: TileRules) -> Whole | None:
     """Returns the task's metrics of the whole set, for all members of a tile."""
     if not rules.task.metrics:

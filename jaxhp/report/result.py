@@ -13,6 +13,7 @@ from jaxhp import words
 from jaxhp.objectives import Objectives
 from jaxhp.report.axes import Pictures
 from jaxhp.report.chosen import Chosen
+from jaxhp.report.ensemble import Ensemble
 from jaxhp.report.found import Like, asked, found
 from jaxhp.report.frames import Columns, by_epoch, by_trial, package
 from jaxhp.report.notebook import html
@@ -219,6 +220,48 @@ class Result:
         again = self._again("networks")
         return again.networks(self.trials, self._healthy("networks", k))
 
+    def ensemble(self, k: int = 8, candidates: int = 32) -> Ensemble:
+        """Average the predictions of networks that are better together than each alone.
+
+        The best trials are trained again, bit for bit. Of their networks up to `k` are chosen, with repetition, one
+        after another, each that one that makes the mean the best (Caruana 2004), on one half of the validation
+        examples; what the ensemble is worth is measured on the other half, next to the best single network by the same
+        choice. The search has ranked its trials by both halves, so both numbers are a little too good; with
+        `Finals(holdout=)` the choice has all validation examples, and the measure those held out.
+
+        Args:
+          k: networks at most, repetitions counted.
+          candidates: how many of the best trials may be chosen.
+
+        Raises:
+          Error: the result was read by `Result.load`; the task has no `predict` and `measure`, or they do not give the
+            metric that `evaluate` gives; or there are too few validation examples.
+        """
+        again = self._again("ensemble")
+        if not is_int(k, 1):
+            raise Error(f"k: expected a positive integer, got {k!r}")
+        if self.ruin is not None:
+            raise Error("ensemble: expected a trained network, but every trial diverged")
+        return again.ensemble(self.trials, self._healthy("ensemble", candidates, "candidates"), int(k))
+
+    def export(self, path: str | Path, rows: int | None = None) -> tuple[str, ...]:
+        """Write the chosen network's `predict` as a file that runs without jaxhp and without the task's code.
+
+        `jax.export.deserialize(Path(path).read_bytes()).call(batch)` gives the predictions, on the kind of device that
+        it was written on. A batch has the columns that `predict` reads.
+
+        Args:
+          path: the file.
+          rows: of a batch; None: any number.
+
+        Returns:
+          The names of those columns; () where examples are no dict.
+
+        Raises:
+          Error: the result was read by `Result.load`, the task has no `predict`, or no trial was chosen yet.
+        """
+        return self._again("export").export(self.best.params, self.best.config, path, rows)
+
     def refit(self) -> PyTree[np.ndarray]:
         """Train the chosen config once more, on training and validation data together, as `test` does.
 
@@ -234,13 +277,18 @@ class Result:
             raise Error("refit: expected a chosen trial, but every trial diverged")
         return again.refit(self.best.trial_id, self._in_full(), self.directory)
 
-    def _healthy(self, what: str, k: int) -> Trials:
+    def _healthy(self, what: str, k: int, name: str = "k") -> Trials:
         """Return the `k` best trials that did not diverge."""
         if not is_int(k, 1):
-            raise Error(f"k: expected a positive integer, got {k!r}")
+            raise Error(f"{name}: expected a positive integer, got {k!r}")
+        trials = self.whole(what)
+        return trials[trials.healthy()][:k]
+
+    def whole(self, what: str) -> Trials:
+        """Return all trials; raises Error, in the name of what needs them, where only some were loaded."""
         if not self._whole:
             raise Error(f"{what}: expected a result with all trials, got one loaded with top=")
-        return self.trials[self.trials.healthy()][:k]
+        return self.trials
 
     def _in_full(self) -> tuple[Stretch, ...]:
         """Return how the chosen trial is trained anew."""

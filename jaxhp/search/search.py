@@ -17,9 +17,8 @@ from jaxhp.data.folds import Folds, checked_folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
-from jaxhp.engine.plan import GroupPlan, Plan, plan_group
+from jaxhp.engine.plan import GroupPlan, Plan
 from jaxhp.engine.population import Capacity, Population, compile
-from jaxhp.engine.rate import expected_seconds
 from jaxhp.engine.runtime import Device, setup
 from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.spec import Spec
@@ -30,14 +29,13 @@ from jaxhp.report.tested import Tested
 from jaxhp.search.again import networks
 from jaxhp.search.anew import retraining
 from jaxhp.search.changes import changed
+from jaxhp.search.ensemble import ensemble, export_one
 from jaxhp.search.finals import Setting
 from jaxhp.search.groups import (
     Groups,
     TaskOrFactory,
-    epochs_trained,
     finals_that_fit,
     groups_of,
-    slot_epochs,
     tiles_of,
     why_no_finals,
 )
@@ -46,6 +44,7 @@ from jaxhp.search.included import Included, included
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
+from jaxhp.search.planning import plan_of, plan_one
 from jaxhp.search.refit import refit
 from jaxhp.search.run import Wiring, run_search
 from jaxhp.search.sealed import open_test
@@ -223,24 +222,7 @@ class Search:
 
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""
-        groups = [self._plan_group(spec, machine) for spec in self.groups.specs.values()]
-        finals = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else None
-        total = epochs_trained(self.rungs) * self.members + (finals[0] * finals[1] * self.epochs if finals else 0)
-        slots = [slot_epochs(self.rungs, self.members, finals, self.epochs, g.tile, len(groups)) for g in groups]
-        flops = sum(epochs * group.epoch_flops for epochs, group in zip(slots, groups, strict=True))
-        return Plan(
-            device=machine.devices[0].device_kind,
-            devices=len(machine.devices),
-            rungs=[(rung.trials, rung.epochs) for rung in self.rungs],
-            replicates=self.members,
-            finals=finals,
-            no_finals=self.no_finals,
-            member_epochs=total,
-            slot_epochs=sum(slots),
-            flops=flops,
-            seconds=expected_seconds(flops, machine.devices) if self.groups.examples else None,
-            groups=groups,
-        )
+        return plan_of(self, [self._plan_group(spec, machine) for spec in self.groups.specs.values()], machine.devices)
 
     def population(self, spec: Spec, machine: Machine, at_most: int | None = None) -> Population:
         """Compile the population of a static group, for as many rows at once as planned or fewer."""
@@ -338,7 +320,15 @@ class Search:
         of, how = self.groups.spec, retraining(self, machine.devices)
         budgets = [rung.epochs for rung in self.rungs]
         again = partial(networks, self.groups, budgets, partial(self.local, machine))
-        return Retrainer(partial(open_test, of, how), again, partial(refit, of, how))
+        by = self.folds if isinstance(self.folds, Folds) else self.finals
+        named = {name: getattr(by, name, None) for name in ("groups", "order")}
+        return Retrainer(
+            test=partial(open_test, of, how),
+            networks=again,
+            ensemble=partial(ensemble, self.groups, self.seed, named, again),
+            export=partial(export_one, self.groups),
+            refit=partial(refit, of, how),
+        )
 
     def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
         """Return what trains on a machine."""
@@ -401,12 +391,4 @@ class Search:
         return self.tile or machine.tiles.get(spec.key) or default_tile(spec.shapes, machine.devices[0])
 
     def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
-        return plan_group(
-            spec,
-            tile=self._tile(spec, machine),
-            rungs=self.rungs,
-            replicates=self.members,
-            epochs=self.epochs,
-            devices=list(machine.devices),
-            memory=machine.memory,
-        )
+        return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)

@@ -16,6 +16,7 @@ from jaxhp.keys import KIND, is_key
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.liveness import held_bytes
 from jaxhp.tasks.loop import Loop
+from jaxhp.tasks.predicting import check_predict
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import (
     AnyTask,
@@ -89,6 +90,7 @@ def _of_task(task: Task, config: Config, reads: set[str]) -> Shapes:
 
     columns = shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.valid, 7))
     means, read = _metrics(task, columns)
+    check_predict(task, shape, variables, read)
     if task.train_examples != 0:
         try:
             of_train = shape("evaluate", partial(call, task.evaluate), variables, batch_shapes(task.train, 7))

@@ -69,6 +69,14 @@ def classification(
         correct = jnp.argmax(scores, axis=0) == batch["label"]
         return {"accuracy": correct.astype(jnp.float32), "loss": cross_entropy(scores, batch["label"])}
 
+    def predict(params: PyTree[Array], batch: dict[str, Array], config: Config) -> jax.Array:
+        return jax.nn.softmax(logits(params, inputs(batch), lambda h, layer: h), axis=0).T
+
+    def measure(shares: jax.Array, batch: dict[str, Array]) -> dict[str, jax.Array]:
+        correct = jnp.argmax(shares, axis=1) == batch["label"]
+        of_label = jnp.take_along_axis(shares, batch["label"][:, None], axis=1)[:, 0]
+        return {"accuracy": correct.astype(jnp.float32), "loss": -jnp.log(jnp.maximum(of_label, 1e-30))}
+
     return Task(
         lambda key, config: init(key, config, shape, classes),
         loss,
@@ -80,6 +88,8 @@ def classification(
         batch_size=batch_size,
         train_examples=train_examples,
         label="label",
+        predict=predict,
+        measure=measure,
     )
 
 

@@ -41,6 +41,7 @@ def stored(task: AnyTask, shapes: Shapes) -> tuple[AnyTask, Shapes]:
         "loss": _loss(task.loss, variables),
         "evaluate": _evaluate(task.evaluate, variables),
         "optimizer": _optimizer(task.optimizer, state),
+        "predict": None if task.predict is None else _evaluate(task.predict, variables),
         "averaged": None if task.averaged is None else _averaged(task.averaged, state),
     }
     return replace(task, **functions), plain

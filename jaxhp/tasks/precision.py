@@ -39,7 +39,12 @@ def in_dtype(task: AnyTask) -> AnyTask:
         found = call(task.evaluate, _lower(variables, dtype), _cast(batch, dtype), config, clock=clock)
         return {name: _wide(value) for name, value in found.items()} if isinstance(found, Mapping) else found
 
-    return replace(task, loss=asking(task.loss, loss), evaluate=asking(task.evaluate, evaluate), dtype=None)
+    def predict(variables: PyTree, batch: PyTree, config: Config) -> Any:
+        assert task.predict is not None
+        return _wide(task.predict(_lower(variables, dtype), _cast(batch, dtype), config))
+
+    functions = {"loss": asking(task.loss, loss), "evaluate": asking(task.evaluate, evaluate)}
+    return replace(task, **functions, predict=task.predict and predict, dtype=None)
 
 
 def _lower(variables: PyTree, dtype: DTypeLike) -> PyTree:

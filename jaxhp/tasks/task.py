@@ -73,6 +73,10 @@ class Task:
         those of schedule-free or lookahead. None: the weights that are trained.
       dtype: `"bfloat16"`: `loss` and `evaluate` get weights and examples of floating point as bfloat16, so that
         products, activations and gradients are; weights, optimizer, state and metrics stay float32. None: as they are.
+      predict: `(params, batch, config) -> [B, ...]`, what a network says of each example, to be averaged over networks:
+        probabilities of classes, or values. It reads of `batch` what is known of an example before its label is.
+      measure: `(prediction, batch) -> {name: [B, ...]}`, the columns that `evaluate` gives, as far as the metric needs
+        them, of what `predict` says or of a mean of it. With both there are ensembles.
       constraints: metric to `hp.AtMost` or `hp.AtLeast`, what a trial has to keep to be chosen. A NaN does not.
       objectives: what `metric`, `mode` and `constraints` say together; made of them.
     """
@@ -94,6 +98,8 @@ class Task:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     dtype: str | None = None
     constraints: Mapping[str, Bound] = field(default_factory=dict)
+    predict: Callable[..., jax.Array] | None = None
+    measure: Callable[..., Mapping[str, jax.Array]] | None = None
     objectives: Objectives = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self):
@@ -103,8 +109,11 @@ class Task:
         for name in ("init", "loss", "evaluate", "optimizer"):
             if not callable(getattr(self, name)):
                 raise Error(f"Task {name}: expected a function, got {getattr(self, name)!r}")
-        if self.averaged is not None and not callable(self.averaged):
-            raise Error(f"Task averaged: expected a function or None, got {self.averaged!r}")
+        for name in ("averaged", "predict", "measure"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise Error(f"Task {name}: expected a function or None, got {getattr(self, name)!r}")
+        if self.measure is not None and self.predict is None:
+            raise Error("Task measure: expected predict= beside it, whose predictions it measures, got none")
         for name in ("train", "valid"):
             object.__setattr__(self, name, checked(getattr(self, name), f"Task {name}"))
         if self.test is not None and not isinstance(self.test, Sealed):

@@ -134,3 +134,14 @@ def test_polars_gets_the_same_columns(finished):
     assert isinstance(frame, polars.DataFrame)
     assert frame["trial_id"].to_list() == finished[2].trials.trial_id.tolist()
     assert frame["parent"].to_list() == [trial.parent for trial in finished[2].trials]
+
+
+def test_a_search_is_compared_with_itself(tmp_path):
+    made = shared("random").run(tmp_path, quiet=True)
+    found = hp.compare(made, Result.load(tmp_path))
+    assert not found.better.any()
+    assert found.a.trials == len(made.trials)
+    with pytest.raises(hp.Error, match="compare: expected trials of a trained in full"):
+        hp.compare(shared("halving").run(quiet=True), made)
+    with pytest.raises(hp.Error, match="compare: expected a result with all trials"):
+        hp.compare(made, Result.load(tmp_path, top=3))

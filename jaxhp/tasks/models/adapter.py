@@ -70,7 +70,7 @@ def task_of(
     Args:
       loss: `(model, batch, key, config) -> scalar`.
       evaluate: `(model, batch, config) -> {name: [B, ...]}`.
-      optimizer, options: of `hp.Task`.
+      optimizer, options: of `hp.Task`; `predict` is `(model, batch, config) -> [B, ...]`.
     """
 
     def trained(variables: PyTree, batch: PyTree, key: jax.Array, config: Config, **clock: Any) -> Any:
@@ -87,6 +87,11 @@ def task_of(
         rows = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), batch_shapes(task.valid, 2))
         return call(evaluate, model, rows, config, clock=start)
 
+    def predicted(variables: PyTree, batch: PyTree, config: Config) -> Any:
+        return predict(maker.live(variables, config, None), batch, config)
+
+    predict = options.get("predict")
+    options = options | ({"predict": predicted} if callable(predict) else {})
     maker = Maker(library, use)
     task = Task(maker, asking(loss, trained), asking(evaluate, evaluated), optimizer, **options)
     return task
