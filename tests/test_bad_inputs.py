@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from recorded import made
 from small_search import search, task
 
 import jaxhp as hp
+from jaxhp.report.page import live_page
+from jaxhp.report.serving import watch
 from jaxhp.strategies import Random
 
 SPACE = hp.Space(lr=hp.LogUniform(1e-3, 1.0), weight_decay=hp.LogUniform(1e-8, 1e-4))
@@ -200,6 +203,18 @@ CASES = {
         "strategy: expected one that serves constraints",
     ),
     "a bound that is no number": (lambda _: hp.AtLeast("2"), "AtLeast: expected a finite number, got '2'"),
+    "a picture of a metric that was not recorded": (
+        lambda tmp_path: hp.Result.load(made(tmp_path / "run")).plot.slices(metric="los"),
+        "slices: expected a metric that was recorded (accuracy), got 'los'",
+    ),
+    "a picture on what is not Axes": (
+        lambda tmp_path: hp.Result.load(made(tmp_path / "run")).plot.curves(ax="here"),
+        "ax: expected matplotlib's Axes or None, got str",
+    ),
+    "a port that there cannot be": (
+        lambda tmp_path: watch(made(tmp_path / "run"), -1, live_page),
+        "--port: expected a number from 0 to 65535, got -1",
+    ),
     "option that does not exist": (
         lambda _: search().changed(epoks=3),
         "epoks: expected an argument of the search or its strategy (epochs, seed,",

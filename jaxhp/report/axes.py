@@ -150,7 +150,7 @@ class Plots:
         name, space = self._metric("parallel", metric), self._space("parallel")
         names = self._names("parallel", names) or tuple(space.parameters)
         trials = self._scored("parallel", name)
-        ax = _axes(ax, 1.4 + 1.1 * (len(names) + 1), 3.7)
+        ax = _axes(ax, max(5.2, 0.9 * (len(names) + 1)), 3.7)
         parameters = {n: space.parameters[n] for n in names}
         scale = score_axis(trials.score.tolist(), self._mode(name))
         painting.parallel(ax, *plots.threads(list(trials), parameters), trials.score, name, scale, self._mode(name))

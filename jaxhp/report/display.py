@@ -32,11 +32,13 @@ from jaxhp.report.table import show_config
 from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
 
 
-class _Speed(NamedTuple):
-    """What this run has trained, and how long that took."""
+class _Work(NamedTuple):
+    """Member-epochs of the whole search, those that are done, and how long this run took for some of them."""
 
-    member_epochs: int
-    seconds: float
+    total: int
+    done: int = 0
+    timed: int = 0
+    seconds: float = 0.0
 
 
 class _Phase(NamedTuple):
@@ -71,9 +73,8 @@ class Display:
         console: Console | None = None,
         objectives: Objectives | None = None,
     ):
-        self._total, self._metric, self._mode = total, metric, mode
+        self._work, self._metric, self._mode = _Work(total), metric, mode
         self._console = None if quiet else console or Console()
-        self._done, self._speed = 0, _Speed(0, 0.0)
         self._panel: Panel | None = None
         self._said = 0.0
         self._now = _Phase("", 1, Trials.of(()), {})
@@ -166,7 +167,7 @@ class Display:
 
     def skip(self, member_epochs: int) -> None:
         """Count work that an earlier run of this search has done."""
-        self._done += member_epochs
+        self._work = self._work._replace(done=self._work.done + member_epochs)
 
     def update(
         self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
@@ -180,13 +181,15 @@ class Display:
           seconds: that it took; 0: it does not count.
           top: the best trials so far.
         """
-        self._done += member_epochs
+        self.skip(member_epochs)
         if seconds:
-            self._speed = _Speed(self._speed.member_epochs + member_epochs, self._speed.seconds + seconds)
+            work = self._work
+            self._work = work._replace(timed=work.timed + member_epochs, seconds=work.seconds + seconds)
         line = f"{label}  epoch {epoch}/{epochs}"
-        if self._speed.seconds:
-            rate = self._speed.member_epochs / self._speed.seconds
-            left = max(self._total - self._done, 0) / max(rate, 1e-9)
+        work = self._work
+        if work.seconds:
+            rate = work.timed / work.seconds
+            left = max(work.total - work.done, 0) / max(rate, 1e-9)
             line += f"  {rate:,.0f} member-epochs/s  {_clock(left)} left"
         if self._panel is not None:
             self._panel.show(self._so_far(line, top))
@@ -196,7 +199,7 @@ class Display:
             self.note(f"{line}  best {self._metric} {best}")
 
     def _so_far(self, line: str, top: Sequence[Trial]) -> Now:
-        return Now(line, self._done, self._total, top, self._metric)
+        return Now(line, self._work.done, self._work.total, top, self._metric)
 
 
 def _clock(seconds: float) -> str:

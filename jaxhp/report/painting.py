@@ -205,7 +205,7 @@ def parallel(
     for at, (_, axis) in enumerate(named):
         ax.axvline(at, color=GREY, lw=0.8, zorder=3)
         for marked, label in thinned(axis, 5):
-            style = {"fontsize": 7.5, "va": "center", "parse_math": False, "zorder": 6, "clip_on": False}
+            style = {"fontsize": 8.5, "va": "center", "parse_math": False, "zorder": 6, "clip_on": False}
             box = {"boxstyle": "round,pad=0.1", "fc": ax.get_facecolor(), "ec": "none", "alpha": 0.75}
             ax.text(at + 0.03, float(axis.at(marked)), text(label, 10), bbox=box, **style)
     ax.set_xlim(-0.1, len(named) - 1 + 0.45)
