@@ -22,7 +22,7 @@ from jaxhp.report.result import Result
 from jaxhp.space import Space
 from jaxhp.store.files import beside, located
 from jaxhp.trials import Status, Trial
-from jaxhp.values import Config, Error
+from jaxhp.values import Config, Error, Value
 
 _START, _END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 
@@ -89,7 +89,7 @@ def experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2.
         info = api_pb2.HParamInfo(name=name, description=str(parameter))
         bounds = parameter.bounds()
         if bounds is None:
-            categories = parameter.categories()
+            categories = [_plain(value) for value in parameter.categories()]
             info.domain_discrete.extend(categories)
             kinds = {_type(value) for value in categories}
             info.type = api_pb2.DataType.Value(kinds.pop() if len(kinds) == 1 else "DATA_TYPE_STRING")
@@ -105,7 +105,7 @@ def experiment(space: Space, metric: str, others: Sequence[str]) -> summary_pb2.
 
 def _session_start(config: Config) -> summary_pb2.Summary:
     start = plugin_hparams_pb2.SessionStartInfo()
-    for name, value in config.items():
+    for name, value in ((name, _plain(value)) for name, value in config.items()):
         if isinstance(value, bool):
             start.hparams[name].bool_value = value
         elif isinstance(value, str):
@@ -124,6 +124,11 @@ def _plugin(tag: str, content: plugin_hparams_pb2.HParamsPluginData) -> summary_
     data = summary_pb2.SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
     value = summary_pb2.Summary.Value(tag=tag, metadata=summary_pb2.SummaryMetadata(plugin_data=data))
     return summary_pb2.Summary(value=[value])
+
+
+def _plain(value: Value) -> bool | float | str:
+    """Return a value as TensorBoard has it: None and tuples as text."""
+    return value if isinstance(value, bool | float | int | str) else str(value)
 
 
 def _type(value: object) -> str:

@@ -1,5 +1,7 @@
 """TensorBoard's own readers find the curves, the hyperparameters and the scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from recorded import made
@@ -8,6 +10,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 import jaxhp as hp
 from jaxhp.interop import export
+from jaxhp.interop.event_file import append
+from jaxhp.interop.tensorboard_logs import entries, experiment
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,17 @@ def test_the_hparams_tab_knows_configs_ranges_and_outcomes(run, logs):
             end = metadata.parse_session_end_info_plugin_data(plugin(found, "session_end_info"))
             well = api_pb2.STATUS_FAILURE if str(trial.status) == "diverged" else api_pb2.STATUS_SUCCESS
             assert end.status == well
+
+
+def test_none_and_tuples_are_text(tmp_path):
+    of = hp.Space(pool=hp.Choice([None, (2, 2), 3]))
+    trial = hp.Trial(0, {"pool": None}, status=hp.Status.COMPLETE, score=0.5, epochs=1)
+    for number, value in enumerate([None, (2, 2), 3]):
+        told = replace(trial, trial_id=number, config={"pool": value})
+        append(tmp_path / str(number), [(0, experiment(of, "error", ())), *entries(told, [])])
+        found = read(tmp_path / str(number))
+        start = metadata.parse_session_start_info_plugin_data(plugin(found, "session_start_info")).hparams["pool"]
+        assert getattr(start, start.WhichOneof("kind")) == (3 if value == 3 else str(value))
 
 
 def test_what_is_there_is_not_overwritten(run, logs, tmp_path):
