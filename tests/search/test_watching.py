@@ -1,6 +1,9 @@
 """Observers of a search: what they are told, and that nothing they do changes a bit of it."""
 
+import re
 import time
+import typing
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,3 +95,12 @@ def test_an_observer_that_hangs_costs_its_own_time_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxhp.engine.local.time", clock)
     assert run("random", tmp_path, hang).digest == digest("random")
     assert sum(seconds) < 900 <= hung
+
+
+def test_the_events_are_told_to_people_as_they_are():
+    text = (Path(hp.__file__).parents[1] / "docs" / "watching.md").read_text()
+    table = [line.split("|")[1:4] for line in text[text.index("| event |") :].splitlines()[2:]]
+    shown = {name.strip(" `"): set(re.findall(r"`(\w+)`", said)) for name, _, said in table}
+    events = {kind.__name__: set(kind._fields) for kind in typing.get_args(hp.events.Event)}
+    assert list(shown) == sorted(events, key=list(shown).index)
+    assert all(fields <= shown[name] for name, fields in events.items())
