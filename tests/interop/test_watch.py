@@ -212,3 +212,19 @@ def test_a_search_whose_own_disk_an_observer_fills_stops_and_goes_on_to_the_same
         run(small_disk / "run", greedy(small_disk))
     (small_disk / "filler").unlink()
     assert run(small_disk / "run").digest == digest("halving")
+
+
+@pytest.mark.parametrize(
+    ("made", "package", "extra"),
+    [
+        (lambda folder: hp.watch.TensorBoard(folder), "tensorboardX", "tensorboard"),
+        (lambda _: hp.watch.MLflow(), "mlflow", "mlflow"),
+        (lambda _: hp.watch.WandB(), "wandb", "wandb"),
+    ],
+)
+def test_a_missing_package_is_named(made, package, extra, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(hp.Error, match=r"^watch: \w+ needs the package") as raised:
+        made(tmp_path)
+    assert str(raised.value).endswith(f"pip install {package}, or 'jaxhp[{extra}]'")
+    assert "\n" not in str(raised.value)
