@@ -138,7 +138,7 @@ def rows(directory: Path) -> list[str]:
         found += [
             f"meta {row}"
             for row in db.execute(
-                "SELECT name, value FROM meta WHERE name NOT IN ('spent', 'writer', 'network', 'manifest')"
+                "SELECT name, value FROM meta WHERE name NOT IN ('spent', 'writer', 'network', 'manifest', 'id')"
             )
         ]
         kinds = db.execute("SELECT kind, detail FROM events WHERE kind NOT IN ('resume')").fetchall()

@@ -114,10 +114,10 @@ def test_what_was_out_of_reach_follows(tmp_path):
     class Away(hp.watch.CSV):
         away = True
 
-        def write(self, *args):
-            if self.away:
+        def write(self, trial, new, there):
+            super().write(trial, new[:2] if self.away else new, there)
+            if self.away:  # which what was written does not tell
                 raise ConnectionError("no server here")
-            super().write(*args)
 
     def come_back(event):
         if isinstance(event, RoundFinished):
