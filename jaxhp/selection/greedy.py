@@ -15,8 +15,9 @@ from jaxhp.trials import signed
 def greedy(said: np.ndarray, scores_with: Callable[[np.ndarray, int], np.ndarray], k: int, mode: str) -> list[int]:
     """Choose networks one after another, each that one whose addition makes the mean of all chosen the best.
 
-    A network may be chosen again, which gives it more weight. Of the ensembles on the way the best one counts, of
-    equals the smallest; of equal networks the first.
+    A network may be chosen again, which gives it more weight. Of equal networks that one is added which is in it least
+    often, and of these the first; of the ensembles on the way the best one counts, and of equals the largest: where few
+    examples choose, as by an accuracy, many are equal, and a mean of more networks varies less.
 
     Args:
       said: [K, n, ...], what each network says of each example.
@@ -29,11 +30,14 @@ def greedy(said: np.ndarray, scores_with: Callable[[np.ndarray, int], np.ndarray
       The networks, in the order in which they were chosen; none where no score is finite.
     """
     total, chosen, reached = np.zeros(said.shape[1:], said.dtype), [], []
+    times = np.zeros(len(said), int)
     for count in range(k):
         scores = signed(scores_with(total, count), mode)
         if np.isnan(scores).all():
             break
-        chosen.append(int(np.nanargmax(scores)))
+        best = np.flatnonzero(scores == np.nanmax(scores))
+        chosen.append(int(best[np.argmin(times[best])]))
         reached.append(float(scores[chosen[-1]]))
+        times[chosen[-1]] += 1
         total = total + said[chosen[-1]]
-    return chosen[: int(np.argmax(reached)) + 1] if reached else []
+    return chosen[: len(reached) - int(np.argmax(reached[::-1]))] if reached else []
