@@ -7,7 +7,7 @@ of a job, R replicates, E epochs, M metrics, n examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -105,8 +105,12 @@ class Executor(Protocol):
         """Train a job; emit `Progressed` after every call of the step."""
         ...
 
-    def save(self) -> Snapshot:
-        """Return what is done of the job under way (ask while it emits), or after it the members that are held."""
+    def save(self, trials: Container[int] | None = None) -> Snapshot:
+        """Return what is done of the job under way (ask while it emits), or after it the members that are held.
+
+        Args:
+          trials: after it, of these alone.
+        """
         ...
 
     def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:

@@ -45,3 +45,17 @@ def warning(failures: list[str], emit: Observer) -> Observer:
             emit(Warned(failures.pop()))
 
     return observe
+
+
+def unrepeated(emit: Observer) -> Observer:
+    """Return what tells an event to others, but no warning a second time."""
+    said: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Warned):
+            if event.text in said:
+                return
+            said.add(event.text)
+        emit(event)
+
+    return tell
