@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +108,43 @@ def wanted(extent: Extent, rounds: int | None, epochs: int | None) -> Extent:
     if check_int("epochs", epochs, 1) < extent.epochs:
         raise Error(f"epochs: expected at least the {extent.epochs} that the search has, got {epochs}")
     return extent._replace(epochs=int(epochs))
+
+
+def in_all(directory: Path, strategy: Any, extent: Extent, rounds: str | None, epochs: int | None) -> Extent:
+    """Return how much is asked for of a directory on a command line.
+
+    Args:
+      strategy, extent: of the search that it was begun with.
+      rounds: such as +2, more than it has, or 6, in all.
+      epochs: the new budget.
+
+    Raises:
+      Error: these are no such numbers; or more are asked for than a search has that is not finished.
+    """
+    extent = [extent, *extents(recorded_in(directory))][-1]
+    if epochs is not None:
+        extent = wanted(extent, None, epochs)
+    if rounds is None:
+        return extent
+    digits = rounds.removeprefix("+")
+    if not digits.isdecimal() or not int(digits):
+        raise Error(f"--rounds: expected a number such as +2, more, or 6, in all, got {rounds!r}")
+    if rounds == digits:
+        return extent._replace(rounds=int(digits))
+    with Ledger(directory) as ledger:
+        if ledger.meta("finished") is None:
+            total = (extent.rounds or 0) + int(digits)
+            raise Error(f"--rounds: expected a number in all, such as {total}, for an unfinished search, got {rounds}")
+        limit = limit_of(ledger)
+    done = extent.rounds or 0
+    while limit is not None and done and _asks(strategy, done, extent.epochs) > limit:
+        done -= 1
+    return extent._replace(rounds=done + int(digits))
+
+
+def _asks(strategy: Any, rounds: int, epochs: int) -> int:
+    """Count what a strategy asks for in so many rounds."""
+    return len(replace(strategy, **with_rounds(strategy, rounds)).schedule(epochs))
 
 
 class Request(NamedTuple):
