@@ -7,7 +7,7 @@ compiling included, and what is left to do is expected from what was measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -76,31 +76,34 @@ class Pace:
 
     def __init__(self, plan: Plan, members: int, clock: Clock, began: float):
         self._plan, self._members, self._clock, self._began = plan, members, clock, began
-        self._round: list[tuple[float, float]] = []  # work and seconds of the calls of the round under way
+        self._calls: list[tuple[float, float]] = []  # work and seconds of each call of the step in the round under way
         self._rates: list[float] = []  # seconds a unit of work, of every round
-        self._compiling = 0.0  # the longest wait from the news that a group is compiled to its first results
-        self._since: float | None = None
+        self._waiting: float | None = None  # since when a group is compiled
+        self._compiling = [0.0]  # seconds until the first results of what was compiled
+        self._beside, self._last = 0.0, began  # seconds of a round beside its training, and when it ended
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
-        if isinstance(event, Compiling):
-            self._since = self._clock()
+        now = self._clock()
+        if isinstance(event, Compiling) and self._waiting is None:
+            self._waiting = now
         if isinstance(event, Progressed):
-            if self._since is not None:
-                self._compiling = max(self._compiling, self._clock() - self._since)
-                self._since = None
-            rows = len(event.trials)
-            done = self.work(rows, self._members, event.member_epochs / max(rows * self._members, 1))
-            self._round.append((math.inf if event.fresh else done, event.seconds))
+            if self._waiting is not None:
+                self._compiling.append(now - self._waiting)
+                self._waiting = None
+            elif not event.fresh:
+                rows = len(event.trials)
+                work = self.work(rows, self._members, event.member_epochs / max(rows * self._members, 1))
+                self._calls.append((work, event.seconds))
         if isinstance(event, RoundFinished):
-            self._learn()
+            self._learn(now)
 
-    def _learn(self) -> None:
-        known = [(done, seconds) for done, seconds in self._round if math.isfinite(done)]
-        if known:
-            done, seconds = np.sum(known, 0)
-            self._rates.append(float(seconds / done))
-        self._round = []
+    def _learn(self, now: float) -> None:
+        work, seconds = np.sum([(0.0, 0.0), *self._calls], 0)
+        if work:
+            self._rates.append(float(seconds / work))
+        self._beside = max(now - self._last - seconds - sum(self._compiling), 0.0)
+        self._compiling, self._calls, self._last = [max(self._compiling)], [], now
 
     def work(self, trials: int, members: int, epochs: float) -> float:
         """Return about how many operations a device has, padding of tiles included, if trials fall to groups alike."""
@@ -115,22 +118,22 @@ class Pace:
         """Return the seconds of this run so far."""
         return self._clock() - self._began
 
-    def rate(self, earlier: Sequence[float]) -> float:
-        """Return the seconds that a unit of work takes: the slower of the last round and of all of them on average.
+    @property
+    def rate(self) -> float | None:
+        """The seconds that a unit of work takes: in the last round or on average, what is more; None: not known yet."""
+        return max(self._rates[-1], sum(self._rates) / len(self._rates)) if self._rates else None
 
-        Args:
-          earlier: of rounds that other runs have finished, where this one has not measured any.
-        """
-        known = self._rates or [*earlier]
-        return max(known[-1], sum(known) / len(known)) if known else 0.0
+    def round(self, rate: float, trials: int, epochs: int) -> float:
+        """Return the seconds that a round will take."""
+        return rate * self.work(trials, self._members, epochs) + self._beside
 
-    def finals(self, finals: Finals | None, folds: int, epochs: int) -> tuple[float, float]:
-        """Return the work of finals, and the seconds that compile what they measure with and choose."""
+    def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float:
+        """Return the seconds that finals will take, with what they compile, and the end of the search."""
         if finals is None:
-            return 0.0, _END / 2
+            return _END
         rounds, estimating = finals.blocks(folds)
         work = sum(self.work(finals.top, replicates, epochs) for replicates in (*rounds, estimating))
-        return work, _END + self._compiling / 2
+        return rate * work + _END + max(self._compiling)
 
 
 class Judged(Protocol):
@@ -187,33 +190,27 @@ class Ending:
         return self._late(number) or self._reached() or self._no_better()
 
     def _late(self, number: int) -> str:
-        seconds = self._until.seconds
+        seconds, pace, course = self._until.seconds, self._pace, self._course
         if seconds is None:
             return ""
-        rung, before = self._course.rungs[number], self._course.rungs[number - 1]
-        rate, pace = self._pace.rate(self._earlier(number)), self._pace
-        following = rate * pace.work(rung.trials, self._course.members, trained(rung, before))
+        rate = self._recorded_rate(number) if pace.rate is None else pace.rate
+        rung = course.rungs[number]
         judged = self._of.ended_after(number + 1).finals
         finals = None if judged is None else judged.finals
-        work, end = pace.finals(finals, self._of.folds, self._course.epochs)
-        needed = _SPARE * (following + rate * work) + end
+        following = pace.round(rate, rung.trials, trained(rung, course.rungs[number - 1]))
+        needed = _SPARE * (following + pace.finals(rate, finals, self._of.folds, course.epochs))
         left = seconds - pace.elapsed()
         if needed <= left:
             return ""
         left = max(left, 0)
         return f"the next one and the finals would take about {needed:.1f} s, and {left:.1f} of {seconds:g} s are left"
 
-    def _earlier(self, number: int) -> list[float]:
-        """Return what a unit of work took in the rounds before, as their whole time tells."""
-        rates, rungs = [], self._course.rungs
-        for place in range(number):
-            asked = self._ledger.round(place)
-            work = self._pace.work(
-                rungs[place].trials, self._course.members, trained(rungs[place], rungs[place - 1] if place else None)
-            )
-            if asked is not None and asked.wall_s:
-                rates.append(asked.wall_s / work)
-        return rates
+    def _recorded_rate(self, number: int) -> float:
+        """Return the seconds that a unit of work took in the round before, as its whole time tells: another run's."""
+        rungs, asked = self._course.rungs, self._ledger.round(number - 1)
+        epochs = trained(rungs[number - 1], rungs[number - 2] if number > 1 else None)
+        seconds = asked.wall_s if asked is not None and asked.wall_s else 0.0
+        return seconds / self._pace.work(rungs[number - 1].trials, self._course.members, epochs)
 
     def _reached(self) -> str:
         target, course = self._until.target, self._course
