@@ -179,6 +179,14 @@ def test_target_and_patience_end_a_search_where_its_scores_say(tmp_path):
     assert len(asked().run(quiet=True, patience=1).trials) == 9 * expected
 
 
+@pytest.mark.parametrize("name", ["target", "patience"])
+def test_several_objectives_have_no_one_score_that_is_enough(name):
+    several = Objectives(("accuracy", "size"), ("max", "min"))
+    with pytest.raises(hp.Error) as refused:
+        Until(**{name: 1}).checked(several)
+    assert str(refused.value) == f"{name}: expected none with several objectives (accuracy, size)"
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("1h30m", 5400), ("90", 90), ("2h5s", 7205)])
 def test_times_on_a_command_line(text, seconds):
     assert read_time(text) == seconds
