@@ -1,8 +1,9 @@
 """Ten searches of different speed, each with a time that it may take: how long it took, finals and compiling included.
 
-python experiments/benchmarks/time_limit.py [SECONDS]
+python experiments/benchmarks/time_limit.py [SECONDS] [--cpu]
 
-Every search asks for 200 rounds, far more than there is time for. Nothing compiled before is used.
+Every search asks for 200 rounds, far more than there is time for. Nothing compiled before is used. With --cpu all clocks
+count the seconds of the processor on one core, which others on the machine do not stretch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import tempfile
 import time
 
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxhp-compiled-")
+if "--cpu" in sys.argv:
+    time.perf_counter = time.process_time
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import jaxhp as hp
 
@@ -55,4 +60,5 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 30.0)
+    numbers = [argument for argument in sys.argv[1:] if argument != "--cpu"]
+    main(float(numbers[0]) if numbers else 30.0)

@@ -29,6 +29,8 @@ EXTENSIONS = {
     "sobol, longer and more": (hp.Sobol(population=9, rounds=1), 6, {"rounds": 1, "epochs": 9}),
     "halving, longer": (hp.Halving(population=9, eta=3), 3, {"epochs": 9}),
 }
+TOLD = ("search extended", "round finished", "finals recorded")
+WHOLLY = ("narrowing", "halving", "random, longer")  # which are killed everywhere
 QUICK = ("halving, longer",)
 _digests: dict[str, str] = {}
 
@@ -82,8 +84,9 @@ def test_an_extended_search_is_the_one_asked_for_at_once(kind, begun, tmp_path, 
 
 @pytest.mark.parametrize(
     ("kind", "point"),
-    [("halving, longer", point) for point in ("search extended", "round finished", "finals recorded")]
-    + [pytest.param(kind, point, marks=pytest.mark.slow) for kind in EXTENSIONS for point in POINTS],
+    [("halving, longer", point) for point in TOLD]
+    + [pytest.param(kind, point, marks=pytest.mark.slow) for kind in EXTENSIONS for point in TOLD]
+    + [pytest.param(kind, point, marks=pytest.mark.slow) for kind in WHOLLY for point in sorted({*POINTS} - {*TOLD})],
 )
 def test_an_extension_that_dies_at_any_point_ends_the_same(kind, point, begun, tmp_path, monkeypatch):
     small, large, more = asked(kind)
@@ -141,8 +144,8 @@ class Planning(hp.Random):
     """Draws points that depend on how many rounds there are, and on the scores of those before."""
 
     def points(self, history, size):
-        best = np.nanmax(np.asarray(history.score), initial=0.0)
-        return super().points(history, size) * (1 - 0.1 / self.rounds) ** (1 + (best != 0) * abs(float(best)))
+        known = abs(float(np.nansum(np.asarray(history.score))))
+        return super().points(history, size) * (1 - 0.1 / self.rounds) / (1 + known)
 
 
 @pytest.mark.parametrize("more", [{"rounds": 1}, pytest.param({"epochs": 9}, marks=pytest.mark.slow)])
@@ -244,12 +247,14 @@ def test_the_command_line_extends(tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["run", str(tmp_path / "small.py"), "--dir", run]) == 0
     assert main(["extend", run, "--epochs", "9"]) == 0
-    assert main(["extend", run, "--rounds", "+1"]) == 2  # a bracket to 9 epochs has another rung after the first three
+    assert Result.load(run).digest == at_once("halving, longer")
+    assert main(["extend", run, "--rounds", "+1"]) == 0
     assert main(["extend", run]) == 2
     shown = capsys.readouterr()
     assert "extended: 1 round of 9 epochs instead of 1 round of 3 epochs" in shown.out
+    assert "extended: 2 rounds of 9 epochs instead of 1 round of 9 epochs" in shown.out
     assert "extend: expected --rounds +N or --epochs N, got neither" in shown.err
-    assert Result.load(run).digest == at_once("halving, longer")
+    assert Result.load(run).digest == at_once("halving")
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["experiment"]["name"] == "search"
     main(["report", run])
     assert main(["resume", run]) == 0
