@@ -2,8 +2,8 @@
 
 python experiments/benchmarks/time_limit.py [SECONDS] [--cpu]
 
-Every search asks for 200 rounds, far more than there is time for. Nothing compiled before is used. With --cpu all clocks
-count the seconds of the processor on one core, which others on the machine do not stretch.
+Every search asks for 200 rounds, more than most have time for. Nothing compiled before is used. With --cpu all clocks
+count the seconds of the processor, on one core, which others on the machine do not stretch.
 """
 
 from __future__ import annotations

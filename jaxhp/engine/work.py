@@ -87,6 +87,16 @@ class Snapshot(NamedTuple):
     trained: np.ndarray  # i32[m], trials that are trained and whose members are not kept
     outcome: Outcome | None  # of these; None for m = 0
 
+    def having(self, wanted: Callable[[int, int], bool]) -> Snapshot:
+        """Return the members (trial, epoch) that are wanted, alone."""
+        found = {}
+        for key, members in self.members.items():
+            rows = np.flatnonzero([wanted(*name) for name in members.names()])
+            if len(rows):
+                leaves = [leaf[rows] for leaf in members.leaves]
+                found[key] = Members(members.trial[rows], members.epoch[rows], leaves)
+        return Snapshot(found, np.zeros(0, np.int32), None)
+
 
 class Cost(NamedTuple):
     """What an executor has spent."""

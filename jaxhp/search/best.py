@@ -26,7 +26,7 @@ class Best:
         self._executor, self._lineage, self._mode, self._top = executor, lineage, mode, top
         self._best: Trials = Trials.of(())
         self._networks: dict[int, PyTree[np.ndarray]] = {}
-        self._members: dict[int, Snapshot] = {}
+        self._members: list[Snapshot] = []
 
     def observe(self, event: Event) -> None:
         """Keep the best of a round that is finished."""
@@ -41,12 +41,14 @@ class Best:
         configs = dict(zip(best.tolist(), self._best.configs(), strict=True))
         self._networks = {i: self._networks[i] for i in best.tolist() if i in self._networks}
         self._networks |= {i: self._executor.variables(i, epochs, configs[i]) for i in at_hand}
-        self._members = {i: self._members[i] for i in best.tolist() if i in self._members}
-        self._members |= {i: self._executor.save({i}) for i in at_hand if self._executor.keeps}
+        share = len(at_hand) / max(len(event.trials), 1)
+        kept = [snapshot.having(lambda trial, _: trial in best and trial not in at_hand) for snapshot in self._members]
+        new_ones = self._executor.to_keep(at_hand, share) if at_hand else None
+        self._members = [snapshot for snapshot in (*kept, new_ones) if snapshot is not None and snapshot.members]
 
     def keep(self) -> None:
         """Save the members, see `Durable.keep_best`."""
-        self._executor.keep_best(_together([*self._members.values()]))
+        self._executor.keep_best(_together(self._members))
 
     def of(self, best: Trial) -> PyTree[np.ndarray]:
         """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""

@@ -8,7 +8,7 @@ checkpoint and a step that ran out of memory: bring what is saved, and train the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.ledger import BEST, Round
 from jaxhp.values import Config
 
+_KEPT = 0.1  # of the host's memory, that the members of the best may fill
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time
 
 
@@ -136,10 +137,14 @@ class Durable:
         if self._checkpoints is not None and self._worth(self._inner.held_bytes()):
             self._save(number, self._inner.save(), complete=True)
 
-    @property
-    def keeps(self) -> bool:
-        """Whether there is a place where members are saved."""
-        return self._checkpoints is not None
+    def to_keep(self, trials: Sequence[int], share: float) -> Snapshot:
+        """Return the members of some trials that are held, which are about such a share of all that are.
+
+        Nothing where there is no place to save them, or where that would fill much of the memory.
+        """
+        if self._checkpoints is None or share * self.held_bytes() > _KEPT * host_memory_limit():
+            return Snapshot({}, np.zeros(0, np.int32), None)
+        return self.save({*trials})
 
     def keep_best(self, best: Snapshot) -> None:
         """Save the members of the best trials, for a longer search, where that takes little of the time."""
@@ -216,7 +221,7 @@ class Durable:
             return
         fresh = set(job.trials[job.start == 0].tolist())
         for snapshot in self._saved(BEST, complete=True):
-            found = _members(snapshot, lambda trial, epoch: trial in fresh and epoch < job.stop)
+            found = snapshot.having(lambda trial, epoch: trial in fresh and epoch < job.stop)
             if found.members:
                 yield found
 
@@ -272,7 +277,7 @@ class Durable:
     def _load(self, asked: Round, trials: np.ndarray) -> bool:
         """Hold a finished round's members if they were saved; return whether these trials are among them."""
         wanted = set(trials.tolist())
-        best = (_members(s, lambda trial, _: trial in wanted) for s in self._saved(BEST, complete=True))
+        best = (s.having(lambda trial, _: trial in wanted) for s in self._saved(BEST, complete=True))
         for snapshot in itertools.chain(self._saved(asked.number, complete=True), best):
             try:
                 self._inner.load(snapshot, self._lineage.configs(asked))
@@ -302,17 +307,6 @@ class Durable:
         if self._stop[0].received is not None or self._checkpoint_s == 0:
             return True
         return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
-
-
-def _members(snapshot: Snapshot, wanted: Callable[[int, int], bool]) -> Snapshot:
-    """Return those members (trial, epoch) of a snapshot that are wanted."""
-    found = {}
-    for key, members in snapshot.members.items():
-        rows = np.flatnonzero([wanted(*name) for name in members.names()])
-        if len(rows):
-            leaves = [leaf[rows] for leaf in members.leaves]
-            found[key] = members._replace(trial=members.trial[rows], epoch=members.epoch[rows], leaves=leaves)
-    return Snapshot(found, np.zeros(0, np.int32), None)
 
 
 def _from(job: Job, best: Snapshot) -> Job:

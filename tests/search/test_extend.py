@@ -148,7 +148,8 @@ class Planning(hp.Random):
         return super().points(history, size) * (1 - 0.1 / self.rounds) / (1 + known)
 
 
-@pytest.mark.parametrize("more", [{"rounds": 1}, pytest.param({"epochs": 9}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{"rounds": 1}, {"epochs": 9}])
 def test_where_a_strategy_would_have_asked_for_other_points_a_line_says_so(more, tmp_path, capsys):
     small = shared(
         "random", strategy=Planning(population=9, rounds=2), epochs=6 if "epochs" in more else 9, finals=FINALS
@@ -169,7 +170,7 @@ def test_where_a_strategy_would_have_asked_for_other_points_a_line_says_so(more,
 @pytest.mark.parametrize(
     ("kind", "changes", "more", "message"),
     [
-        ("narrowing", {"seed": 1}, {"rounds": 1}, "holds another search: its seed is 0, now it is 1"),
+        ("halving, longer", {"seed": 1}, {"rounds": 1}, "holds another search: its seed is 0, now it is 1"),
         (
             "halving, longer",
             {},
@@ -178,7 +179,7 @@ def test_where_a_strategy_would_have_asked_for_other_points_a_line_says_so(more,
             "epoch 2 for round 2, which trained 3 trials to epoch 3; run that in another directory",
         ),
         (
-            "narrowing",
+            "halving, longer",
             {"task": lambda: task(optimizer=lambda config, *, steps: optax.sgd(config["lr"] / steps))},
             {"epochs": 18},
             "holds another search: its task is another one",
@@ -210,8 +211,9 @@ def test_a_task_that_is_told_of_all_its_steps_is_not_trained_on(tmp_path):
         small.extend(tmp_path, epochs=6, quiet=True)
 
 
+@pytest.mark.slow
 def test_rounds_on_a_command_line_are_counted_from_what_a_directory_holds(begun, tmp_path):
-    small, directory = asked("narrowing")[0], begun("narrowing", tmp_path / "run")
+    small, directory = asked("random")[0], begun("random", tmp_path / "run")
     known = (small.strategy, small.extent)
     assert in_all(directory, *known, "+2", None) == Extent(4, 9)
     assert in_all(directory, *known, "6", None) == Extent(6, 9)
