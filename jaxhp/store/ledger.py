@@ -1,7 +1,7 @@
 """The ledger: a durable record of every trial, from which everything else can be read again.
 
 A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module), `checkpoints/`
-(members in training, and of the best), `best.safetensors` (the chosen network), `summary.json` (what it cost) and `lock`
+(members in training and the best), `best.safetensors` (the chosen network), `summary.json` (what it cost) and `lock`
 (which process writes); its facts include the digests of the manifest and the network, and a number of the writer's.
 A round is recorded in one transaction, so a kill at any moment loses at most the round in progress, and of that
 only what came after its last checkpoint. Trials are kept as columns (see `columns.py`); every row has a checksum.
