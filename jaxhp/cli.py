@@ -146,18 +146,18 @@ def _run(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    known = _until(options)
-    return _present(search.run(directory, accept_environment=options.accept_environment, **known), directory)
+    accept = options.accept_environment
+    return _present(search.run(directory, accept_environment=accept, **_until(options)), directory)
 
 
 def _extend(options: argparse.Namespace) -> int:
-    from jaxhp.search.extension import in_all
+    from jaxhp.search.extension import in_all, read_rounds
 
     if options.rounds is None and options.epochs is None:
         raise Error("extend: expected --rounds +N or --epochs N, got neither")
-    search, known = _recorded_search(options.dir), _until(options)
-    directory = options.dir.expanduser()
-    larger = search.reaching(in_all(directory, search.strategy, search.extent, options.rounds, options.epochs))
+    rounds, known = options.rounds and read_rounds(options.rounds), _until(options)
+    search, directory = _recorded_search(options.dir), options.dir.expanduser()
+    larger = search.reaching(in_all(directory, search.strategy, search.extent, rounds, options.epochs))
     result = search.run(directory, larger=larger, accept_environment=options.accept_environment, **known)
     return _present(result, directory)
 

@@ -80,7 +80,7 @@ class Pace:
         self._rates: list[float] = []  # seconds a unit of work, of every round
         self._waiting: float | None = None  # since when a group is compiled
         self._compiling = [0.0]  # seconds until the first results of what was compiled
-        self._beside, self._last = 0.0, began  # seconds of a round beside its training, and when it ended
+        self._beside, self._last = math.inf, began  # least seconds of a round beside its training; when one ended
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
@@ -102,7 +102,7 @@ class Pace:
         work, seconds = np.sum([(0.0, 0.0), *self._calls], 0)
         if work:
             self._rates.append(float(seconds / work))
-        self._beside = max(now - self._last - seconds - sum(self._compiling), 0.0)
+        self._beside = min(self._beside, max(now - self._last - seconds - sum(self._compiling), 0.0))
         self._compiling, self._calls, self._last = [max(self._compiling)], [], now
 
     def work(self, trials: int, members: int, epochs: float) -> float:
@@ -125,7 +125,8 @@ class Pace:
 
     def round(self, rate: float, trials: int, epochs: int) -> float:
         """Return the seconds that a round will take."""
-        return rate * self.work(trials, self._members, epochs) + self._beside
+        beside = self._beside if math.isfinite(self._beside) else 0.0
+        return rate * self.work(trials, self._members, epochs) + beside
 
     def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float:
         """Return the seconds that finals will take, with what they compile, and the end of the search."""

@@ -110,36 +110,51 @@ def wanted(extent: Extent, rounds: int | None, epochs: int | None) -> Extent:
     return extent._replace(epochs=int(epochs))
 
 
-def in_all(directory: Path, strategy: Any, extent: Extent, rounds: str | None, epochs: int | None) -> Extent:
+def read_rounds(text: str) -> tuple[int, bool]:
+    """Return the number of rounds that stands on a command line, and whether it is how many more.
+
+    Raises:
+      Error: it is none.
+
+    >>> read_rounds("+2"), read_rounds("6")
+    ((2, True), (6, False))
+    """
+    digits = text.removeprefix("+")
+    if not digits.isdecimal() or not int(digits):
+        raise Error(f"--rounds: expected a number such as +2, more, or 6, in all, got {text!r}")
+    return int(digits), text != digits
+
+
+def in_all(
+    directory: Path, strategy: Any, extent: Extent, rounds: tuple[int, bool] | None, epochs: int | None
+) -> Extent:
     """Return how much is asked for of a directory on a command line.
 
     Args:
       strategy, extent: of the search that it was begun with.
-      rounds: such as +2, more than it has, or 6, in all.
+      rounds: how many, and whether that is how many more than it has.
       epochs: the new budget.
 
     Raises:
-      Error: these are no such numbers; or more are asked for than a search has that is not finished.
+      Error: `epochs` are fewer; or more rounds are asked for than a search has that is not finished.
     """
     extent = [extent, *extents(recorded_in(directory))][-1]
     if epochs is not None:
         extent = wanted(extent, None, epochs)
     if rounds is None:
         return extent
-    digits = rounds.removeprefix("+")
-    if not digits.isdecimal() or not int(digits):
-        raise Error(f"--rounds: expected a number such as +2, more, or 6, in all, got {rounds!r}")
-    if rounds == digits:
-        return extent._replace(rounds=int(digits))
+    count, more = rounds
+    if not more:
+        return extent._replace(rounds=count)
     with Ledger(directory) as ledger:
         if ledger.meta("finished") is None:
-            total = (extent.rounds or 0) + int(digits)
-            raise Error(f"--rounds: expected a number in all, such as {total}, for an unfinished search, got {rounds}")
+            total = (extent.rounds or 0) + count
+            raise Error(f"--rounds: expected a number in all, such as {total}, for an unfinished search, got +{count}")
         limit = limit_of(ledger)
     done = extent.rounds or 0
     while limit is not None and done and _asks(strategy, done, extent.epochs) > limit:
         done -= 1
-    return extent._replace(rounds=done + int(digits))
+    return extent._replace(rounds=done + count)
 
 
 def _asks(strategy: Any, rounds: int, epochs: int) -> int:
