@@ -16,8 +16,8 @@ Result with 30 s and --cpu, on one core of an AMD EPYC (the share of the time th
 What is left is the tenth by which every expectation is raised, and the time that was set aside for compiling what the
 finals measure with, which takes less than compiling the step.
 
-In wall time, with 40 s and programs of others on all cores (load 12 to 17 on 2 cores), each search had one round, four took
-0.52 to 1.10 of the time, and six, whose first round and finals alone took longer, 1.5 to 2.9 of it.
+In wall time, with 40 s and programs of others on all cores (load 12 to 17 on 2 cores), each search had one round, four
+took 0.52 to 1.10 of the time, and six, whose first round and finals alone took longer, 1.5 to 2.9 of it.
 """
 
 from __future__ import annotations
