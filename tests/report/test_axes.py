@@ -196,11 +196,13 @@ def test_what_cannot_be_drawn_is_said_in_a_line(draw, said, result):
 def test_what_a_search_does_not_have_is_said_in_a_line(tmp_path):
     space = hp.Space(lr=hp.LogUniform(1e-3, 1.0))
     begun = made(tmp_path / "few", size=9, space=space)
-    few, bare = hp.Result.load(begun), hp.Result.load(begun, curves=False)
+    few, bare, part = hp.Result.load(begun), hp.Result.load(begun, curves=False), hp.Result.load(begun, top=5)
     said = {
         few.plot.importance: "importance: expected at least 16 finished trials, got 9",
         few.plot.contour: "contour: expected two parameters of lr, got none",
         few.plot.rungs: "rungs: expected a result with its rounds and learning curves of accuracy, got one without",
+        part.plot.importance: "importance: expected a result with all trials, got one loaded with top=",
+        part.plot.rungs: "rungs: expected a result with all trials, got one loaded with top=",
         bare.plot.curves: "curves: expected a result with learning curves of accuracy, got one without",
     }
     for draw, line in said.items():
