@@ -72,7 +72,7 @@ import numpy as np
 import jaxhp as hp
 from jaxhp.search.sealed import retrained
 from jaxhp.selection.budgets import at_full_budget, latest
-from jaxhp.selection.contest import Played, contest, neighbourhoods
+from jaxhp.selection.contest import Played, contest, nearest, neighbourhoods
 from jaxhp.selection.intervals import crossed_mean
 from jaxhp.selection.verdict import Verdict
 from jaxhp.store.files import read_json
@@ -162,9 +162,11 @@ class World:
             return Played(found[:, :, :EXAMPLES], held_out, self.luck([best[p].trial_id for p in who], replicates))
 
         unit = self.unit[[t.trial_id for t in ranked]]
-        near = neighbourhoods(unit, latest(scores)[0], range(len(best)), "max")
-        around = {t.trial_id: float(value) for t, value in zip(best, near, strict=True)}
-        return contest(best, around, finals, play, mode="max", scores=scores, curves=self.curves(ranked))
+        around = nearest(unit, range(len(best)))
+        near = neighbourhoods(latest(scores)[0], around, range(len(best)), "max")
+        by_id = {t.trial_id: float(value) for t, value in zip(best, near, strict=True)}
+        curves = self.curves(ranked)
+        return contest(best, by_id, finals, play, mode="max", scores=scores, around=around, curves=curves)
 
     def curves(self, ranked: hp.Trials) -> np.ndarray | None:
         """Of trials of which the best epoch counts."""
