@@ -22,7 +22,9 @@ class Finals:
     Attributes:
       top: how many of the best trials run again.
       replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
-        rounded up to whole rounds of the folds, three at least.
+        rounded up to whole rounds of the folds, three at least. Who is within one standard error of the best is a
+        candidate, and the one with the best neighbourhood is chosen: of a metric with heavy tails, such as an error over
+        decades, few replicates make that error so large that a far worse trial may be. Rank by its logarithm there.
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
         estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
         for that. The correction is right on average where the luck of examples is about normal, and the same at every
