@@ -36,6 +36,7 @@ from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Emit, Executor
 from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
+from jaxhp.report.front_line import FrontLine
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
@@ -105,8 +106,9 @@ def run_search(
             before, of = {}, wire({}, emit)
         manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
         notes = claim(ledger, manifest, accept_environment=accept_environment)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet, objectives=of.objectives)
-        observers[:0] = [partial(_record, ledger), display.observe]
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        front = FrontLine(of.objectives, display.note)
+        observers[:0] = [partial(_record, ledger), display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
