@@ -169,6 +169,7 @@ def searched(search: hp.Search, directory: Path) -> dict[str, Any]:
         result = search.run(directory, quiet=True, memory=memory)
     summary = files.read_json(directory / "summary.json")
     best = json.dumps([result.best.trial_id, result.summary()])
+    params = [] if result.ruin is not None else jax.tree.leaves(result.best.params)  # nothing is chosen there
     return {
         "digest": result.digest,
         "rows": rows(directory),
@@ -176,7 +177,7 @@ def searched(search: hp.Search, directory: Path) -> dict[str, Any]:
         "compilations": summary["compilations"],
         "epochs": summary["epochs_trained"],
         "best": best,
-        "params": [_sha(np.asarray(leaf).tobytes()) for leaf in jax.tree.leaves(result.best.params)],
+        "params": [_sha(np.asarray(leaf).tobytes()) for leaf in params],
     }
 
 

@@ -26,7 +26,6 @@ from jaxhp.engine.events import (
     Shrunk,
     Warned,
 )
-from jaxhp.objectives import Objectives
 from jaxhp.report.panels import Now, Panel, panel
 from jaxhp.report.table import show_config
 from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
@@ -60,18 +59,10 @@ class Display:
       mode: "max" or "min", which scores are better.
       quiet: show nothing.
       console: where it is shown; None: standard output.
-      objectives: what trials are compared by; None: `metric` alone.
     """
 
     def __init__(
-        self,
-        total: int,
-        metric: str,
-        mode: str = "max",
-        *,
-        quiet: bool = False,
-        console: Console | None = None,
-        objectives: Objectives | None = None,
+        self, total: int, metric: str, mode: str = "max", *, quiet: bool = False, console: Console | None = None
     ):
         self._work, self._metric, self._mode = _Work(total), metric, mode
         self._console = None if quiet else console or Console()
@@ -79,8 +70,6 @@ class Display:
         self._said = 0.0
         self._now = _Phase("", 1, Trials.of(()), {})
         self._top = Trials.of(())  # the best of the rounds that are finished
-        self._objectives = objectives if objectives is not None and len(objectives.names) > 1 else None
-        self._front = Trials.of(())  # likewise, of several objectives
 
     def __enter__(self) -> Display:
         if self._console is not None:
@@ -98,7 +87,6 @@ class Display:
         match event:
             case SearchBegan():
                 self._top = best_of(Trials.of(()), event.trials, self._mode, 5)
-                self._advance(event.trials)
             case RoundBegan():
                 label, rows = f"round {event.round + 1}/{event.rounds}", enumerate(event.trials.trial_id.tolist())
                 self._now = _Phase(label, event.epochs, event.trials, {trial: row for row, trial in rows})
@@ -107,9 +95,6 @@ class Display:
                 self._top = Trials.of(event.trials[:5])
             case RoundFinished():
                 self._top = best_of(self._top, event.trials, self._mode, 5)
-                self._advance(event.trials)
-                if len(self._front):
-                    self.note(f"{self._now.label}  {self._front_line()}")
             case RoundSkipped():
                 self.skip(event.member_epochs)
             case Compiling():
@@ -136,21 +121,6 @@ class Display:
         best = best_of(self._top, self._now.best, self._mode, 5)
         counted = 0.0 if event.fresh else event.seconds
         self.update(now.label, event.epoch, now.epochs, event.member_epochs, counted, best)
-
-    def _advance(self, trials: Trials) -> None:
-        """Know the front of several objectives, past these trials."""
-        if self._objectives is not None:
-            others = self._front[~np.isin(self._front.trial_id, trials.trial_id)]
-            known = joined([others, trials])
-            self._front = known[self._objectives.front(known)]
-
-    def _front_line(self) -> str:
-        assert self._objectives is not None
-        best = []
-        for name, mode in zip(self._objectives.names, self._objectives.modes, strict=True):
-            values = self._objectives.values(self._front, name)
-            best.append(f"{name} {words.number(float(values.max() if mode == 'max' else values.min()))}")
-        return f"front of {len(self._front)} trial{'s' * (len(self._front) > 1)}; best {', '.join(best)}"
 
     def _compiling(self, event: Compiling) -> None:
         static = show_config(event.static)

@@ -15,7 +15,7 @@ from jaxhp.search.loop import Course
 from jaxhp.selection.along_front import measured
 from jaxhp.selection.along_front import verdict as front_verdict
 from jaxhp.selection.budgets import at_full_budget, latest
-from jaxhp.selection.contest import Play, Played, contest, neighbourhoods, survivors
+from jaxhp.selection.contest import Play, Played, contest, nearest, neighbourhoods, survivors
 from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.selection.verdict import Finals, Measured, Verdict
 from jaxhp.store.ledger import Ledger
@@ -144,7 +144,9 @@ def _contest(of: Setting, ranked: Trials, finalists: list[Trial], play: Play, *,
     course = of.course
     unit = np.stack([course.space.unit(t.config) for t in ranked])
     scores = at_full_budget(ranked, course.metric, course.rungs)
-    near = neighbourhoods(unit, latest(scores)[0], range(len(finalists)), course.mode)
+    rows = range(len(finalists))
+    around = nearest(unit, rows)
+    near = neighbourhoods(latest(scores)[0], around, rows, course.mode)
     by_id = {t.trial_id: float(value) for t, value in zip(finalists, near, strict=True)}
     return contest(
         finalists,
@@ -153,6 +155,7 @@ def _contest(of: Setting, ranked: Trials, finalists: list[Trial], play: Play, *,
         play,
         mode=course.mode,
         scores=scores,
+        around=around,
         fold=of.fold,
         curves=ranked.curve[f"valid_{course.metric}"] if luck_of_epochs else None,
         examples=of.examples,

@@ -35,6 +35,7 @@ from jaxhp.engine.runtime import Device, host_peak_bytes
 from jaxhp.engine.work import Emit, Executor
 from jaxhp.objectives import Objectives
 from jaxhp.report.display import Display
+from jaxhp.report.front_line import FrontLine
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
@@ -110,8 +111,9 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet, objectives=of.objectives)
-        observers[:0] = [partial(_record, ledger), display.observe]
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        front = FrontLine(of.objectives, display.note)
+        observers[:0] = [partial(_record, ledger), display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxhp.selection.intervals import Mean, crossed_mean, probability_best
-from jaxhp.selection.optimism import NO_OPTIMISM, Curves, luck, optimism
+from jaxhp.selection.optimism import NO_OPTIMISM, Curves, luck, luck_of_epochs, optimism
 from jaxhp.selection.verdict import Estimate, Finalist, Finals, Verdict
 from jaxhp.trials import Trial
 
@@ -44,6 +44,7 @@ def contest(
     *,
     mode: str,
     scores: np.ndarray,
+    around: np.ndarray | None = None,
     fold: np.ndarray | None = None,
     curves: np.ndarray | None = None,
     examples: bool = True,
@@ -55,6 +56,7 @@ def contest(
       neighbourhood: see `Finalist`, for each trial id.
       play: see `Play`.
       scores: f[N, B] of all trials of the search, the finalists first, see `jaxhp.selection.budgets`.
+      around: i64[P, M], of which rows of `scores` the neighbourhoods are the means; None: of others.
       fold: i32[n], see `crossed_mean`; None without folds.
       curves: f[N, E] of the same trials, as `mode` has them, where the best of their epochs counts.
       examples: whether outcomes are of examples. Those of a loop are n = 1 number a seed, which has no luck but its
@@ -65,16 +67,15 @@ def contest(
     rounds, estimating = finals.blocks(folds)
     seen: list[list[np.ndarray]] = [[] for _ in trials]  # [S, n] blocks of each finalist
     held_out: list[list[np.ndarray]] = [[] for _ in trials]  # [R, h]
-    lucks: list[list[np.ndarray]] = [[] for _ in trials]  # [E], means over replicates
-    off: list[list[float]] = [[] for _ in trials]  # biases, likewise
+    lucks: list[dict[int, np.ndarray]] = []  # [E] by finalist, of each block of replicates
+    off: list[list[float]] = [[] for _ in trials]  # biases, means over replicates
 
     def run(who: list[int], replicates: range) -> None:
         played = play(who, replicates)
         for position, valid in zip(who, played.valid, strict=True):
             seen[position].append(by_seed(valid, fold))
         if played.luck is not None:
-            for position, one in zip(who, played.luck, strict=True):
-                lucks[position].append(one)
+            lucks.append(dict(zip(who, played.luck, strict=True)))
         if played.bias is not None:
             counting = played.valid if played.held_out is None else played.held_out
             for position, bias, outcomes in zip(who, played.bias, counting, strict=True):
@@ -118,12 +119,11 @@ def contest(
                 sign * np.asarray(scores, np.float64),
                 np.asarray([sign * means.get(p, np.nan) for p in range(len(trials))]),
                 np.asarray([sign * neighbourhood[trial.trial_id] for trial in trials]),
+                np.zeros((len(trials), 0), int) if around is None else around,
                 float(np.median([mean.stderr for mean in paired.values() if mean.stderr > 0] or [0.0])),
                 luck(np.stack([seen[p][0] for p in means]), fold, seeds, fresh=done // folds),
                 seed=sorted(trial.trial_id for trial in trials),
-                curves=None
-                if curves is None
-                else Curves(sign * curves, np.stack([np.mean(lucks[p], 0) for p in means])),
+                curves=None if curves is None else Curves(sign * curves, luck_of_epochs(lucks)),
             )
             found = found.less(sign * taken.mean, taken.variance)
         bias = off[chosen][-1] if off[chosen] else 0.0
@@ -158,29 +158,37 @@ def contest(
     return Verdict(trials[chosen].trial_id, estimate, tuple(finalists))
 
 
-def neighbourhoods(unit: np.ndarray, scores: np.ndarray, rows: Sequence[int], mode: str) -> np.ndarray:
-    """f64[P], for each of P rows the mean score of the 2 D + 2 nearest other trials in the unit cube.
+def nearest(unit: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """i64[P, M], for each of P rows its 2 D + 2 nearest others in the unit cube; fewer where there are no more.
+
+    Args:
+      unit: f32[N, D], the points of all trials.
+      rows: which trials.
+    """
+    count = min(2 * unit.shape[1] + 2, len(unit) - 1)
+    found = np.empty((len(rows), count), int)
+    for at, row in enumerate(rows):
+        distance = ((unit - unit[row]) ** 2).sum(1)
+        distance[row] = np.inf
+        found[at] = np.argsort(distance, kind="stable")[:count]
+    return found
+
+
+def neighbourhoods(scores: np.ndarray, around: np.ndarray, rows: Sequence[int], mode: str) -> np.ndarray:
+    """f64[P], for each of P rows the mean score of those around it.
 
     A high one says that the surroundings are good too: the choice of this trial does not hang on its exact values.
 
     Args:
-      unit: f32[N, D], the points of all trials.
       scores: f[N], after the same budget; NaN (diverged) counts as the worst finite score.
+      around: i64[P, M], see `nearest`; without any a trial stands for itself.
       rows: which trials.
     """
     values = np.asarray(scores, np.float64)
     finite = values[np.isfinite(values)]
     worst = (finite.min() if mode == "max" else finite.max()) if len(finite) else 0.0
     values = np.where(np.isfinite(values), values, worst)
-    count = min(2 * unit.shape[1] + 2, len(unit) - 1)
-    if count == 0:
-        return values[list(rows)]
-    found = []
-    for row in rows:
-        distance = ((unit - unit[row]) ** 2).sum(1)
-        distance[row] = np.inf
-        found.append(values[np.argsort(distance, kind="stable")[:count]].mean())
-    return np.asarray(found)
+    return values[around].mean(1) if around.shape[1] else values[list(rows)]
 
 
 def survivors(ranked: Sequence[Trial], top: int) -> list[Trial]:

@@ -11,7 +11,8 @@ and Zhang, arXiv:1811.04121).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from jaxhp.selection.intervals import components
 _ADDED = 0.4  # standard deviations of luck added: less is noisier, more chooses worse than the search did
 _DRAWS = 4000  # of luck, in pairs of opposite ones
 _COMPETE = 300  # best trials that may become finalists: of 100,000 equal ones they give 1.55, and 4,000 give 1.54
+_AT_ONCE = 2_000_000  # numbers of luck that are drawn together
 _TAIL = 0.25  # share of the trials whose scores tell how thin the top is
 
 
@@ -52,12 +54,11 @@ class Curves(NamedTuple):
 
     Attributes:
       all: f[N, E], of the search's trials; higher is better, NaN was not measured.
-      luck: f[P, E], of some trials, up to a factor. What every other example shows more or less than all do, as a mean
-        over fresh replicates, is luck of the same kind.
+      luck: f[E, E], the covariance of luck at one epoch and at another, see `luck_of_epochs`.
     """
 
     all: Float[np.ndarray, "N E"]
-    luck: Float[np.ndarray, "P E"]
+    luck: Float[np.ndarray, "E E"]
 
 
 NO_OPTIMISM = Optimism(0.0, 0.0)
@@ -85,10 +86,29 @@ def luck(
     return Luck(max(float(lasting * lost), 0.0), float(passing * lost / seeds), float(passing * lost / fresh))
 
 
+def luck_of_epochs(blocks: Sequence[Mapping[int, Float[np.ndarray, "E"]]]) -> Float[np.ndarray, "E E"]:
+    """Estimate the covariance of trials' own luck at one epoch and at another.
+
+    What every other example shows more or less than all do is luck of the same size. What is common to all trials
+    counts for nothing. A product of means over other replicates is without the noise of seeds, which lets the best
+    epoch move about more than luck does.
+
+    Args:
+      blocks: of each block of fresh replicates that, by trial; those of a block are among those of the one before.
+    """
+    own = [{p: row - np.mean([*block.values()], 0) for p, row in block.items()} for block in blocks if len(block) > 1]
+    pairs = [*combinations(own, 2)] or [(block, block) for block in own]
+    products = [len(b) / (len(b) - 1) * np.outer(a[p], b[p]) for a, b in pairs for p in b]
+    size = len(next(iter(blocks[0].values())))
+    found = np.mean(products, 0) if products else np.zeros((size, size))
+    return (found + found.T) / 2
+
+
 def optimism(
     scores: Float[np.ndarray, "N B"],
     means: Float[np.ndarray, "P"],
     near: Float[np.ndarray, "P"],
+    around: Int[np.ndarray, "P M"],
     slack: float,
     of: Luck,
     seed: Sequence[int] = (0,),
@@ -107,6 +127,7 @@ def optimism(
         better.
       means: f64[P], the finalists' in the finals; NaN for one that diverged there.
       near: f64[P], by which the highest is chosen among those within `slack` of the best mean.
+      around: i64[P, M], the rows of `scores` whose mean `near` is, so that luck of a trial is for its neighbours.
       slack: in the scores' unit.
       of: the luck of these trials.
       curves: where the best of a trial's epochs counts, those of the N trials, in the order of `scores`; None: one
@@ -128,7 +149,7 @@ def optimism(
     rest, unexplained = means - slope * score[:count], slope * of.passing + of.fresh
     left = max(unexplained - more * (1.0 - slope) * (1.0 - shrunk), 0.0)
     rest = rest * np.sqrt(left / unexplained) if unexplained else rest
-    scores = scores * np.sqrt(1.0 - more / spread)
+    scores, near = (values * np.sqrt(1.0 - more / spread) for values in (scores, near))
 
     order = np.lexsort((-score, -reached))[: int(np.sum(reached >= 0))]
     competing = order[(order < count) | (np.arange(len(order)) < _COMPETE)]
@@ -145,7 +166,9 @@ def optimism(
     rest = np.where(entered, rest + np.sqrt(left) * like, rest)
     score = np.where(entered, np.take_along_axis(score, top, 1), latest(scores)[0][competing][top])
     shown = rest + shrunk * score + _ADDED * np.take_along_axis(dealt, top, 1)
-    place = np.append(np.argsort(np.argsort(near)) + 1.0, 0.0)[finalist]
+    nearest = (around[:, :, None] == competing).sum(1) / max(around.shape[1], 1)  # [P, K]
+    places = np.argsort(np.argsort(near + _ADDED * added @ nearest.T)) + 1.0
+    place = np.take_along_axis(np.pad(places, ((0, 0), (0, 1))), finalist, 1)
     place = np.where(entered, rng.uniform(0, count + 1, top.shape), place)
     candidate = shown >= shown.max(1, keepdims=True) - slack
     chosen = top[np.arange(_DRAWS), np.where(candidate, place, -1.0).argmax(1)]
@@ -172,20 +195,32 @@ def _drawn(
     Returns:
       what a small part of the luck does to each score, per unit of that part, and the luck of the score, f64[draws, K].
     """
-    if curves is None or not curves.luck.any():
-        added = rng.normal(size=(_DRAWS // 2, len(competing))) * size
+    half, count = _DRAWS // 2, len(competing)
+    alone = _around_mean(curves.luck) if curves is not None else np.zeros((1, 1))
+    if curves is None or np.trace(alone) <= 0:
+        added = rng.normal(size=(half, count)) * size
         added = np.concatenate([added, -added])
         return added, added
-    luck = size * curves.luck / np.sqrt(np.mean(curves.luck**2))
+    variances, parts = np.linalg.eigh(alone)
+    variances = np.maximum(variances, 0.0)
+    own = min(np.trace(alone) / len(alone), size**2)  # so much of the variance an epoch does not share with all others
+    root = (parts * np.sqrt(variances * (own * len(alone) / variances.sum()))).T
     known = np.where(np.isnan(curves.all), -np.inf, curves.all)[competing]
-    added, dealt = (np.empty((_DRAWS, len(competing))) for _ in range(2))
-    for half in range(_DRAWS // 2):
-        more = luck[rng.integers(len(luck), size=len(competing))] * rng.choice([-1.0, 1.0], (len(competing), 1))
-        for draw, sign in ((half, 1.0), (half + _DRAWS // 2, -1.0)):
-            at = (known + sign * _ADDED * more).argmax(1)[:, None]
-            dealt[draw] = sign * np.take_along_axis(more, at, 1)[:, 0]
-            added[draw] = dealt[draw] + (np.take_along_axis(known, at, 1)[:, 0] - known.max(1)) / _ADDED
+    added, dealt = (np.empty((_DRAWS, count)) for _ in range(2))
+    for rows in np.array_split(np.arange(half), max(1, half * known.size // _AT_ONCE)):
+        more = rng.normal(size=(len(rows), *known.shape)) @ root
+        more += np.sqrt(size**2 - own) * rng.normal(size=(len(rows), count, 1))
+        for at, luck in ((rows, more), (half + rows, -more)):
+            best = (known + _ADDED * luck).argmax(2)
+            dealt[at] = np.take_along_axis(luck, best[:, :, None], 2)[:, :, 0]
+            added[at] = dealt[at] + (known[np.arange(count), best] - known.max(1)) / _ADDED
     return added, dealt
+
+
+def _around_mean(covariance: Float[np.ndarray, "E E"]) -> Float[np.ndarray, "E E"]:
+    """Return the covariance of what is left of E numbers without their mean."""
+    left = covariance - covariance.mean(0)
+    return left - left.mean(1, keepdims=True)
 
 
 def _variance(scores: Float[np.ndarray, "N"]) -> float:

@@ -34,7 +34,7 @@ def tuning_curve(scores: np.ndarray, trials: np.ndarray, level: float = 0.95) ->
     Args:
       scores: f64[n], of each trial, higher is better; -inf for one that diverged.
       trials: f64[K], numbers of trials of which the best is asked for; they need be no integers.
-      level: the probability with which the true curve lies between the bounds, at all numbers of trials at once.
+      level: the true curve lies between the bounds at all numbers of trials at once with this probability, or more.
     """
     ranked, n = np.sort(np.asarray(scores, np.float64)), len(scores)
     places, low, high = order_bounds(n, level)
@@ -59,7 +59,7 @@ def order_bounds(n: int, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """
     from scipy.special import betaincinv  # slow to import, and who reads a result does without
 
-    first = 1 + n // 8  # worse ones tell nothing of the median of one trial, let alone of the best of several
+    first = max(1, int(n / 2 - 1.5 * n**0.5))  # worse ones tell nothing of the best of one or more
     spread, best = np.linspace(first, n, min(n, _PLACES)), np.arange(max(first, n - _PLACES + 1), n + 1)
     places = np.unique(np.concatenate([spread, best]).astype(int))
 

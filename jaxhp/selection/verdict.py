@@ -22,7 +22,10 @@ class Finals:
     Attributes:
       top: how many of the best trials run again.
       replicates: fresh replicates of each, at most: half for the choice, half for the estimate. With folds they are
-        rounded up to whole rounds of the folds, three at least.
+        rounded up to whole rounds of the folds, three at least. Who is within one standard error of the best is a
+        candidate, and the one with the best neighbourhood is chosen: where a seed changes a metric by decades, that may
+        be a far worse trial. Of two trials of a loop, one 100 times as bad, each seed a factor of 10 off, that one was
+        chosen in 15% of finals with 4 replicates, 3% with 16, 0% with 16 where they were ranked by the logarithm.
       holdout: share in (0, 1), or number, of the validation examples that are kept from the search and used for the
         estimate alone. None: the estimate is taken on the validation examples that the search has used, and corrected
         for that. The correction is right on average where the luck of examples is about normal, and the same at every

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from recorded import front, made
-from small_search import shared
+from small_search import search
 
 import jaxhp as hp
 from jaxhp.report.painting import BLUE, RED
@@ -138,17 +138,17 @@ def test_rounds_are_those_of_the_ledger(result):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["random", "halving", "pbt"])
-@pytest.mark.parametrize("epoch", ["last", "best"])
+@pytest.mark.parametrize(
+    ("kind", "epoch"), [("random", "last"), ("halving", "last"), ("pbt", "last"), ("halving", "best")]
+)
 def test_so_they_are_after_a_search(kind, epoch, tmp_path):
-    result = shared(kind, epoch=epoch).run(tmp_path, quiet=True)
+    result = search(kind, epoch=epoch).run(tmp_path, quiet=True)
     with Ledger(tmp_path) as ledger:
         known = ledger.rounds()
     found = round_scores(result.trials, result.stage.rungs, "error", "min")
     for (epochs, scores), r in zip(found, known, strict=True):
         assert epochs == r.epochs
-        if kind != "pbt":  # whose copies, which go on with other weights, are trials of their own
-            np.testing.assert_array_equal(np.sort(np.float32(scores)), np.sort(r.scores))
+        np.testing.assert_array_equal(np.sort(np.float32(scores)), np.sort(r.scores))
 
 
 def test_they_are_drawn_where_one_asks(result):
@@ -196,11 +196,13 @@ def test_what_cannot_be_drawn_is_said_in_a_line(draw, said, result):
 def test_what_a_search_does_not_have_is_said_in_a_line(tmp_path):
     space = hp.Space(lr=hp.LogUniform(1e-3, 1.0))
     begun = made(tmp_path / "few", size=9, space=space)
-    few, bare = hp.Result.load(begun), hp.Result.load(begun, curves=False)
+    few, bare, part = hp.Result.load(begun), hp.Result.load(begun, curves=False), hp.Result.load(begun, top=5)
     said = {
         few.plot.importance: "importance: expected at least 16 finished trials, got 9",
         few.plot.contour: "contour: expected two parameters of lr, got none",
         few.plot.rungs: "rungs: expected a result with its rounds and learning curves of accuracy, got one without",
+        part.plot.importance: "importance: expected a result with all trials, got one loaded with top=",
+        part.plot.rungs: "rungs: expected a result with all trials, got one loaded with top=",
         bare.plot.curves: "curves: expected a result with learning curves of accuracy, got one without",
     }
     for draw, line in said.items():

@@ -9,6 +9,7 @@ from jaxhp.engine.events import Compiling, Progressed, RoundBegan, RoundFinished
 from jaxhp.objectives import Objectives
 from jaxhp.report import panels
 from jaxhp.report.display import Display
+from jaxhp.report.front_line import FrontLine
 from jaxhp.trials import Status, Trial, Trials
 
 TOP = [Trial(4, {"lr": 0.1}, score=0.75)]
@@ -138,12 +139,12 @@ def test_the_front_of_several_objectives_is_said_after_every_round():
         return Trials.of(Trial(i, {}, score=float(c["valid_error"][0]), curve=c, **facts) for i, c in of)
 
     objectives = Objectives(("error", "size"), ("min", "max"))
-    text = io.StringIO()
-    with Display(8, "error", "min", console=Console(file=text, width=100), objectives=objectives) as display:
-        for number, found in enumerate([trials((0, 0.5, 3), (1, 0.25, 2), (2, 0.75, 2)), trials((1, 0.5, 2))]):
-            display.observe(RoundBegan(number, 2, 1, found))
-            display.observe(RoundFinished(number, found, False))
-    assert text.getvalue().splitlines() == [
+    said: list[str] = []
+    front = FrontLine(objectives, said.append)
+    for number, found in enumerate([trials((0, 0.5, 3), (1, 0.25, 2), (2, 0.75, 2)), trials((1, 0.5, 2))]):
+        front.observe(RoundBegan(number, 2, 1, found))
+        front.observe(RoundFinished(number, found, False))
+    assert said == [
         "round 1/2  front of 2 trials; best error 0.2500, size 3.000",
         "round 2/2  front of 1 trial; best error 0.5000, size 3.000",
     ]

@@ -10,7 +10,7 @@ from jaxhp.engine.events import FinalsBegan, Progressed
 from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
 from jaxhp.selection.budgets import at_full_budget, latest
-from jaxhp.selection.contest import neighbourhoods
+from jaxhp.selection.contest import nearest, neighbourhoods
 from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Trial, Trials
@@ -24,7 +24,8 @@ def test_finalists_are_judged_by_neighbours_after_the_same_budget():
     assert len({trial.epochs for trial in result.trials}) == 3
     unit = np.stack([result.space.unit(trial.config) for trial in result.trials])
     scores, _ = latest(at_full_budget(result.trials, "error", search.rungs))
-    near = dict(zip((t.trial_id for t in result.trials), neighbourhoods(unit, scores, range(9), "min"), strict=True))
+    found = neighbourhoods(scores, nearest(unit, range(9)), range(9), "min")
+    near = dict(zip((t.trial_id for t in result.trials), found, strict=True))
     assert [f.neighbourhood for f in result.finalists] == [near[f.trial_id] for f in result.finalists]
 
 

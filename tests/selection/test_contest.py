@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxhp.selection.contest import Played, contest, neighbourhoods
+from jaxhp.selection.contest import Played, contest, nearest, neighbourhoods
 from jaxhp.selection.verdict import Finals, Verdict, default_finals
 from jaxhp.trials import Trial
 
@@ -276,9 +276,9 @@ def test_neighbourhoods():
     unit = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
     scores = np.where(np.arange(11) < 5, 1.0, 0.0)
     scores[10] = np.nan
-    assert neighbourhoods(unit, scores, [1, 5, 9], "max").tolist() == [1.0, 0.5, 0.0]
-    assert neighbourhoods(unit, scores, [9], "min").tolist() == [0.25]
-    assert neighbourhoods(unit[:1], scores[:1], [0], "max").tolist() == [1.0]
+    assert neighbourhoods(scores, nearest(unit, [1, 5, 9]), [1, 5, 9], "max").tolist() == [1.0, 0.5, 0.0]
+    assert neighbourhoods(scores, nearest(unit, [9]), [9], "min").tolist() == [0.25]
+    assert neighbourhoods(scores[:1], nearest(unit[:1], [0]), [0], "max").tolist() == [1.0]
 
 
 @pytest.mark.slow

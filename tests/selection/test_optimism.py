@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from jaxhp.selection.contest import Played, contest
-from jaxhp.selection.optimism import Luck, Optimism, luck, optimism
+from jaxhp.selection.optimism import Luck, Optimism, luck, luck_of_epochs, optimism
 from jaxhp.selection.verdict import Finals
 from jaxhp.trials import Trial
 
 N = 60
+ALONE = np.zeros((8, 0), int)  # no trial is near another
 
 
 def outcomes(rng, trials, seeds, suits, own, fold=None):
@@ -33,7 +34,7 @@ def optimistic(scores, size, *, means=None, passing=0.0, slack=0.0, count=8):
     scores = scores[np.argsort(-scores)]
     means = scores[:count] if means is None else means
     near = np.arange(count, dtype=float)
-    return optimism(scores[:, None], means, near, slack, Luck(size**2, passing, passing))
+    return optimism(scores[:, None], means, near, ALONE[:count], slack, Luck(size**2, passing, passing))
 
 
 def test_without_luck_that_lasts_nothing_is_taken_off():
@@ -72,7 +73,7 @@ def test_it_is_unbiased_whether_means_or_neighbourhoods_decide(slack):
         chosen = np.where(means >= means.max() - slack, near, -np.inf).argmax()
         told = scores[chosen] / of.passing + means[chosen] / of.fresh
         expected = told / (1 / of.lasting + 1 / of.passing + 1 / of.fresh)  # luck, where score and mean are known
-        left.append(expected - optimism(scores[:, None], means, near, slack, of, seed=[world]).mean)
+        left.append(expected - optimism(scores[:, None], means, near, ALONE[:3], slack, of, seed=[world]).mean)
     assert np.mean(left) == pytest.approx(0.0, abs=0.06)
 
 
@@ -91,11 +92,33 @@ def test_luck_that_gets_trials_through_the_rungs_is_taken_off_too():
         scores = scores[np.concatenate([alive, np.setdiff1d(np.arange(128), alive)])]
         means, near = lasting[alive] + 0.3 * rng.normal(size=8), rng.normal(size=8)
         dealt.append(lasting[alive[means.argmax()]])
-        left.append(dealt[-1] - optimism(scores, means, near, 0.0, of, seed=[world]).mean)
-        last_alone.append(dealt[-1] - optimism(scores[:, 2:], means, near, 0.0, of, seed=[world]).mean)
+        left.append(dealt[-1] - optimism(scores, means, near, ALONE, 0.0, of, seed=[world]).mean)
+        last_alone.append(dealt[-1] - optimism(scores[:, 2:], means, near, ALONE, 0.0, of, seed=[world]).mean)
     assert np.mean(dealt) > 1.2
     assert np.mean(last_alone) > 0.3
     assert np.mean(left) == pytest.approx(0.0, abs=0.2)
+
+
+def test_who_is_chosen_by_others_scores_is_the_unlucky_one():
+    """Of 4 trials of pure luck the one whose others are best is the worst: by -1.029, the mean least of 4 normals."""
+    around = np.asarray([[j for j in range(4) if j != i] for i in range(4)])
+    found = []
+    for world in range(60):
+        scores = np.sort(np.random.default_rng([3, world]).normal(size=4))[::-1]
+        near = scores[around].mean(1)
+        found.append(optimism(scores[:, None], scores, near, around, 10.0, Luck(1.0, 0.0, 0.0), seed=[world]).mean)
+    assert np.mean(found) == pytest.approx(-1.029, abs=0.2)
+
+
+def test_the_luck_of_epochs_is_measured_without_what_is_common_and_the_noise_of_seeds():
+    rng, epochs = np.random.default_rng(4), np.arange(5)
+    luck, found = 0.5 + 0.5 * 0.6 ** np.abs(epochs[:, None] - epochs), []
+    for _ in range(600):
+        own = rng.multivariate_normal(np.zeros(5), luck, size=6) + 3 * rng.normal(size=5)
+        blocks = [{p: own[p] + 0.7 * rng.normal(size=5) for p in some} for some in (range(6), range(4), [0, 3])]
+        found.append(luck_of_epochs(blocks))
+    np.testing.assert_allclose(np.mean(found, 0), luck, atol=0.12)
+    assert not luck_of_epochs([{0: own[0]}]).any()
 
 
 def test_it_is_in_the_units_of_the_scores():

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import PyTree
 
 from jaxhp.tasks.models.adapter import needed, sources, task_of
@@ -83,7 +82,7 @@ class _Nnx(NamedTuple):
             self.nnx.replace_by_pure_dict(found, values)
             self.nnx.update(model, found)
         for _, module in self.nnx.iter_modules(model):
-            if isinstance(module, self.nnx.Dropout) and isinstance(module.rate, Tracer):
+            if isinstance(module, self.nnx.Dropout) and isinstance(module.rate, jax.Array):
                 vars(module)["rate"] = _Rate(module.rate)
         if key is None:
             model.eval()
