@@ -54,7 +54,7 @@ def flip(directory, trial: int, name: str) -> tuple[float, float]:
             before = float(column[row].flat[0])
             column[row : row + 1].view(np.uint32).flat[0] ^= 1
             ledger.put_columns(asked.number, {name: column})
-            ledger._put_round(asked.number, asked.epochs, asked.wall_s)
+            ledger.put_round(asked.number, asked.epochs, asked.wall_s)
             return before, float(column[row].flat[0])
     raise AssertionError("no such trial")
 
