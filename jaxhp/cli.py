@@ -1,4 +1,4 @@
-"""The command line: run, resume, show, watch, plan, report, export, test, verify and digest. See `jaxhp --help`.
+"""The command line: run, resume, extend, show, watch, plan, report, export, test, verify, digest. See `jaxhp --help`.
 
 The commands that train import JAX, those that read do without.
 """
@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from jaxhp.interop import FORMATS, export
 from jaxhp.interop.watch import parsed
@@ -89,19 +89,34 @@ def _parser() -> argparse.ArgumentParser:
         text = "log it while it runs: tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv:PATH; may be given again"
         made.add_argument("--watch", action="append", default=[], metavar="TRACKER", help=text)
 
+    def until(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--time",
+            metavar="30m",
+            help="how long this run may take (90s, 30m, 1h30m): no round is begun that leaves no time for the finals",
+        )
+        made.add_argument("--target", type=float, help="begin no further round once a score is as good as that")
+        made.add_argument("--patience", type=int, metavar="K", help="nor after K rounds that brought no better score")
+
     run = command("run", _run, "run a search, or what is left of it")
     experiment(run)
     run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
     watched(run)
+    until(run)
     resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
-    resume.add_argument("dir", type=Path)
-    watched(resume)
-    resume.add_argument(
-        "--accept-environment",
-        action="store_true",
-        help="even though jaxlib, or the kind of device (a CPU's instruction set is part of its kind), is another, "
-        "so that last bits may differ",
-    )
+    extend = command("extend", _extend, "go on with a search for more rounds or epochs; what was trained stays")
+    extend.add_argument("--rounds", metavar="+N|N", help="so many more (+2), or so many in all (6)")
+    extend.add_argument("--epochs", type=int, help="another, larger budget of a trial")
+    for made in (resume, extend):
+        made.add_argument("dir", type=Path)
+        made.add_argument(
+            "--accept-environment",
+            action="store_true",
+            help="even though jaxlib, or the kind of device (a CPU's instruction set is part of its kind), is another, "
+            "so that last bits may differ",
+        )
+        watched(made)
+        until(made)
     show = command("show", _show, "print the ranked trials of a run directory")
     show.add_argument("dir", type=Path)
     show.add_argument("--top", type=int, help="how many; by default 10, with --json all")
@@ -137,19 +152,40 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from jaxhp.search.experiment import Experiment
 
-    watch = [parsed(text) for text in options.watch]
+    known = _how(options)
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search.run(directory, experiment=experiment.to_json(), watch=watch), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    watch = [parsed(text) for text in options.watch]
+    known = _how(options)
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    result = search.run(directory, accept_environment=options.accept_environment, watch=watch)
-    return _present(result, directory)
+    return _present(search.run(directory, accept_environment=options.accept_environment, **known), directory)
+
+
+def _extend(options: argparse.Namespace) -> int:
+    from jaxhp.search.extension import in_all, read_rounds
+
+    if options.rounds is None and options.epochs is None:
+        raise Error("extend: expected --rounds +N or --epochs N, got neither")
+    rounds, known = options.rounds and read_rounds(options.rounds), _how(options)
+    search, directory = _recorded_search(options.dir), options.dir.expanduser()
+    larger = search.reaching(in_all(directory, search.strategy, search.extent, rounds, options.epochs))
+    return _present(
+        search.run(directory, larger=larger, accept_environment=options.accept_environment, **known), directory
+    )
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """Return until when to run, and who watches, as arguments of `Search.run`."""
+    from jaxhp.search.enough import read_time
+
+    watch = [parsed(text) for text in options.watch]
+    seconds = None if options.time is None else read_time(options.time)
+    return {"seconds": seconds, "target": options.target, "patience": options.patience, "watch": watch}
 
 
 def _recorded_search(directory: Path) -> Search:

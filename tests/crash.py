@@ -8,6 +8,7 @@ from jaxhp.engine.events import STORED, Event, Observer, Progressed, Stored
 
 STEP = "step done"  # a call of the step is done; nothing of it is on disk yet
 POINTS = (*STORED, STEP)
+OTHERS = {"search ended early", "search extended"}  # which a search that just runs does not pass
 
 
 class Killed(BaseException):

@@ -44,6 +44,11 @@ def into_a_file(tmp_path):
     search("random").run(tmp_path / "file" / "run", quiet=True)
 
 
+def smaller(**more):
+    """A search that is extended."""
+    return lambda tmp_path: search("random").extend(tmp_path, quiet=True, **more)
+
+
 CASES = {
     "an observer in no list": (
         lambda _: search("random").run(quiet=True, watch=print),
@@ -63,6 +68,36 @@ CASES = {
         "watch: CSV path: expected a writable file, got",
     ),
     "observers that are a word": (lambda _: search("random").run(quiet=True, watch="csv"), "got 'csv'"),
+    "seconds that are none": (
+        lambda _: search("random").run(seconds=0, quiet=True),
+        "seconds: expected a number above 0, got 0",
+    ),
+    "seconds as text": (
+        lambda _: search("random").run(seconds="30m", quiet=True),
+        "seconds: expected a number above 0, got '30m'",
+    ),
+    "target that is no number": (
+        lambda _: search("random").run(target=float("nan"), quiet=True),
+        "target: expected a finite number, got nan",
+    ),
+    "patience of none": (
+        lambda _: search("random").run(patience=0, quiet=True),
+        "patience: expected at least 1, got 0",
+    ),
+    "extended by nothing": (
+        smaller(),
+        "extend: expected rounds=, how many more, or epochs=, the new budget, got neither",
+    ),
+    "extended by fewer rounds": (smaller(rounds=-1), "rounds: expected at least 0, got -1"),
+    "extended to fewer epochs": (
+        smaller(epochs=3),
+        "epochs: expected at least the 9 that the search has, got 3",
+    ),
+    "extended strategy without rounds": (
+        lambda tmp_path: search("pbt").extend(tmp_path, rounds=1),
+        "rounds: expected a strategy with a setting rounds, got PBT, which has none",
+    ),
+    "extended directory that holds nothing": (smaller(rounds=1), "expected a run directory"),
     "reversed range": (
         lambda _: hp.LogUniform(1e-2, 1e-6),
         "LogUniform: expected low <= high, got low=0.01, high=1e-06",

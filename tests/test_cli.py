@@ -196,6 +196,14 @@ def test_test_opens_the_sealed_data_and_counts(file, smoked, capsys):
         (["show", "{done}", "--top", "0"], "--top: expected at least 1, got 0"),
         (["digest", "{empty}"], "{empty}"),
         (["resume", "{empty}"], "expected a run directory"),
+        (["run", "{file}", "--time", "soon"], "--time: expected a time such as 30m, 1h30m or 90s, got 'soon'"),
+        (["run", "{file}", "--target", "nan"], "target: expected a finite number, got nan"),
+        (["extend", "{done}"], "extend: expected --rounds +N or --epochs N, got neither"),
+        (
+            ["extend", "{done}", "--rounds", "two"],
+            "--rounds: expected a number such as +2, more, or 6, in all, got 'two'",
+        ),
+        (["extend", "{empty}", "--rounds", "+2"], "expected a run directory"),
     ],
 )
 def test_what_does_not_fit_gets_one_line(arguments, told, file, done, tmp_path, capsys):

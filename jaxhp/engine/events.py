@@ -135,8 +135,10 @@ STORED = (
     "round finished",
     "finals recorded",
     "parameters written",
+    "search ended early",
     "search finished",
     "summary written",
+    "search extended",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 import jax
@@ -90,11 +90,13 @@ class Local:
         finally:
             self._under_way = self._wave = None
 
-    def save(self) -> Snapshot:
+    def save(self, trials: Container[int] | None = None) -> Snapshot:
         """See `Executor.save`."""
         if self._under_way is None or self._wave is None:
-            held = {key: held.copies() for key, held in self._held.items() if held.place}
-            return Snapshot(held, np.zeros(0, np.int32), None)
+            copies = {key: held.copies(trials) for key, held in self._held.items() if held.place}
+            return Snapshot(
+                {key: found for key, found in copies.items() if len(found.trial)}, np.zeros(0, np.int32), None
+            )
         job, wave, done = self._under_way.job, self._wave, self._under_way.done
         members = {key: self._held[key].copies() for key in self._under_way.groups} if job.keep else {}
         leaves, rows = leaves_at(wave.state, wave.layout.slots), wave.rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import IO
 
 import jax
@@ -20,6 +20,7 @@ from jaxhp.engine.work import Members
 from jaxhp.values import Config, Error
 
 Member = tuple[int, int]  # (trial, epochs trained)
+_CURVE = State._fields.index("curve") - len(State._fields)  # its place among the leaves of a state, from the end
 
 
 class Shelf:
@@ -97,27 +98,29 @@ class Held:
         width = self.shelf.leaves[0].shape[1] if self.shelf is not None else self.layout.slots.shape[1]  # type: ignore[union-attr]
         return len(self.place) * width * self.population.member_bytes
 
-    def copies(self) -> Members:
-        """Return copies of all that are held."""
-        rows = np.asarray([*self.place.values()], np.int32)
+    def copies(self, trials: Container[int] | None = None) -> Members:
+        """Return copies of the members of some trials, or of all that are held."""
+        chosen = {name: row for name, row in self.place.items() if trials is None or name[0] in trials}
+        rows = np.asarray([*chosen.values()], np.int32)
         if self.shelf is not None:
             leaves = [leaf[rows] for leaf in self.shelf.leaves]
         else:
             assert self.layout is not None
             leaves = leaves_at(self.state, self.layout.slots[rows])
-        names = np.asarray([*self.place], np.int32).reshape(-1, 2)
+        names = np.asarray([*chosen], np.int32).reshape(-1, 2)
         return Members(names[:, 0], names[:, 1], leaves)
 
     def add(self, members: Members) -> None:
-        """Hold these too, all in host memory.
+        """Hold these too, all in host memory. They may be of a search of fewer epochs, with shorter curves.
 
         Raises:
           Error: they are not members of this population.
         """
-        leaves = members.leaves
+        leaves = [*members.leaves]
         expected = jax.tree.leaves(self.population.abstract_state())
         if len(leaves) != len(expected):
             raise Error(f"members: expected {len(expected)} arrays, got {len(leaves)}")
+        leaves[_CURVE] = _lengthened(leaves[_CURVE], expected[_CURVE].shape[3])
         for leaf, like in zip(leaves, expected, strict=True):
             if (leaf.shape[0], leaf.shape[2:], leaf.dtype) != (len(members.trial), like.shape[3:], like.dtype):
                 raise Error(f"members: expected {like.dtype}{like.shape[3:]}, got {leaf.dtype}{leaf.shape}")
@@ -186,3 +189,9 @@ class Held:
 def leaves_at(state: PyTree[Array], slots: np.ndarray) -> list[np.ndarray]:
     """Return the members at flat slots i32[n, R], as [n, R, ...] for each leaf of a state."""
     return [members_at(leaf, slots) for leaf in jax.tree.leaves(state)]
+
+
+def _lengthened(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return curves f32[n, R, E, 2, M] with room for so many epochs, if they have less."""
+    more = epochs - curve.shape[2] if curve.ndim == 5 else 0
+    return np.pad(curve, [(0, 0)] * 2 + [(0, more)] + [(0, 0)] * 2, constant_values=np.nan) if more > 0 else curve

@@ -7,7 +7,7 @@ of a job, R replicates, E epochs, M metrics, n examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -88,6 +88,16 @@ class Snapshot(NamedTuple):
     trained: np.ndarray  # i32[m], trials that are trained and whose members are not kept
     outcome: Outcome | None  # of these; None for m = 0
 
+    def having(self, wanted: Callable[[int, int], bool]) -> Snapshot:
+        """Return the members (trial, epoch) that are wanted, alone."""
+        found = {}
+        for key, members in self.members.items():
+            rows = np.flatnonzero([wanted(*name) for name in members.names()])
+            if len(rows):
+                leaves = [leaf[rows] for leaf in members.leaves]
+                found[key] = Members(members.trial[rows], members.epoch[rows], leaves)
+        return Snapshot(found, np.zeros(0, np.int32), None)
+
 
 class Cost(NamedTuple):
     """What an executor has spent."""
@@ -106,8 +116,12 @@ class Executor(Protocol):
         """Train a job; emit `Progressed` after every call of the step."""
         ...
 
-    def save(self) -> Snapshot:
-        """Return what is done of the job under way (ask while it emits), or after it the members that are held."""
+    def save(self, trials: Container[int] | None = None) -> Snapshot:
+        """Return what is done of the job under way (ask while it emits), or after it the members that are held.
+
+        Args:
+          trials: after it, of these alone.
+        """
         ...
 
     def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:

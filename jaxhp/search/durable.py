@@ -7,7 +7,8 @@ checkpoint and a step that ran out of memory: bring what is saved, and train the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Container, Iterable, Sequence
 
 import jax
 import numpy as np
@@ -19,9 +20,10 @@ from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from
 from jaxhp.search.lineage import Lineage, rows_of
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store.checkpoints import Checkpoints
-from jaxhp.store.ledger import Round
+from jaxhp.store.ledger import BEST, Round
 from jaxhp.values import Config
 
+_KEPT = 0.1  # of the host's memory, that the members of the best may fill
 _SHARE = 10  # saving may take at most a tenth of the training time since the last time
 
 
@@ -78,9 +80,9 @@ class Durable:
                 raise MemoryError(f"round {job.number + 1}: not even one tile fits: {reason}")
             self._emit(Shrunk(job.number, *rows, reason))
 
-    def save(self) -> Snapshot:
+    def save(self, trials: Container[int] | None = None) -> Snapshot:
         """See `Executor.save`."""
-        return self._inner.save()
+        return self._inner.save(trials)
 
     def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:
         """See `Executor.load`."""
@@ -135,6 +137,21 @@ class Durable:
         if self._checkpoints is not None and self._worth(self._inner.held_bytes()):
             self._save(number, self._inner.save(), complete=True)
 
+    def to_keep(self, trials: Sequence[int], share: float) -> Snapshot:
+        """Return the members of some trials that are held, which are about such a share of all that are.
+
+        Nothing where there is no place to save them, or where that would fill much of the memory.
+        """
+        if self._checkpoints is None or share * self.held_bytes() > _KEPT * host_memory_limit():
+            return Snapshot({}, np.zeros(0, np.int32), None)
+        return self.save({*trials})
+
+    def keep_best(self, best: Snapshot) -> None:
+        """Save the members of the best trials, for a longer search, where that takes little of the time."""
+        size = sum(leaf.nbytes for members in best.members.values() for leaf in members.leaves)
+        if self._checkpoints is not None and size and self._worth(size):
+            self._save(BEST, best, complete=True)
+
     def stop_if_asked(self) -> None:
         """Raise Stopped if a signal asked for it."""
         signals, resume = self._stop
@@ -185,8 +202,28 @@ class Durable:
                 self._emit(Warned(f"a checkpoint of round {job.number + 1} is of no use: {error}"))
                 continue
             return job._replace(start=start, origin=origin), snapshot
+        nothing = Snapshot({}, np.zeros(0, np.int32), None)
+        for best in self._best(job):
+            self._inner.forget()
+            self._hold_parents(job, job.origin[job.start > 0])
+            try:
+                self._inner.load(best, job.configs)
+            except ValueError as error:
+                self._emit(Warned(f"the members kept of the best are of no use: {error}"))
+                continue
+            return _from(job, best), nothing
         self._hold_parents(job, job.origin[job.start > 0])
-        return job, Snapshot({}, np.zeros(0, np.int32), None)
+        return job, nothing
+
+    def _best(self, job: Job) -> Iterable[Snapshot]:
+        """Yield the members that are kept of trials that a job starts anew, where some are."""
+        if list(job.replicates) != list(range(self._replicates)):  # of the finals, whose replicates are others
+            return
+        fresh = set(job.trials[job.start == 0].tolist())
+        for snapshot in self._saved(BEST, complete=True):
+            found = snapshot.having(lambda trial, epoch: trial in fresh and epoch < job.stop)
+            if found.members:
+                yield found
 
     def _hold_parents(self, job: Job, trials: np.ndarray) -> None:
         """Make the inner executor hold the members that rows of a job continue.
@@ -239,7 +276,9 @@ class Durable:
 
     def _load(self, asked: Round, trials: np.ndarray) -> bool:
         """Hold a finished round's members if they were saved; return whether these trials are among them."""
-        for snapshot in self._saved(asked.number, complete=True):
+        wanted = set(trials.tolist())
+        best = (s.having(lambda trial, _: trial in wanted) for s in self._saved(BEST, complete=True))
+        for snapshot in itertools.chain(self._saved(asked.number, complete=True), best):
             try:
                 self._inner.load(snapshot, self._lineage.configs(asked))
                 if self._inner.has(trials, asked.epochs).all():
@@ -268,6 +307,15 @@ class Durable:
         if self._stop[0].received is not None or self._checkpoint_s == 0:
             return True
         return self._unsaved_s >= _SHARE * self._checkpoints.cost(size)
+
+
+def _from(job: Job, best: Snapshot) -> Job:
+    """Return a job whose rows go on from their own members of a snapshot."""
+    start, origin = job.start.copy(), job.origin.copy()
+    for members in best.members.values():
+        for trial, epoch in members.names():
+            start[job.trials == trial], origin[job.trials == trial] = epoch, trial
+    return job._replace(start=start, origin=origin)
 
 
 def _whose(job: Job) -> str:

@@ -6,17 +6,26 @@ whatever a parameter that does not exist would have been. So it may ask for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
 from jaxhp.compiling import on_host
+from jaxhp.engine.streams import Keys, key_of
 from jaxhp.space.space import Space
+from jaxhp.trials import Rung
 from jaxhp.values import Config
 
 _LISTED = 4096  # a space of at most so many points is known point by point
 _DRAWN = 1024  # points to choose among in another
+
+
+def pool(space: Space, allows: Callable[[Config], bool], seed: int, rungs: Sequence[Rung], number: int) -> np.ndarray:
+    """Return the points among which a round of a search finds others for those that were tried before."""
+    with on_host():
+        key = key_of(jax.random.key(seed), Keys.ELSEWHERE, number)
+    return elsewhere(space, allows, key, rungs[number].trials)
 
 
 def elsewhere(space: Space, allows: Callable[[Config], bool], key: jax.Array, population: int) -> np.ndarray:

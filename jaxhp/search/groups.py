@@ -14,10 +14,9 @@ from jaxtyping import PyTree
 from jaxhp.data.fingerprints import fingerprint
 from jaxhp.data.folds import Folding, Folds, folding
 from jaxhp.data.splitting import split
-from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.objectives import Objectives
-from jaxhp.selection.verdict import Finals, default_finals, least_replicates
+from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Tell
 from jaxhp.tasks.check import check
@@ -28,7 +27,7 @@ from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask, compared_by
-from jaxhp.trials import Proposal, Rung, Trials
+from jaxhp.trials import Proposal, Trials
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
@@ -265,66 +264,6 @@ def _without(task: AnyTask, finals: Finals, holdout: float | int, seed: int) -> 
     except ValueError as error:
         raise Error(f"Finals holdout: {error}") from error
     return replace(task, valid=valid), held_out
-
-
-def epochs_trained(rungs: tuple[Rung, ...], tile: int = 1) -> int:
-    """Return the epochs that rungs train, times tiles of so many trials."""
-    return sum(tiles_needed(trials, 1, tile) * epochs for trials, epochs in _stages(rungs))
-
-
-def _stages(rungs: tuple[Rung, ...]) -> list[tuple[int, int]]:
-    """Return (trials, epochs that each of them is trained there) of every rung."""
-    before = [0, *(rung.epochs for rung in rungs[:-1])]
-    return [(r.trials, r.epochs if r.epochs <= b else r.epochs - b) for r, b in zip(rungs, before, strict=True)]
-
-
-def slot_epochs(
-    rungs: tuple[Rung, ...], members: int, finals: tuple[int, int] | None, epochs: int, tile: int, groups: int
-) -> float:
-    """Expect the epochs that all slots of one group's tiles are trained, if trials fall to each group alike.
-
-    Args:
-      members: of a trial.
-      finals: trials and fresh replicates of the finals; None: none.
-      epochs: of a full training.
-      tile: of the group.
-      groups: how many there are.
-    """
-    work = [(trials, members, trained) for trials, trained in _stages(rungs)] + ([(*finals, epochs)] if finals else [])
-    return sum(expected_slots(trials, of_each, tile, groups) / groups * trained for trials, of_each, trained in work)
-
-
-def why_no_finals(finals: Finals | None, folds: int, *, default: bool) -> str:
-    """Return why there are no finals, and what to pass to have them; "" where there are.
-
-    Args:
-      folds: 1 without folds.
-      default: whether their size was to follow that of the search.
-    """
-    if finals is not None:
-        return ""
-    if not default:
-        return "finals=None was asked for"
-    least = least_replicates(folds)
-    smallest = f"the smallest, 2 trials with {least} fresh replicates each, would take more than a fifth of the run"
-    return f"{smallest}; pass finals=hp.Finals(2, {least}) to have them"
-
-
-def finals_that_fit(rungs: tuple[Rung, ...], members: int, tile: int, epochs: int, folds: int) -> Finals | None:
-    """Return default finals for a search, see `default_finals`.
-
-    Args:
-      members: of a trial.
-      folds: 1 without folds.
-    """
-    return default_finals(
-        epochs_trained(rungs) * members,
-        epochs_trained(rungs, tile) * members,
-        max(rung.trials for rung in rungs),
-        tile,
-        epochs,
-        folds,
-    )
 
 
 def tiles_of(manifest: Json, groups: Groups) -> dict[str, int]:

@@ -8,7 +8,6 @@ from jaxhp.report.found import Like
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.search.manifest import differences, recorded, refuse_other
-from jaxhp.store.files import read_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
 
@@ -26,26 +25,23 @@ def load(dir: str | Path, manifest: Json, retrainer: Retrainer, like: Like) -> R
       Error: it holds another search, or is damaged, or has no trials yet.
     """
     with Ledger(dir) as ledger, ledger.snapshot():
-        before = read_json(Path(ledger.path).parent / "manifest.json")
+        before = recorded(ledger) or {}
         refuse_other(ledger, before, manifest)
         return Result.read(ledger, before, retrainer=retrainer, like=like)
 
 
-def check_finished(dir: str | Path, manifest: Json, rounds: int, *, finals: bool) -> None:
+def check_finished(dir: str | Path, manifest: Json) -> None:
     """Check that a directory holds a finished run of a search.
 
     Args:
       manifest: of the search.
-      rounds: that it has.
-      finals: whether it ends with finals.
 
     Raises:
       Error: it holds another search, or one that is not finished.
     """
     with Ledger(dir) as ledger:
         before = recorded(ledger) or {}
-        last = ledger.round(rounds - 1)
-        unfinished = last is None or last.scores is None or (finals and ledger.meta("choice") is None)
+        unfinished = ledger.meta("finished") is None
     named = [
         "space",
         "strategy",

@@ -21,7 +21,6 @@ from jaxhp.compiling import on_host
 from jaxhp.engine.events import RoundBegan, RoundFinished, RoundSkipped, Warned
 from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.work import Emit, Executor, Outcome
-from jaxhp.search.elsewhere import elsewhere
 from jaxhp.search.included import Included
 from jaxhp.search.lineage import Lineage
 from jaxhp.space.space import Space
@@ -47,16 +46,27 @@ class Course(NamedTuple):
     epoch: str  # which score of its curve a trial has, the "last" or the "best"
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
+    pool: Callable[[int], np.ndarray]  # points among which a round finds others for those that were tried before
     included: Included  # what a person asked for in the first round
     recalled: tuple[np.ndarray, ...]  # f32[N, D] and f32[N], points and signed scores of an earlier search; of several
     # objectives or with constraints f32[N, D], f32[N, K] and f32[N], points, scores and violations
     tell: Tell | None = None  # tells the strategy a round where it wants more than scores
+    otherwise: str = ""  # what to say once where other points are asked for than were recorded; "": what round it is
 
 
-def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Executor, spent: Spent, emit: Emit) -> None:
+def run_rounds(
+    course: Course,
+    ledger: Ledger,
+    lineage: Lineage,
+    executor: Executor,
+    spent: Spent,
+    emit: Emit,
+    enough: Callable[[int], bool] = lambda _: False,
+) -> None:
     """Run every round of a search that is not recorded yet.
 
     Args:
+      enough: whether to end before a round; asked where it has not begun, before its points are and after that.
       lineage: empty; knows every round in the end.
       spent: gives what all runs of the search have cost so far.
       emit: told of every round; an observer may raise Stopped there.
@@ -67,9 +77,13 @@ def run_rounds(course: Course, ledger: Ledger, lineage: Lineage, executor: Execu
     """
     state = begin(course)
     for number, rung in enumerate(course.rungs):
-        proposal, state = ask(course, state, first=number == 0)
-        asked = lineage.identify(number, rung.epochs, proposal, partial(_pool, course, number))
         recorded = ledger.round(number)
+        if recorded is None and enough(number):
+            return
+        proposal, state = ask(course, state, first=number == 0)
+        asked = lineage.identify(number, rung.epochs, proposal, partial(course.pool, number))
+        if recorded is None and enough(number):
+            return
         asked = asked if recorded is None else _recorded(course, asked, recorded, emit)
         lineage.ask(asked)
         if asked.scores is None:
@@ -159,15 +173,9 @@ def _recorded(course: Course, asked: Round, recorded: Round, emit: Emit) -> Roun
                     f"dir: it holds another search: its space.where lets {config} pass, which was tried in round "
                     f"{number}, and this one's does not. Run this one in another directory"
                 )
-        emit(Warned(f"round {number}: other points are asked for now than were recorded; the recorded count"))
+        text = f"round {number}: other points are asked for now than were recorded; the recorded count"
+        emit(Warned(course.otherwise or text))
     return recorded
-
-
-def _pool(course: Course, number: int) -> np.ndarray:
-    """Return the points among which a round finds others for those that were tried before."""
-    with on_host():
-        key = key_of(jax.random.key(course.seed), Keys.ELSEWHERE, number)
-    return elsewhere(course.space, course.allows, key, course.rungs[number].trials)
 
 
 def _say_copies(asked: Round, new: np.ndarray, course: Course, emit: Emit) -> None:

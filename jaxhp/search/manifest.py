@@ -14,6 +14,7 @@ import jax
 from jaxhp.engine.bits import cpu, flags
 from jaxhp.engine.runtime import Device
 from jaxhp.store.digest import ABOUT, manifest_digest
+from jaxhp.store.enlarging import BEFORE, MANIFEST
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
@@ -60,7 +61,22 @@ def recorded(ledger: Ledger) -> Json | None:
         if ledger.round(0) is not None:
             raise Error(f"{path}: the manifest is missing, but the ledger holds a search")
         return None
-    return read_json(path)
+    return _in_full(ledger, read_json(path))
+
+
+def _in_full(ledger: Ledger, manifest: Json) -> Json:
+    """Return the manifest of a search that was made larger; its file is the smaller one's if a kill came between."""
+    text = ledger.meta(MANIFEST)
+    if text is None or manifest_digest(manifest) != ledger.meta(BEFORE):
+        return manifest
+    return ledger.decode(MANIFEST, json.loads, text)
+
+
+def rewrite(ledger: Ledger, manifest: Json) -> None:
+    """Write the manifest of a search that was made larger, as its ledger has it."""
+    if ledger.directory is not None and manifest != read_json(ledger.directory / "manifest.json"):
+        write_json(ledger.directory / "manifest.json", manifest)
+        ledger.stored("manifest written")
 
 
 def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[str]:
@@ -88,6 +104,7 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         ledger.event("begun")
         return []
     refuse_other(ledger, before, manifest)
+    rewrite(ledger, before)
     where = differences(before.get("environment", {}), manifest["environment"])
     harmful = _harmful(where)
     if harmful and not accept_environment:
@@ -128,7 +145,8 @@ def refuse_other(ledger: Ledger, before: Json, manifest: Json) -> None:
 
 def trained(ledger: Ledger) -> bool:
     """Tell whether a trial of a ledger is trained, or a checkpoint holds some of one."""
-    return bool(ledger.checkpoints()) or any(asked.scores is not None for asked in ledger.rounds())
+    extended = ledger.meta(MANIFEST) is not None  # its rounds may all be under way again
+    return extended or bool(ledger.checkpoints()) or any(asked.scores is not None for asked in ledger.rounds())
 
 
 def is_other(before: Json, manifest: Json) -> bool:

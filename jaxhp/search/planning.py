@@ -9,7 +9,7 @@ from jaxhp.engine.plan import GroupPlan, Plan, plan_group
 from jaxhp.engine.rate import expected_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.spec import Spec
-from jaxhp.search.groups import epochs_trained, slot_epochs
+from jaxhp.search.workload import epochs_trained, slot_epochs
 
 
 def plan_of(search: Any, groups: list[GroupPlan], devices: Sequence[Device]) -> Plan:

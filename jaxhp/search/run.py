@@ -23,7 +23,6 @@ from jaxhp.engine.events import (
     Event,
     Noted,
     Observer,
-    RoundFinished,
     SearchBegan,
     SearchFinished,
     Shrunk,
@@ -41,20 +40,23 @@ from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
+from jaxhp.search.best import Best
 from jaxhp.search.durable import Durable
+from jaxhp.search.enough import Ending, Pace, Until
+from jaxhp.search.extension import Request, limit_of
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
 from jaxhp.search.stopping import with_rounds
-from jaxhp.search.watching import guarded, read_only, told, warning
+from jaxhp.search.watching import guarded, read_only, told, unrepeated, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.ours import NETWORK, SUMMARY, refuse_foreign
 from jaxhp.store.params import save
-from jaxhp.trials import Status, Trial, Trials, best_of
+from jaxhp.trials import Status, Trials
 from jaxhp.values import Config, Json
 
 _ID = "id"  # the name under which the ledger keeps what tells a search from all others
@@ -74,6 +76,9 @@ class Wiring(NamedTuple):
     retrainer: Retrainer  # what a result has its task for
     like: Callable[[Config], PyTree]  # shapes of what the task's `init` makes of a config
     no_finals: str  # why there are none; "" where there are
+    request: Request
+    folds: int  # 1 without folds
+    ended_after: Callable[[int], Wiring]  # the same without the rounds after so many of its schedule
     warnings: Sequence[str] = ()  # for a person, before it starts
     notes: Sequence[str] = ()
 
@@ -82,6 +87,8 @@ def run_search(
     dir: str | Path | None,
     wire: Callable[[Json, Emit], Wiring],
     *,
+    until: Until,
+    grow: Callable[[Ledger, Wiring, Emit], Wiring] | None,
     quiet: bool,
     accept_environment: bool,
     checkpoint_s: float,
@@ -93,19 +100,17 @@ def run_search(
     Args:
       wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
         tells all observers.
+      until: when to end early.
+      grow: makes the directory that of a larger search, and the wiring of that; None: it stays as it is.
     """
+    began = time.perf_counter()
     observers, failures = guarded(watch)
-    emit = told(observers)
+    emit = unrepeated(told(observers))
     with (
         Signals(listen=dir is not None) as signals,
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
-        before = recorded(ledger) or {}
-        of = wire(before, emit)
-        if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
-            before, of = {}, wire({}, emit)
-        manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
-        notes = claim(ledger, manifest, accept_environment=accept_environment)
+        of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
         display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
         observers[:0] = [partial(_record, ledger), display.observe, front.observe]
@@ -118,33 +123,58 @@ def run_search(
             checkpoint_s=checkpoint_s,
             replicates=of.course.members,
             signals=signals,
-            resume=_how_to_resume(ledger.directory, experiment or before.get("experiment")),
+            resume=_how_to_resume(ledger.directory, of.manifest.get("experiment")),
             emit=emit,
         )
         account = _Account(executor, ledger)
-        networks = _Networks(of, executor, lineage)
-        observers += [executor.observe, networks.observe, warning(failures, emit)]
+        networks = Best(executor, lineage, of.course.mode, of.finals.finals.top if of.finals else 1)
+        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
+        ending = Ending(until, of, pace, ledger, emit)
+        observers += [executor.observe, networks.observe, pace.observe, warning(failures, emit)]
         params = None
         try:
             with display:
-                emit(_began(ledger, manifest))
+                emit(_began(ledger, of.manifest))
                 if ledger.meta("finished") is None:
                     _declare(of, ledger)
-                    _say_first([*notes, *of.notes], of.warnings, ledger, emit)
-                    params = _train(of, ledger, lineage, executor, account, networks, emit)
+                    _say_first(of.notes, of.warnings, ledger, emit)
+                    of, params = _train(of, ledger, lineage, executor, account, networks, ending, emit)
         except (Stopped, KeyboardInterrupt) as cause:
             ledger.record_spent(account.spent())
             raise with_rounds(cause, ledger, len(of.course.rungs), partial(_so_far, of, ledger, networks)) from None
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)
-        if ledger.directory is not None and (params is not None or not (ledger.directory / SUMMARY).exists()):
-            ledger.check_held()
-            refuse_foreign(ledger.directory)
-            write_json(ledger.directory / SUMMARY, _summary(of, account, result))
-            ledger.stored("summary written")
+        _summarize(of, account, ledger, result, anew=params is not None)
         emit(_ended(result))
         return result
+
+
+def _claimed(
+    ledger: Ledger,
+    wire: Callable[[Json, Emit], Wiring],
+    grow: Callable[[Ledger, Wiring, Emit], Wiring] | None,
+    experiment: Json | None,
+    accept_environment: bool,
+    emit: Emit,
+) -> Wiring:
+    """Make the directory this search's, or a larger one's.
+
+    Returns:
+      what is run, with the rounds that it has; its manifest names who started it.
+    """
+    before = recorded(ledger) or {}
+    of = wire(before, emit)
+    if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
+        before, of = {}, wire({}, emit)
+    manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
+    notes = claim(ledger, manifest, accept_environment=accept_environment)
+    of = of if grow is None else grow(ledger, of, emit)
+    limit = limit_of(ledger)
+    of = of if limit is None else of.ended_after(limit)
+    known = experiment or before.get("experiment")
+    manifest = {**of.manifest} | ({"experiment": dict(known)} if known else {})
+    return of._replace(manifest=manifest, notes=[*notes, *of.notes])
 
 
 def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Result:
@@ -154,7 +184,7 @@ def _result(of: Wiring, ledger: Ledger, params: PyTree[np.ndarray] | None) -> Re
     return Result.of(ledger, of.metric, course.mode, params, like=of.like, **known)
 
 
-def _so_far(of: Wiring, ledger: Ledger, networks: _Networks) -> Result:
+def _so_far(of: Wiring, ledger: Ledger, networks: Best) -> Result:
     """Return the result of the rounds that are finished, with the network of the best where it is at hand."""
     return _result(of, ledger, networks.at_hand(_result(of, ledger, None).best))
 
@@ -173,13 +203,22 @@ def _train(
     lineage: Lineage,
     executor: Durable,
     account: _Account,
-    networks: _Networks,
+    networks: Best,
+    ending: Ending,
     emit: Observer,
-) -> PyTree[np.ndarray] | None:
-    """Run rounds and finals; return the chosen network, which is written to the run directory; None if all diverged."""
+) -> tuple[Wiring, PyTree[np.ndarray] | None]:
+    """Run rounds and finals.
+
+    Returns:
+      what was run, with as many rounds as there were; and the chosen network, which is written to the run directory,
+      None if all diverged.
+    """
     refuse_foreign(ledger.directory)
     executor.stop_if_asked()
-    run_rounds(of.course, ledger, lineage, executor, account.spent, emit)
+    run_rounds(of.course, ledger, lineage, executor, account.spent, emit, ending.enough)
+    if len(lineage.rounds) < len(of.course.rungs):
+        of = of.ended_after(len(lineage.rounds))
+        _declare(of, ledger)
     if of.finals and ledger.meta("choice") is None:
         run_finals(of.finals, ledger.trials(), executor, ledger, emit, executor.stop_if_asked)
     course = of.course
@@ -192,51 +231,14 @@ def _train(
         facts = {"trial_id": best.trial_id, "config": best.config, "epochs": best.scored_at, "replicate": 0}
         sha256 = save(ledger.directory / NETWORK, network, **facts, search=ledger.meta("manifest"))
         ledger.stored("parameters written")
+    networks.keep()
     with ledger.transaction():
         if sha256 is not None:
             ledger.set_meta("network", sha256)
         ledger.set_meta("finished", "yes")
         ledger.event("finished")
     ledger.stored("search finished")
-    return network
-
-
-class _Networks:
-    """Observes rounds, and keeps the networks of the trials that are the best by then, as far as they are at hand."""
-
-    def __init__(self, of: Wiring, executor: Durable, lineage: Lineage):
-        self._executor, self._lineage, self._mode = executor, lineage, of.course.mode
-        self._top = of.finals.finals.top if of.finals else 1
-        self._best: Trials = Trials.of(())
-        self._kept: dict[int, PyTree[np.ndarray]] = {}
-
-    def observe(self, event: Event) -> None:
-        """Keep the best networks of a round that is finished; what is not at hand can be trained again."""
-        if isinstance(event, SearchBegan | RoundFinished):
-            self._best = best_of(self._best, event.trials, self._mode, self._top)
-        if not isinstance(event, RoundFinished):
-            return
-        epochs = self._lineage.rounds[-1].epochs
-        best = self._best.trial_id
-        kept = {i: self._kept[i] for i in best.tolist() if i in self._kept}
-        new = best[np.isin(best, event.trials.trial_id)]
-        at_hand = new[self._executor.has(new, epochs)].tolist()
-        configs = dict(zip(best.tolist(), self._best.configs(), strict=True))
-        self._kept = kept | {i: self._executor.variables(i, epochs, configs[i]) for i in at_hand}
-
-    def at_hand(self, best: Trial) -> PyTree[np.ndarray] | None:
-        """Return a trial's network as `of` does where that trains nothing."""
-        finished = self._lineage.last(best.trial_id).epochs if best.trial_id in self._kept else None
-        return self._kept[best.trial_id] if finished == best.scored_at else None
-
-    def of(self, best: Trial) -> PyTree[np.ndarray]:
-        """Return a trial's network, of its first replicate in the search: kept, held, or trained again."""
-        trial, epochs = best.trial_id, self._lineage.last(best.trial_id).epochs
-        if best.scored_at < epochs:
-            return self._executor.before_its_end(trial, best.scored_at, best.config)
-        if trial in self._kept:
-            return self._kept[trial]
-        return self._executor.variables(trial, epochs, best.config)
+    return of, network
 
 
 class _Account:
@@ -287,6 +289,15 @@ def _record(ledger: Ledger, event: Event) -> None:
         ledger.event("stopped", signal=event.signal)
     elif isinstance(event, Shrunk):
         ledger.event("out of memory", **event._asdict())
+
+
+def _summarize(of: Wiring, account: _Account, ledger: Ledger, result: Result, *, anew: bool) -> None:
+    """Write what the search cost, where this run finished it or it is not written yet."""
+    if ledger.directory is not None and (anew or not (ledger.directory / SUMMARY).exists()):
+        ledger.check_held()
+        refuse_foreign(ledger.directory)
+        write_json(ledger.directory / SUMMARY, _summary(of, account, result))
+        ledger.stored("summary written")
 
 
 def _summary(of: Wiring, account: _Account, result: Result) -> Json:

@@ -1,68 +1,44 @@
-"""A hyperparameter search as it was asked for: checked when it is made, planned, identified and run; never changed."""
+"""A hyperparameter search that is run, gone on with, extended and tested."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import jax
-import numpy as np
 from jaxtyping import PyTree
 
-from jaxhp.data.folds import Folds, checked_folds
+from jaxhp.data.folds import Folds
 from jaxhp.engine.events import Observer
-from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
-from jaxhp.engine.plan import GroupPlan, Plan
-from jaxhp.engine.population import Capacity, Population, compile
-from jaxhp.engine.runtime import Device, setup
-from jaxhp.engine.sizes import default_tile
-from jaxhp.engine.spec import Spec
+from jaxhp.engine.runtime import Device
 from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.tested import Tested
 from jaxhp.search.again import networks
 from jaxhp.search.anew import retraining
-from jaxhp.search.changes import changed
+from jaxhp.search.asked import Asked
+from jaxhp.search.enough import Until
 from jaxhp.search.ensemble import ensemble, export_one
+from jaxhp.search.extension import Request, grow, limit_of, recorded_in, wanted
 from jaxhp.search.finals import Setting
-from jaxhp.search.groups import (
-    Groups,
-    TaskOrFactory,
-    finals_that_fit,
-    groups_of,
-    tiles_of,
-    why_no_finals,
-)
-from jaxhp.search.identity import identity
-from jaxhp.search.included import Included, included
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
-from jaxhp.search.planning import plan_of, plan_one
+from jaxhp.search.manifest import recorded
 from jaxhp.search.refit import refit
 from jaxhp.search.run import Wiring, run_search
 from jaxhp.search.sealed import open_test
-from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
-from jaxhp.selection.verdict import Finals
-from jaxhp.space import Space
-from jaxhp.store.files import located, read_json
-from jaxhp.strategies import PBT
-from jaxhp.strategies.base import Strategy
+from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.task import compared_by
-from jaxhp.trials import EPOCHS, Rung
-from jaxhp.values import Config, Error, Json, Value, check_int
-
-_DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
+from jaxhp.values import Config, Json
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class Search(Asked):
     """A hyperparameter search over a task.
 
     Args:
@@ -98,156 +74,6 @@ class Search:
       Error: anything about the arguments that does not fit, before anything is trained.
     """
 
-    task: TaskOrFactory
-    space: Space
-    strategy: Strategy
-    epochs: int = field(default=10, kw_only=True)
-    seed: int = field(default=0, kw_only=True)
-    replicates: int = field(default=1, kw_only=True)
-    folds: int | Folds | Sequence[int] | np.ndarray | None = field(default=None, kw_only=True)
-    paired: bool = field(default=True, kw_only=True)
-    epoch: str = field(default="last", kw_only=True)
-    finals: Finals | None = field(default=_DEFAULT, kw_only=True)
-    tile: int | None = field(default=None, kw_only=True)
-    memory: int | None = field(default=None, kw_only=True)
-    devices: Sequence[Device] | None = field(default=None, kw_only=True)
-    include: Sequence[Mapping[str, Value]] = field(default=(), kw_only=True)
-    warm_start: Earlier = field(default=(), kw_only=True)
-    rungs: tuple[Rung, ...] = field(init=False, repr=False)
-    groups: Groups = field(init=False, repr=False)
-    included: Included = field(init=False, repr=False)
-    recalled: Recalled = field(init=False, repr=False)
-    default_finals: bool = field(init=False, repr=False)  # whether the size of the finals follows that of the search
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.space, Space):
-            raise Error(f"space: expected a Space, got {type(self.space).__name__}")
-        if isinstance(self.strategy, type):
-            name = self.strategy.__name__
-            raise Error(f"strategy: expected a strategy such as {name}(...), got the class {name} itself")
-        for name in ("schedule", "init", "ask", "tell"):
-            if not callable(getattr(self.strategy, name, None)):
-                raise Error(f"strategy: expected a strategy with a method {name}, got {self.strategy!r}")
-        for name, least in (("epochs", 1), ("replicates", 1), ("seed", 0)):
-            self._know(name, check_int(name, getattr(self, name), least))
-        folds = checked_folds(self.folds)
-        self._know("folds", folds)
-        for name, least in (("tile", 1), ("memory", 1)):
-            if getattr(self, name) is not None:
-                self._know(name, check_int(name, getattr(self, name), least))
-        if self.epoch not in EPOCHS:
-            raise Error(f"epoch: expected 'last' or 'best', got {self.epoch!r}")
-        if self.epoch == "best" and isinstance(self.strategy, PBT):
-            raise Error("epoch: expected 'last' with PBT, whose trials change their configs on the way, got 'best'")
-        if self.finals is not None and not isinstance(self.finals, Finals):
-            raise Error(f"finals: expected Finals or None, got {self.finals!r}")
-        for name in ("memory", "devices"):
-            if getattr(self, name):
-                text = f"{name} is about the machine: give it to search.run(dir, {name}=...) or search.plan({name}=...)"
-                warnings.warn(f"Search {text}", DeprecationWarning, stacklevel=3)
-        setup()
-        default = self.finals is _DEFAULT
-        self._know("default_finals", default)
-        self._know("rungs", tuple(self.strategy.schedule(self.epochs)))
-        options: dict[str, Any] = {"finals": self.finals, "folds": folds, "seed": self.seed, "epoch": self.epoch}
-        self._know("groups", groups_of(self.task, self.space, **options))
-        self._know("strategy", self.groups.fitted(self.strategy))
-        if default:
-            device = self.machine().devices[0]
-            tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
-            self._know("finals", finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds))
-        self._know("include", tuple(self.include))
-        self._know("warm_start", earlier(self.warm_start))
-        self._know("included", included(self.space, self.include, self.rungs[0].trials))
-        ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)
-        self._know("recalled", recalled(self.space, earlier(self.warm_start), *ranked_by))
-        if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
-            raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
-
-    def _know(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
-
-    @property
-    def members(self) -> int:
-        """Members of a trial: replicates times folds."""
-        return self.replicates * self.groups.folds
-
-    @property
-    def metric(self) -> str:
-        """The name of the metric that ranks."""
-        return self.groups.first.task.metric
-
-    @property
-    def mode(self) -> str:
-        """Whether a larger metric is better ("max") or a smaller one ("min")."""
-        return self.groups.first.task.mode
-
-    @property
-    def no_finals(self) -> str:
-        """Why there are no finals, and what to pass to have them; "" where there are."""
-        return why_no_finals(self.finals, self.groups.folds, default=self.default_finals)
-
-    @property
-    def fold(self) -> np.ndarray | None:
-        """i32[n_train + n_valid], the fold that each example of train and valid is validated in; None: no folds.
-
-        An example is -1 that no fold validates: of one's own numbers, or in the first block of an order.
-        """
-        return None if self.groups.folding is None else self.groups.folding.fold.copy()
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """The names of the strategy's fields that `changed` takes."""
-        strategy = self.strategy
-        return tuple(f.name for f in fields(strategy) if f.init) if is_dataclass(strategy) else ()
-
-    def changed(self, **changes: Any) -> Self:
-        """Return the same search with other values for arguments of `Search`, or for fields of its strategy.
-
-        Raises:
-          Error: there is no such argument or field; or as `Search`.
-        """
-        return type(self)(**changed(self, changes, self.settings))
-
-    def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None) -> Plan:
-        """Return what the search will need. Trains nothing.
-
-        Args:
-          devices, memory: as in `run`.
-
-        Raises:
-          MemoryError: not even one tile fits.
-        """
-        return self.plan_on(self.machine(devices, memory))
-
-    def plan_on(self, machine: Machine) -> Plan:
-        """Return `plan` for a machine."""
-        return plan_of(self, [self._plan_group(spec, machine) for spec in self.groups.specs.values()], machine.devices)
-
-    def population(self, spec: Spec, machine: Machine, at_most: int | None = None) -> Population:
-        """Compile the population of a static group, for as many rows at once as planned or fewer."""
-        planned = self._plan_group(spec, machine)
-        rows = planned.rows if at_most is None else min(planned.rows, at_most)
-        tiles = tiles_needed(rows, self.members, planned.tile)
-        top, judged = (self.finals.top, self.finals.members(self.groups.folds)) if self.finals else (1, 1)
-        longest = max(self.epochs, *(rung.epochs for rung in self.rungs))
-        capacity = Capacity(planned.tile, tiles, rows, max(self.members, judged), longest)
-        return compile(
-            spec,
-            capacity,
-            seed=self.seed,
-            paired=self.paired,
-            folds=self.groups.foldings.get(spec.key),
-            epoch=self.epoch,
-            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
-        )
-
-    def manifest(self, machine: Machine | None = None) -> Json:
-        """Return what identifies this search, and what it runs on."""
-        machine = machine or self.machine()
-        tiles = [self._tile(spec, machine) for spec in self.groups.specs.values()]
-        return identity(self, tiles, machine.devices)
-
     def run(
         self,
         dir: str | Path | None = None,
@@ -259,8 +85,14 @@ class Search:
         devices: Sequence[Device] | None = None,
         memory: int | None = None,
         watch: Sequence[Observer] = (),
+        seconds: float | None = None,
+        target: float | None = None,
+        patience: int | None = None,
+        larger: Search | None = None,
     ) -> Result:
         """Run the search, or what is left of it where `dir` holds an earlier run of the same search.
+
+        Where `dir` was extended, what is left is that of the larger search; where one was ended early, its finals.
 
         Args:
           dir: the run directory; None keeps the record in memory.
@@ -274,10 +106,15 @@ class Search:
           memory: bytes that may be filled; None: what is free. What does not fit is trained in waves.
           watch: functions of one event (`jaxhp.engine.events`), told after the ledger has recorded it. One that fails
             gets one warning and harms nothing; it stops the search by raising `hp.Stopped`.
+          seconds: that this run may take, compiling and finals included: no round is begun that would not leave time
+            for the finals, as far as measured speed tells. The first round is always run.
+          target: no further round is begun once a trial's score is as good as that.
+          patience: nor after so many rounds to the full budget, one after another, that brought no better score.
+          larger: this search with more rounds or epochs, which the directory is to be of from now on; see `extend`.
 
         Raises:
-          Error: `dir` holds another search, a damaged one, or anything else; another process runs the search in it;
-            or it was removed, replaced or moved meanwhile.
+          Error: an argument does not fit; `dir` holds another search, a damaged one, or anything else; another process
+            runs the search in it; or it was removed, replaced or moved meanwhile.
           OSError: `dir` cannot be written.
           Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
             the finished rounds.
@@ -285,12 +122,43 @@ class Search:
         return run_search(
             dir,
             partial(self._wire, devices, memory),
+            until=Until(seconds, target, patience).checked(compared_by(self.groups.first.task)),
+            grow=None if larger is None else partial(larger._grow, devices, memory),
             quiet=quiet,
             accept_environment=accept_environment,
             checkpoint_s=checkpoint_s,
             experiment=experiment,
             watch=watch,
         )
+
+    def extend(
+        self, dir: str | Path, *, rounds: int | None = None, epochs: int | None = None, **options: Any
+    ) -> Result:
+        """Run this search with more rounds or more epochs, on a directory that holds it: what was trained stays.
+
+        The directory is that of the larger search from then on, and finals choose among all of its trials. Asked for
+        again, or after a kill, it goes on: rounds are counted from this search, however often it was extended.
+
+        Trials go on from their weights where these were kept, which are those of the best, and are trained again, to
+        the same bits, where not. The digest is that of the larger search asked for at once where the strategy asks for
+        the same points in it: more rounds of `Random`, `Sobol`, `Narrowing`, `Halving` and `Hyperband`, and more epochs
+        of `Random` and `Sobol`, and of a bracket of `Halving` whose rungs the larger one begins with. Where it would
+        ask for others (`GP`, `Auto`, `Pareto` and `TPE` know how many rounds there are; what learned from scores after
+        fewer epochs) a warning says so, and what was recorded counts.
+
+        Args:
+          rounds: how many more, as the strategy counts them: brackets of `Halving`. 0: as many as there were, for a
+            search that was ended early.
+          epochs: the new budget of a trial.
+          options: as in `run`.
+
+        Raises:
+          Error: `dir` holds nothing, or its rounds are not those that the larger search begins with; the task tells
+            its training of the number of all steps; or as `run`.
+        """
+        larger = self.reaching(wanted(self.extent, rounds, epochs))
+        recorded_in(dir)
+        return self.run(dir, larger=larger, **options)
 
     def test(self, dir: str | Path, seeds: int = 8) -> Tested:
         """Open the sealed test data for the trial that a finished run of this search in `dir` chose.
@@ -300,8 +168,9 @@ class Search:
         Raises:
           Error: `dir` holds another search, or one that is not finished.
         """
-        check_finished(dir, self.manifest(), len(self.rungs), finals=self.finals is not None)
-        return self.load(dir).test(seeds)
+        held = self.held(recorded_in(dir))
+        check_finished(dir, held.manifest())
+        return held.load(dir).test(seeds)
 
     def load(self, dir: str | Path) -> Result:
         """Read what a run of this search in `dir` found, finished or not; trains nothing and writes nothing.
@@ -312,8 +181,10 @@ class Search:
           FileNotFoundError: it is not a run directory.
           Error: it holds another search, or is damaged, or has no trials yet.
         """
-        machine = self.machine_of(dir)
-        return load(dir, self.manifest(machine), self.retrainer(machine), self._made)
+        begun = recorded_in(dir)
+        held = self.held(begun)
+        machine = held.machine_of(begun)
+        return load(dir, held.manifest(machine), held.retrainer(machine), held._made)
 
     def retrainer(self, machine: Machine) -> Retrainer:
         """Return what trains again what this search has trained, on a machine."""
@@ -339,56 +210,52 @@ class Search:
         return self.groups.spec(config).made
 
     def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json, emit: Emit) -> Wiring:
-        """Return what is run, with the tiles that a directory was begun with, whose manifest is `begun`."""
-        machine = self.machine(devices, memory)._replace(tiles=tiles_of(begun, self.groups))
-        course = Course(
-            space=self.space,
-            strategy=self.strategy,
-            rungs=self.rungs,
-            epochs=self.epochs,
-            seed=self.seed,
-            members=self.members,
-            metric=self.metric,
-            mode=self.mode,
-            epoch=self.epoch,
-            metrics=lambda config: self.groups.spec(config).shapes.metrics,
-            allows=self.space.allows,
-            included=self.included,
-            recalled=self.recalled.told,
-            tell=self.groups.tells(self.strategy),
-        )
-        folding = self.groups.folding
-        fold = None if folding is None else folding.validated
-        objectives = compared_by(self.groups.first.task)
-        finals = Setting(course, self.finals, objectives, fold, self.groups.examples) if self.finals else None
-        vanished = self.default_finals and self.finals is None
-        return Wiring(
+        """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
+        held = self.held(begun)
+        machine = held.machine_of(begun, devices, memory)
+        course = held.course(extended=bool(begun.get("extended")))
+        objectives = compared_by(held.groups.first.task)
+
+        def ended_after(rounds: int) -> Wiring:
+            ended = held.ended_after(rounds)
+            course = wiring.course._replace(rungs=ended.rungs)
+            return wiring._replace(course=course, finals=ended._setting(course), no_finals=ended.no_finals)
+
+        vanished = held.default_finals and held.finals is None
+        wiring = Wiring(
             course=course,
-            finals=finals,
-            executor=self.local(machine, emit),
+            finals=held._setting(course),
+            executor=held.local(machine, emit),
             devices=machine.devices,
-            plan=self.plan_on(machine),
-            manifest=self.manifest(machine),
-            metric=self.metric,
+            plan=held.plan_on(machine),
+            manifest=held.manifest(machine),
+            metric=held.metric,
             objectives=objectives,
-            retrainer=self.retrainer(machine),
-            like=self._made,
-            no_finals=self.no_finals,
-            warnings=[f"warm start: {self.recalled}"] if self.recalled.left_out else [],
-            notes=[f"no finals: {self.no_finals}"] if vanished else [],
+            retrainer=held.retrainer(machine),
+            like=held._made,
+            no_finals=held.no_finals,
+            request=Request(held.extent, held.rungs, [spec.task for spec in held.groups.specs.values()]),
+            folds=held.groups.folds,
+            ended_after=ended_after,
+            warnings=[f"warm start: {held.recalled}"] if held.recalled.left_out else [],
+            notes=[f"no finals: {held.no_finals}"] if vanished else [],
         )
+        return wiring
 
-    def machine_of(self, dir: str | Path) -> Machine:
-        """Return what the search runs on, with the tiles that a directory was begun with."""
-        return self.machine()._replace(tiles=tiles_of(read_json(located(dir) / "manifest.json"), self.groups))
+    def _grow(
+        self, devices: Sequence[Device] | None, memory: int | None, ledger: Ledger, of: Wiring, emit: Emit
+    ) -> Wiring:
+        """Return what is run where a directory is to be of this larger search; `of` is that of the one it holds."""
+        before = recorded(ledger) or {}
+        if of.request.extent.covers(self.extent) and limit_of(ledger) is None:
+            return of._replace(notes=[*of.notes, f"dir: holds {of.request.extent} already"])
+        larger = self._wire(devices, memory, {**before, "extended": [[*self.extent]]}, emit)
+        note = grow(ledger, before, of.request, larger.request, larger.manifest)
+        return larger._replace(notes=[*larger.notes, note])
 
-    def machine(self, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
-        """Return what the search runs on where nothing else is said."""
-        return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
-
-    def _tile(self, spec: Spec, machine: Machine) -> int:
-        """Return a group's tile: the one given, else the one its directory was begun with, else the default."""
-        return self.tile or machine.tiles.get(spec.key) or default_tile(spec.shapes, machine.devices[0])
-
-    def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
-        return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)
+    def _setting(self, course: Course) -> Setting | None:
+        """Return what the finals know of a search, None where there are none."""
+        if self.finals is None:
+            return None
+        fold = None if self.groups.folding is None else self.groups.folding.validated
+        return Setting(course, self.finals, compared_by(self.groups.first.task), fold, self.groups.examples)

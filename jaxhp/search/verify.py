@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxhp.engine.work import Outcome
 from jaxhp.search.again import train_again
+from jaxhp.search.extension import recorded_in
 from jaxhp.search.manifest import elsewhere
 from jaxhp.selection.stretches import stretches
-from jaxhp.store.files import located, read_json
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Error, is_int
 
@@ -87,6 +87,8 @@ def verify(search: Search, dir: str | Path, trials: int | None = 20) -> Verified
     """
     if trials is not None and not is_int(trials, 1):
         raise Error(f"trials: expected a positive integer or None, got {trials!r}")
+    begun = recorded_in(dir)
+    search = search.held(begun)
     result = search.load(dir)
     known = result.trials[np.argsort(result.trials.trial_id)]
     done = known[~known.having(Status.RUNNING)]
@@ -98,7 +100,7 @@ def verify(search: Search, dir: str | Path, trials: int | None = 20) -> Verified
     chosen = np.flatnonzero(done.trial_id == result.best.trial_id)
     if len(chosen) and chosen[0] not in at:
         at = np.sort(np.append(at[:-1], chosen[0]))
-    machine = search.machine_of(dir)
+    machine = search.machine_of(begun)
     budgets, of = [rung.epochs for rung in search.rungs], list(done[at])
     histories = [stretches(result.trials, t.trial_id, budgets, t.epochs) for t in of]
     found: dict[int, list[Difference]] = {t.trial_id: [] for t in of}
@@ -106,7 +108,7 @@ def verify(search: Search, dir: str | Path, trials: int | None = 20) -> Verified
         for row, place in enumerate(ended.places):
             names = search.groups.spec(of[place].config).shapes.metrics
             found[of[place].trial_id] += _differences(of[place], ended.outcome.rows(np.asarray([row])), names)
-    where = elsewhere(read_json(located(dir) / "manifest.json"), search.manifest(machine))
+    where = elsewhere(begun, search.manifest(machine))
     return Verified(tuple(found), len(done), tuple(d for some in found.values() for d in some), where)
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from jaxhp.objectives import Objectives
-from jaxhp.report.result import Result
 from jaxhp.space import Space
 from jaxhp.trials import Status, Trial, Trials, signed
 from jaxhp.values import Error
 from jaxhp.words import short
 
-Earlier = Iterable[Trial] | Result | str | Path
+
+class Known(Protocol):
+    """A result of an earlier search."""
+
+    trials: Trials
+
+
+Earlier = Iterable[Trial] | Known | str | Path
 """Trials of earlier searches: a list or `Trials`, a result, or the run directory of one."""
 
 
@@ -46,16 +52,19 @@ class Recalled(NamedTuple):
         return f"{told} of {told + sum(self.left_out.values())} earlier trials fit this search; left out are {why}"
 
 
-def earlier(given: Earlier) -> tuple[Trial, ...]:
+def earlier(given: Earlier, load: Callable[[str | Path], Known]) -> tuple[Trial, ...]:
     """Return the trials that a search is given.
+
+    Args:
+      load: reads a run directory.
 
     Raises:
       FileNotFoundError: it is no run directory.
       Error: it is none of the forms that `Earlier` names.
     """
     if isinstance(given, str | Path):
-        given = Result.load(given)
-    trials = given.trials if isinstance(given, Result) else given
+        given = load(given)
+    trials = getattr(given, "trials", given)
     expected = "warm_start: expected trials, such as those of Result.load(dir).trials, a Result or a run directory"
     if not isinstance(trials, Iterable):
         raise Error(f"{expected}, got {short(trials)}")

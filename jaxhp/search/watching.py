@@ -97,5 +97,19 @@ def warning(failures: list[str], emit: Observer) -> Observer:
     return observe
 
 
+def unrepeated(emit: Observer) -> Observer:
+    """Return what tells an event to others, but no warning a second time."""
+    said: set[str] = set()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Warned):
+            if event.text in said:
+                return
+            said.add(event.text)
+        emit(event)
+
+    return tell
+
+
 def _named(observer: object) -> str:
     return getattr(observer, "__qualname__", type(observer).__name__)

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxhp.data.fingerprints import fingerprint
 from jaxhp.store.files import sync
-from jaxhp.store.ledger import Ledger, Saved
+from jaxhp.store.ledger import BEST, Ledger, Saved
 from jaxhp.values import Error
 
 _NAME = re.compile(r"\d{5}-\d{6}")
@@ -89,9 +89,10 @@ class Checkpoints:
         self.seconds, self.bytes = time.perf_counter() - began, sum(a.nbytes for a in _arrays(record))
         self._ledger.stored("checkpoint written")
         self._ledger.name_checkpoint(saved)
-        complete_ones = [s for s in (saved, *before) if s.complete]
-        for old in before[_KEEP - 1 :]:
-            if old not in complete_ones[:1]:
+        rounds = [s for s in (saved, *before) if s.round != BEST]
+        stay = [*rounds[:_KEEP], *[s for s in rounds if s.complete][:1]]
+        for old in before:
+            if old not in stay and (old.round != BEST or number == BEST):
                 self._drop(old)
 
     def load(self, number: int, *, complete: bool, decode: Callable[[Record], T]) -> Iterator[T]:
@@ -119,9 +120,10 @@ class Checkpoints:
             yield found
 
     def clear(self) -> None:
-        """Remove all: the search is finished."""
+        """Remove all but those of the best: the search is finished."""
         for saved in self._ledger.checkpoints():
-            self._drop(saved)
+            if saved.round != BEST:
+                self._drop(saved)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from jaxhp.trials import Status, Trials
 from jaxhp.values import Json
 
-ABOUT = ("environment", "experiment")  # entries of a manifest: where it ran and who started it, not what was searched
+ABOUT = ("environment", "experiment", "extended")  # of a manifest: where it ran, who began it, not what was searched
 
 
 def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:

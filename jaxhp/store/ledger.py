@@ -1,7 +1,7 @@
 """The ledger: a durable record of every trial, from which everything else can be read again.
 
-A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module),
-`checkpoints/` (members in training), `best.safetensors` (the chosen network), `summary.json` (what it cost) and `lock`
+A run directory holds `manifest.json` (what was searched, and on what), `ledger.sqlite` (this module), `checkpoints/`
+(members in training and the best), `best.safetensors` (the chosen network), `summary.json` (what it cost) and `lock`
 (which process writes); its facts include the digests of the manifest and the network, and a number of the writer's.
 A round is recorded in one transaction, so a kill at any moment loses at most the round in progress, and of that
 only what came after its last checkpoint. Trials are kept as columns (see `columns.py`); every row has a checksum.
@@ -40,6 +40,7 @@ _TABLES = (
   name TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, crc INTEGER NOT NULL)""",
 )
 _WRITER = "writer"  # the fact that names who writes: a number drawn anew for each
+BEST = 99_999  # stands for the round of a checkpoint that stays: members of the best trials of a search, of any rounds
 _FINALS = -1  # the number under which the finals' columns stand
 
 
@@ -142,8 +143,8 @@ class Ledger(Database):
         with self.transaction():
             if not self.rows("SELECT 1 FROM rounds WHERE round = ?", asked.number):
                 proposal = {"unit": np.asarray(asked.unit, "<f4"), "parent": np.asarray(asked.parent, "<i4")}
-                self._put(asked.number, proposal | columns.asked(trials))
-                self._put_round(asked.number, asked.epochs, None)
+                self.put_columns(asked.number, proposal | columns.asked(trials))
+                self.put_round(asked.number, asked.epochs, None)
         self.stored("round begun")
 
     def finish(
@@ -165,8 +166,8 @@ class Ledger(Database):
         failed = trials.diverged_at > 0
         diverged = dict(zip(trials.trial_id[failed].tolist(), trials.diverged_at[failed].tolist(), strict=True))
         with self.transaction():
-            self._put(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
-            self._put_round(number, self.rows("SELECT epochs FROM rounds WHERE round = ?", number)[0][0], wall_s)
+            self.put_columns(number, columns.measured(trials) | {"told": np.asarray(scores, "<f4")})
+            self.put_round(number, self.rows("SELECT epochs FROM rounds WHERE round = ?", number)[0][0], wall_s)
             if diverged:
                 self.event("diverged", round=number, epoch_by_trial=diverged)
             if spent is not None:
@@ -242,8 +243,8 @@ class Ledger(Database):
         """Trial id to f32[R], the scores of finalists on fresh replicates, and the choice as JSON."""
         ids, values = np.array(sorted(scores), "<i4"), np.array([scores[i] for i in sorted(scores)], "<f4")
         with self.transaction():
-            self._put(_FINALS, {"trial_id": ids, "scores": values})
-            self._put_round(_FINALS, 0, 0.0)
+            self.put_columns(_FINALS, {"trial_id": ids, "scores": values})
+            self.put_round(_FINALS, 0, 0.0)
             if choice is not None:
                 self.set_meta("choice", choice)
         self.stored("finals recorded")
@@ -267,7 +268,7 @@ class Ledger(Database):
     def record_part(self, number: int, part: Mapping[str, np.ndarray]) -> None:
         """Keeps what a part of the finals measured, as columns."""
         with self.transaction():
-            self._put(number, part)
+            self.put_columns(number, part)
 
     def part(self, number: int) -> dict[str, np.ndarray]:
         """What `record_part` was given, or nothing."""
@@ -309,7 +310,7 @@ class Ledger(Database):
         """See `jaxhp.store.digest.digest`."""
         return digest(self.trials(), self.finals())
 
-    def _put(self, number: int, record: Mapping[str, columns.Column]) -> None:
+    def put_columns(self, number: int, record: Mapping[str, columns.Column]) -> None:
         rows = [(number, *columns.pack(name, column)) for name, column in record.items()]
         self.write("INSERT OR REPLACE INTO columns VALUES (?, ?, ?, ?, ?, ?)", *rows)
 
@@ -326,7 +327,8 @@ class Ledger(Database):
         """Return the columns that describe trials, with their curves or without."""
         return self._get(number, "config.*", *columns.FACTS, *(["curve.*"] if curves else []))
 
-    def _put_round(self, number: int, epochs: int, wall_s: float | None) -> None:
+    def put_round(self, number: int, epochs: int, wall_s: float | None) -> None:
+        """Says how long a round trains and how long that took, None where it is not finished; within a transaction."""
         row = (number, epochs, wall_s)
         self.write("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?)", (*row, self._round_crc(row)))
 
@@ -377,7 +379,7 @@ def _round(number: int, epochs: int, wall_s: float | None, found: columns.Column
         columns.check(name, column)
     if not len(unit) == len(parent) == len(ids) == (len(ids) if told is None else len(told)):
         raise Error("its columns differ in length")
-    return Round(number, epochs, unit, parent, ids, told, wall_s)
+    return Round(number, epochs, unit, parent, ids, None if wall_s is None else told, wall_s)
 
 
 def _places(

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Int32, UInt32
+from jaxtyping import Array, Float, Float32, Int, Int32, PRNGKeyArray, UInt32
 
 from jaxhp.compiling import jit
 from jaxhp.strategies.edges import edges
-from jaxhp.strategies.history import History, ranks, stream
+from jaxhp.strategies.history import History, empty, ranks, stream
 from jaxhp.strategies.sampler import Sampler
 from jaxhp.strategies.sobol import spread
 from jaxhp.values import Error
 
 SHAPES = ("cem", "box")
+_ROOM = 256  # points that a history begins with room for; how sums over it are rounded depends on its room alone
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Narrowing(Sampler):
             if not 0 < getattr(self, name) < 1:
                 raise Error(f"Narrowing {name}: expected a fraction between 0 and 1, got {getattr(self, name)!r}")
             object.__setattr__(self, name, float(getattr(self, name)))
+
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:
+        """Make the state before the first ask: see `Sampler.init`.
+
+        Its room depends on what is told alone, so a search asks for the same points however many rounds follow.
+        """
+        return empty(key, dim, epochs, _ROOM)
 
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
         """Choose `size` points, f32[size, D], around the elites."""

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from crash import POINTS, Killed, dying
+from crash import OTHERS, POINTS, Killed, dying
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
@@ -26,7 +26,7 @@ from jaxhp.search.manifest import claim, differences
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import files, params
 from jaxhp.store.checkpoints import Checkpoints
-from jaxhp.store.ledger import Ledger, Round
+from jaxhp.store.ledger import BEST, Ledger, Round
 from jaxhp.strategies import Random
 from jaxhp.tasks import fingerprint
 from jaxhp.trials import Trial, Trials
@@ -82,7 +82,10 @@ def test_a_search_that_dies_at_any_point_ends_the_same(kind, point, tmp_path, di
             die_at("")
             assert run(kind, directory).digest == digest(kind)
         assert Result.load(directory).digest == digest(kind)
-        assert not (directory / "checkpoints").exists()
+        with Ledger(directory) as ledger:
+            assert {saved.round for saved in ledger.checkpoints()} <= {BEST}
+            names = {saved.name for saved in ledger.checkpoints()}
+        assert {path.name for path in directory.glob("checkpoints/*")} == names
         shutil.rmtree(directory)
 
 
@@ -95,7 +98,7 @@ def test_every_crash_point_is_passed(tmp_path, die_at):
             missed.append(point)
         except Killed:
             pass
-    assert not missed
+    assert {*missed} == OTHERS
 
 
 def test_deaths_in_a_row_never_lose_what_was_recorded(tmp_path, die_at):
@@ -413,7 +416,7 @@ def test_the_tile_of_the_manifest_is_used_again(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True, watch=[dying("manifest written")])
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
-    monkeypatch.setattr(sys.modules["jaxhp.search.search"], "default_tile", lambda shapes, device: tile + 1)
+    monkeypatch.setattr(sys.modules["jaxhp.search.asked"], "default_tile", lambda shapes, device: tile + 1)
     assert automatic.manifest()["tile"] == tile + 1
     automatic.run(tmp_path, quiet=True)
     assert files.read_json(tmp_path / "manifest.json")["tile"] == tile

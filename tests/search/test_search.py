@@ -177,7 +177,7 @@ def test_a_strategy_works_with_an_evaluator_of_ones_own(strategy):
 
 @pytest.mark.parametrize(("size", "finals", "devices"), [(4, None, 1), (5, None, 2), (4, hp.Finals(2, 4), 2)])
 def test_no_program_is_compiled_for_a_device_that_has_no_tile(size, finals, devices, monkeypatch):
-    monkeypatch.setattr("jaxhp.search.search.compile", lambda *_, **options: options["devices"])
+    monkeypatch.setattr("jaxhp.search.asked.compile", lambda *_, **options: options["devices"])
     made = search(strategy=Random(size), tile=4, finals=finals)
     spec = made.groups.spec({"lr": 0.1})
     assert made.population(spec, made.machine()) == jax.local_devices()[:devices]

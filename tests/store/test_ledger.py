@@ -315,7 +315,7 @@ def test_any_stored_column_gives_a_column_or_one_error(dtype, shape, data):
         for name in ("trial_id", "score", "config.x"):
             crc = columns._crc(name, dtype, shape, data)
             ledger._db.execute("INSERT INTO columns VALUES (0, ?, ?, ?, ?, ?)", (name, *packed[1:4], crc))
-        ledger._put_round(0, 1, 1.0)
+        ledger.put_round(0, 1, 1.0)
         for read in (ledger.trials, ledger.digest, lambda: ledger.best("max", 3), lambda: ledger.round(0)):
             with pytest.raises(ValueError, match="is damaged"):
                 read()
