@@ -3,13 +3,14 @@
     python experiments/nnx_cnn.py ../shared/data/mnist     the folder with MNIST's four IDX files
     python experiments/nnx_cnn.py --smoke                  a few networks on the bundled sample
 
-Needs `pip install 'jaxhp[flax]'`. The whole, 16 networks for 12 epochs on 55,000 images, finals and the sealed test,
-would take about an hour and a half of CPU by the rate below, and was never run: whether it comes to 99.4% is not known.
+Needs `pip install 'jaxhp[flax]'`.
 
-Result with `--population 4 --epochs 3 --examples 12000`, all that there was time for on 2 cores under the load of much
-other work: 262 s of CPU (1,076 s). Chosen are a learning rate of 0.0042 and a dropout of 0.09; estimated accuracy 0.971
-(0.965 to 0.978). Trained anew on the 17,000 images of both parts it has 0.983 (0.980 to 0.985) on the 10,000 test
-images.
+Result on 55,000 images: nine networks for one epoch, three for three, one for twelve, chosen by 5,000 other images, in
+540 s of CPU, and the test in as much again (31 minutes on 2 cores that others shared). Chosen are a learning rate of
+0.0017, a dropout of 0.15 and a weight decay of 0.0008, with 0.991 on the images that chose. Trained anew on all 60,000
+with two seeds it has 0.9917 (0.9900 to 0.9934) on the 10,000 test images. That is short of the 0.994 that such networks
+reach: this one has 12 and 24 filters and 12 epochs, since a network and image cost .2 ms of CPU. Without finals nothing
+is said of the choice before the sealed test, which is honest without them.
 """
 
 import argparse

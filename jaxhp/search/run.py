@@ -49,7 +49,7 @@ from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
-from jaxhp.search.stopping import with_rounds
+from jaxhp.search.stopping import with_finished
 from jaxhp.search.watching import guarded, read_only, told, unrepeated, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
@@ -141,7 +141,7 @@ def run_search(
                     of, params = _train(of, ledger, lineage, executor, account, networks, ending, emit)
         except (Stopped, KeyboardInterrupt) as cause:
             ledger.record_spent(account.spent())
-            raise with_rounds(cause, ledger, len(of.course.rungs), partial(_so_far, of, ledger, networks)) from None
+            raise with_finished(cause, ledger, len(of.course.rungs), partial(_so_far, of, ledger, networks)) from None
         if checkpoints is not None:
             checkpoints.clear()
         result = _result(of, ledger, params)

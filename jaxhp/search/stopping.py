@@ -11,7 +11,7 @@ from jaxhp.store.ledger import Ledger
 from jaxhp.words import plain
 
 
-def with_rounds(cause: BaseException, ledger: Ledger, rounds: int, read: Callable[[], object]) -> BaseException:
+def with_finished(cause: BaseException, ledger: Ledger, rounds: int, read: Callable[[], object]) -> BaseException:
     """Say that a search was stopped, and return what to raise: without a directory `Stopped` with what it has found.
 
     Args:
