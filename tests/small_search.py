@@ -89,7 +89,7 @@ class Shared(hp.Search):
     def population(self, spec, machine, at_most=None):
         at_most = min((n for n in (at_most, self.at_most) if n), default=None)
         rows = min(self.plan_on(machine).groups[0].rows, at_most or 2**30)
-        key = (rows, self.epochs, self.finals, spec.key, self.fold is None, self.groups.examples)
+        key = (self.task, rows, self.epochs, self.finals, spec.key, self.fold is None, self.groups.examples)
         if key not in _compiled:
             _compiled[key] = super().population(spec, machine, at_most)
         return _compiled[key]
