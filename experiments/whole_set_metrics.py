@@ -40,7 +40,7 @@ so few examples, `bias`. Biases are in standard errors.
     R2      2000        16   -0.014              0.987       0.948
 
 The plain R2 of few examples is too low: with 300 by -0.111, -0.107 and -0.144, with 1,000 by -0.026, -0.075 and -0.061
-of these standard errors. AUC and F1 have no such bias, and their lines without `bias` are the same to 0.03.
+of these standard errors. AUC and F1 have no such bias, and their lines without `bias` are the same to 0.04.
 """
 
 from __future__ import annotations
