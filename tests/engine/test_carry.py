@@ -94,6 +94,8 @@ def test_a_network_with_examples_first_trains_as_one_with_examples_last(optimize
         init=lambda key, config: turned(last.init(key, config)),
         loss=lambda params, batch, key, config: losses(params, batch).mean(),
         evaluate=evaluate,
+        predict=None,
+        measure=None,
     )
     configs = [{"lr": lr, "weight_decay": 1e-3} for lr in (1e-3, 3e-3, 1e30, 1e-2, 2e-3)]
     whole = train(first, configs, 2, stops=(1,), tile=2, devices=jax.local_devices())
