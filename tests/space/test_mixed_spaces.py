@@ -17,7 +17,7 @@ SPACE = hp.Space(
 )
 LEARNERS = [
     pytest.param(Narrowing(32, 4), id="cem"),
-    pytest.param(Auto(32, 4), id="auto"),  # of the shapes of test_adversarial.py, whose programs serve it
+    pytest.param(Auto(32, 4), id="auto", marks=pytest.mark.slow),
     pytest.param(TPE(32, 4), id="tpe", marks=pytest.mark.slow),
     pytest.param(GP(32, 4), id="gp", marks=pytest.mark.slow),
 ]

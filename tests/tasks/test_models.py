@@ -361,6 +361,7 @@ class Dropped(nnx.Module):
         return self.out(self.drop(x.reshape(len(x), -1)))
 
 
+@pytest.mark.slow
 def test_nnx_dropout_takes_a_rate_that_is_tuned():
     """As with the same rate written as a number, which nnx sees in Python; a rate of 1 leaves nothing."""
     of, options = example("nnx"), {"train": TRAIN, "valid": VALID, "batch_size": BATCH}
