@@ -46,6 +46,7 @@ def heading(run: RunRecord) -> Markup:
     """Make the heading: what was run, and when."""
     result, seed = run.result, run.manifest.get("seed")
     times = {event["kind"]: event["time"] for event in run.events if event["kind"] in ("begun", "finished")}
+    parents = [event["learns_from"] for event in run.events if event["kind"] == "begun" and "learns_from" in event]
     name, kind = str(result.stage), "finished" if result.stage.finished else "running"
     diverged = sum(trial.status is Status.DIVERGED for trial in result.trials)
     facts = [
@@ -56,6 +57,7 @@ def heading(run: RunRecord) -> Markup:
             for name, mode in zip(result.objectives.names, result.objectives.modes, strict=True)
         ),
         f"seed {seed}" if seed is not None else None,
+        *(f"learns from {parent}" for parent in parents),
         f"{run.told('devices')} × {run.told('device_kind')}" if run.told("device_kind") else None,
         f"begun {when(times['begun'])}" if "begun" in times else None,
         f"finished {when(times['finished'])}" if "finished" in times else None,

@@ -29,7 +29,7 @@ from jaxhp.search.included import Included, included
 from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
 from jaxhp.search.planning import plan_of, plan_one
-from jaxhp.search.warm_start import Earlier, Recalled, earlier, recalled
+from jaxhp.search.warm_start import Earlier, Recalled, earlier, parent, recalled
 from jaxhp.search.workload import finals_that_fit, why_no_finals
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
@@ -64,6 +64,7 @@ class Asked:
     groups: Groups = field(init=False, repr=False)
     included: Included = field(init=False, repr=False)
     recalled: Recalled = field(init=False, repr=False)
+    parent: str | None = field(init=False, repr=False)  # the directory of the search whose trials it learns from
     default_finals: bool = field(init=False, repr=False)  # whether the size of the finals follows that of the search
 
     def __post_init__(self) -> None:
@@ -102,6 +103,7 @@ class Asked:
         if default:
             self._know("finals", self._finals_that_fit())
         self._know("include", tuple(self.include))
+        self._know("parent", parent(self.warm_start))
         self._know("warm_start", earlier(self.warm_start, Result.load))
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
         ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)

@@ -79,13 +79,14 @@ def rewrite(ledger: Ledger, manifest: Json) -> None:
         ledger.stored("manifest written")
 
 
-def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[str]:
+def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool, parent: str | None = None) -> list[str]:
     """Make the directory this search's, or check that it is. One in which nothing was trained is free for any search.
 
     Args:
       ledger: of the directory.
       manifest: of this search.
       accept_environment: see `Search.run`.
+      parent: directory of the search whose trials it learns from, for who reads what happened.
 
     Returns:
       What is different but harmless, one line each.
@@ -101,7 +102,7 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool) -> list[s
         ledger.begin_anew(manifest_digest(manifest))
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
-        ledger.event("begun")
+        ledger.event("begun", **({} if parent is None else {"learns_from": parent}))
         return []
     refuse_other(ledger, before, manifest)
     rewrite(ledger, before)

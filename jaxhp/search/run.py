@@ -78,6 +78,7 @@ class Wiring(NamedTuple):
     no_finals: str  # why there are none; "" where there are
     request: Request
     folds: int  # 1 without folds
+    parent: str | None  # directory of the search whose trials it learns from
     ended_after: Callable[[int], Wiring]  # the same without the rounds after so many of its schedule
     warnings: Sequence[str] = ()  # for a person, before it starts
     notes: Sequence[str] = ()
@@ -168,7 +169,7 @@ def _claimed(
     if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
         before, of = {}, wire({}, emit)
     manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
-    notes = claim(ledger, manifest, accept_environment=accept_environment)
+    notes = claim(ledger, manifest, accept_environment=accept_environment, parent=of.parent)
     of = of if grow is None else grow(ledger, of, emit)
     limit = limit_of(ledger)
     of = of if limit is None else of.ended_after(limit)

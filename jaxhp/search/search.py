@@ -67,7 +67,8 @@ class Search(Asked):
       warm_start: trials of earlier searches, such as `Result.load(dir).trials`, a `Result` or a run directory, told
         to the strategy before its first round. Those count that were ranked by the same metric and mode in a search
         of the same `epochs`, were trained to their end or diverged, and have a point in this space; how many others
-        there are, and why, is said when the search begins. Trials made by hand name all that: `hp.Trial(0, {"lr":
+        there are, and why, is said when the search begins. A directory, or that of a result, stands in the record and
+        the report as what it learns from. Trials made by hand name all that: `hp.Trial(0, {"lr":
         0.1}, status=hp.Status.COMPLETE, score=0.9, metric="accuracy", mode="max", epochs=50)`.
 
     Raises:
@@ -236,6 +237,7 @@ class Search(Asked):
             no_finals=held.no_finals,
             request=Request(held.extent, held.rungs, [spec.task for spec in held.groups.specs.values()]),
             folds=held.groups.folds,
+            parent=held.parent,
             ended_after=ended_after,
             warnings=[f"warm start: {held.recalled}"] if held.recalled.left_out else [],
             notes=[f"no finals: {held.no_finals}"] if vanished else [],

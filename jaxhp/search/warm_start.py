@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxhp.objectives import Objectives
 from jaxhp.space import Space
+from jaxhp.store.files import located
 from jaxhp.trials import Status, Trial, Trials, signed
 from jaxhp.values import Error
 from jaxhp.words import short
@@ -73,6 +74,12 @@ def earlier(given: Earlier, load: Callable[[str | Path], Known]) -> tuple[Trial,
         if not isinstance(trial, Trial):
             raise Error(f"{expected}, got {short(trial)} in it")
     return trials
+
+
+def parent(given: Earlier) -> str | None:
+    """Return the run directory whose trials a search is given, as far as it is known."""
+    directory = given if isinstance(given, str | Path) else getattr(given, "directory", None)
+    return None if directory is None else str(located(directory).absolute())
 
 
 def recalled(

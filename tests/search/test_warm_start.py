@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from small_search import search, shared, task
 
 import jaxhp as hp
 from jaxhp.engine.events import RoundFinished
+from jaxhp.report.page import write_report
 from jaxhp.search.experiment import _smaller
 from jaxhp.search.warm_start import recalled
 from jaxhp.selection.edges import best_at_edges
@@ -101,15 +103,22 @@ def test_recorded_trials_know_their_metric_mode_and_budget(tmp_path):
     for trials in (seen, result.trials, hp.Result.load(tmp_path).trials, hp.Result.load(tmp_path, top=2).trials):
         assert {(t.metric, t.mode, t.budget, t.epoch) for t in trials} == {("error", "min", 9, "last")}
     fit = sum(t.status is not Status.STOPPED for t in result.trials)
-    for given in (result, tmp_path, str(tmp_path), list(result.trials)):
+    for given, parent in (
+        (result, tmp_path),
+        (tmp_path, tmp_path),
+        (str(tmp_path), tmp_path),
+        ([*result.trials], None),
+    ):
         warm = search("random", warm_start=given)
+        assert warm.parent == (parent and str(parent))
         assert len(warm.recalled.score) == fit
         assert warm.recalled.left_out == {"not trained to their end": 9 - fit}
 
 
 def test_what_is_left_out_is_said_once_in_one_line(first, tmp_path, capsys):
     short = [replace(t, epochs=2, budget=2) for t in first.trials]
-    search("random", warm_start=[*first.trials, *short]).run(tmp_path)
+    known = SimpleNamespace(trials=[*first.trials, *short], directory=tmp_path / "before")
+    search("random", warm_start=known).run(tmp_path)
     line = (
         f"warm start: {len(first.trials)} of {2 * len(first.trials)} earlier trials fit this search; left out are "
         f"{len(short)} of a training of 2 epochs, not 9"
@@ -117,6 +126,8 @@ def test_what_is_left_out_is_said_once_in_one_line(first, tmp_path, capsys):
     assert line in " ".join(capsys.readouterr().out.split())
     with Ledger(tmp_path) as ledger:
         assert [event["text"] for event in ledger.events("warning")] == [line]
+        assert [event["learns_from"] for event in ledger.events("begun")] == [str(tmp_path / "before")]
+    assert f"<span>learns from {tmp_path / 'before'}</span>" in write_report(tmp_path).read_text("utf-8")
     with pytest.raises(hp.Error, match=r"warm_start: .* left out are 18 of a training of 2 epochs, not 9"):
         search("random", warm_start=short)
     other = replace(task(), metric="gain", mode="max", evaluate=lambda params, batch, config: {"gain": batch["y"]})
