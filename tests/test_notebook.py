@@ -51,7 +51,7 @@ def kernel(monkeypatch, tmp_path, sockets):
     manager.start_kernel(cwd=str(tmp_path))
     client = manager.client()
     client.start_channels()
-    client.wait_for_ready(timeout=120)
+    client.wait_for_ready(timeout=600)
 
     def run(code: str, times: int = 0) -> list[tuple[str, dict]]:
         sent, told = client.execute(code), []
