@@ -96,7 +96,7 @@ def watch(phase: mmap.mmap) -> None:
 
         return wrapped
 
-    searches: Any = import_module("jaxhp.search.search")
+    searches: Any = import_module("jaxhp.search.asked")
     searches.compile = during("compile", searches.compile)
     population.Population.step = during("step", population.Population.step)
     checkpoint.Checkpoints.save = during("checkpoint", checkpoint.Checkpoints.save)

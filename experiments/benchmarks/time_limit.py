@@ -1,9 +1,9 @@
 """Ten searches of different speed, each with a time that it may take: how long it took, finals and compiling included.
 
-python experiments/benchmarks/time_limit.py [SECONDS] [--cpu]
+python experiments/benchmarks/time_limit.py [SECONDS] [--cpu] [--smoke]
 
 Every search asks for 200 rounds, more than most have time for. Nothing compiled before is used. With --cpu all clocks
-count the seconds of the processor, on one core, which others on the machine do not stretch.
+count the seconds of the processor, on one core, which others on the machine do not stretch; with --smoke one search.
 
 Result with 30 s and --cpu, on one core of an AMD EPYC (the share of the time that was taken, and rounds):
 
@@ -60,9 +60,9 @@ SEARCHES = {
 }
 
 
-def main(seconds: float) -> None:
+def main(seconds: float, searches: int) -> None:
     print(f"{'search':18} {'asked s':>8} {'took s':>8} {'share':>6} {'rounds':>7}  estimate")
-    for name, make in SEARCHES.items():
+    for name, make in list(SEARCHES.items())[:searches]:
         search = make()
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -74,5 +74,5 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    numbers = [argument for argument in sys.argv[1:] if argument != "--cpu"]
-    main(float(numbers[0]) if numbers else 30.0)
+    numbers = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    main(float(numbers[0]) if numbers else 30.0, 1 if "--smoke" in sys.argv else len(SEARCHES))
