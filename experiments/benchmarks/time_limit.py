@@ -16,8 +16,16 @@ Result with 30 s and --cpu, on one core of an AMD EPYC (the share of the time th
 What is left is the tenth by which every expectation is raised, and the time that was set aside for compiling what the
 finals measure with, which takes less than compiling the step.
 
-In wall time, with 40 s and programs of others on all cores (load 12 to 17 on 2 cores), each search had one round, four
-took 0.52 to 1.10 of the time, and six, whose first round and finals alone took longer, 1.5 to 2.9 of it.
+In wall time with 30 s, on both cores, nothing else running:
+
+    random, tiny      0.35  all 200 rounds        auto              0.83   20 rounds
+    random            0.82   32 rounds            three replicates  0.83   89
+    narrowing, long   0.79   26                   folds             0.84   55
+    sobol, deep       0.79   32                   two groups        0.88  135
+    halving           0.79   76                   no finals         0.94   26
+
+With programs of others on all cores (load 12 to 17 on 2 cores) and 40 s, each search had one round, four took 0.52 to
+1.10 of the time, and six, whose first round and finals alone took longer, 1.5 to 2.9 of it.
 """
 
 from __future__ import annotations

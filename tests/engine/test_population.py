@@ -49,6 +49,7 @@ def test_of_the_population_size(task, alone):
     same(train(task, CONFIGS[:5], EPOCHS), alone, range(5))
 
 
+@pytest.mark.slow
 @two_devices
 def test_of_the_number_of_devices(task, alone):
     assert len(jax.local_devices()) == 2

@@ -197,9 +197,8 @@ FLAX_LAYERS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "options", [pytest.param(layer, marks=pytest.mark.slow) for layer in FLAX_LAYERS[:2]] + FLAX_LAYERS[2:]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", FLAX_LAYERS)
 def test_flax_linen(options):
     x = jnp.asarray(normal(0, 3, 7, 6, 4))
     theirs = flax.linen.Conv(6, **options)

@@ -44,7 +44,8 @@ def script(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["halving", *(pytest.param(k, marks=pytest.mark.slow) for k in ("random", "pbt"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["random", "halving", "pbt"])
 def test_a_step_that_runs_out_of_memory_is_retried_with_fewer_rows(kind, tmp_path, monkeypatch):
     step = Population.step
 

@@ -35,8 +35,7 @@ MORE = {
 
 
 # they compile what no other check needs; of the samplers, Random and the one in Halving are quick under jit
-DEAR = {("auto", check) for check in testing.CHECKS}  # in the default run are the tests of its outer moves
-DEAR |= {("pareto", check) for check in (testing.check_jit, testing.check_beyond)}
+DEAR = {(name, check) for name in ("auto", "pareto") for check in testing.CHECKS}  # they have tests of their own
 DEAR |= {("tpe", testing.check_beyond), *((name, testing.check_jit) for name in ("tpe", "narrowing", "narrowing_box"))}
 
 
