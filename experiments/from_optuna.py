@@ -8,13 +8,13 @@ that line, and `objective` with its loop is not needed any more. Both run here, 
 and pruner; printed are the lines, and seconds with compilation apart, wall and CPU. The CPU seconds of the first call
 count as compiling, so they are too many there.
 
-On 2 cores that others used at the same time (load 9 to 20, so wall seconds mean little), with `JAXHP_CACHE=off`:
+On 2 quiet cores, with `JAXHP_CACHE=off`:
 
     1 line goes, 10 come, with the import; 21 are not needed any more
-    no pruner    before  compiling  3.3 CPU s, the rest 20.7   best 0.884  256 complete
-    no pruner    after   compiling 13.5 CPU s, the rest 22.8   best 0.864  256 complete
-    MedianPruner before  compiling  3.1 CPU s, the rest  7.9   best 0.860   30 complete, 226 pruned
-    MedianPruner after   compiling 14.9 CPU s, the rest 20.2   best 0.860  167 complete,  89 pruned
+    no pruner    before  compiling  1.8 s (2.8 of CPU), the rest 15.5 (23.1)   best 0.884  256 complete
+    no pruner    after   compiling  5.1 s (10.1),       the rest 11.7 (21.0)   best 0.864  256 complete
+    MedianPruner before  compiling  1.8 s (2.7),        the rest  5.3 (7.6)    best 0.860   30 complete, 226 pruned
+    MedianPruner after   compiling  5.2 s (10.2),       the rest 10.0 (17.1)   best 0.860  167 complete,  89 pruned
 
 So the work is the same without a pruner, and a pruner finds less to prune in batches of 64, which are asked for before
 any of them has ended.
