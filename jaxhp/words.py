@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _DIGITS = 4  # of a number whose error is not known
 _ERROR_DIGITS = 2  # of an error; the number ends where its error does
-_NORMAL = 1.959964  # half a 95% interval, in standard errors
+NORMAL = 1.959964  # half a 95% interval, in standard errors
 
 
 def plain(text: object) -> str:
@@ -94,7 +94,7 @@ def interval(value: float, low: float, high: float) -> tuple[str, str, str]:
 
 def interval_style(value: float, low: float, high: float) -> Style:
     """Say where a number ends whose 95% interval is known."""
-    return style_of(value, (high - low) / 2 / _NORMAL)
+    return style_of(value, (high - low) / 2 / NORMAL)
 
 
 def column(

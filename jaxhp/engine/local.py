@@ -94,9 +94,7 @@ class Local:
         """See `Executor.save`."""
         if self._under_way is None or self._wave is None:
             copies = {key: held.copies(trials) for key, held in self._held.items() if held.place}
-            return Snapshot(
-                {key: found for key, found in copies.items() if len(found.trial)}, np.zeros(0, np.int32), None
-            )
+            return Snapshot({key: found for key, found in copies.items() if len(found.trial)})
         job, wave, done = self._under_way.job, self._wave, self._under_way.done
         members = {key: self._held[key].copies() for key in self._under_way.groups} if job.keep else {}
         leaves, rows = leaves_at(wave.state, wave.layout.slots), wave.rows
@@ -108,7 +106,7 @@ class Local:
         reached = np.where(np.isin(rows, wave.rows), np.maximum(job.start[rows], wave.epoch), job.stop)
         members[wave.key] = Members(job.trials[rows], reached.astype(np.int32), leaves)
         if job.keep or not done:
-            return Snapshot(members, np.zeros(0, np.int32), None)
+            return Snapshot(members)
         places = np.split(np.arange(len(self._under_way.trained)), np.cumsum([len(rows) for rows, _ in done])[:-1])
         outcome = merge(len(self._under_way.trained), [(at, part) for at, (_, part) in zip(places, done, strict=True)])
         return Snapshot(members, job.trials[self._under_way.trained], outcome)
@@ -233,8 +231,8 @@ class Local:
             size = saved * len(job.replicates) * population.member_bytes
             fresh = wave.key not in self._called
             self._called.add(wave.key)
-            told = Progressed(job.trials[wave.rows], score, upto, done, seconds, last, size, fresh)
-            call.emit(told._replace(curve=ranked.curve, metrics=spec.shapes.metrics))
+            trials, metrics = job.trials[wave.rows], spec.shapes.metrics
+            call.emit(Progressed(trials, score, upto, done, seconds, last, size, fresh, ranked.curve, metrics))
             due = np.flatnonzero(read == upto)
             if len(due):
                 parts.append((due, self._measured(wave, job, columns, ranked).rows(due)))

@@ -41,7 +41,7 @@ def said_by_each(part: Part, data: PyTree[np.ndarray]) -> np.ndarray:
     """Return [K, n, ...], what each network says of each example."""
     n = len(jax.tree.leaves(data)[0])
     size = min(n, _AT_ONCE)
-    compiled = jit(lambda variables, traced, batch: _each(part.spec)(variables, traced, batch))
+    compiled = jit(_each(part.spec))
     found = []
     for start in range(0, n, size):
         rows = np.minimum(np.arange(start, start + size), n - 1)

@@ -85,8 +85,8 @@ class Snapshot(NamedTuple):
     """What an executor has done of a job so far, or holds after it."""
 
     members: Mapping[str, Members]  # by `Spec.key`: those in training, and trained ones that are to be kept
-    trained: np.ndarray  # i32[m], trials that are trained and whose members are not kept
-    outcome: Outcome | None  # of these; None for m = 0
+    trained: np.ndarray = np.zeros(0, np.int32)  # i32[m], trials that are trained and whose members are not kept
+    outcome: Outcome | None = None  # of these; None for m = 0
 
     def having(self, wanted: Callable[[int, int], bool]) -> Snapshot:
         """Return the members (trial, epoch) that are wanted, alone."""
@@ -96,7 +96,7 @@ class Snapshot(NamedTuple):
             if len(rows):
                 leaves = [leaf[rows] for leaf in members.leaves]
                 found[key] = Members(members.trial[rows], members.epoch[rows], leaves)
-        return Snapshot(found, np.zeros(0, np.int32), None)
+        return Snapshot(found)
 
 
 class Cost(NamedTuple):
@@ -210,6 +210,6 @@ def from_record(record: Mapping[str, Mapping[str, np.ndarray]]) -> Snapshot:
             leaves = [np.zeros(leaf[1:], np.float32) if name.startswith("empty") else leaf for _, name, leaf in found]
             members[key] = Members(np.asarray(entry["trial"]), np.asarray(entry["epoch"]), leaves)
     if "outcome" not in record:
-        return Snapshot(members, np.zeros(0, np.int32), None)
+        return Snapshot(members)
     fields = {name: np.asarray(leaf) for name, leaf in record["outcome"].items()}
     return Snapshot(members, fields.pop("trial"), Outcome(**fields))

@@ -7,20 +7,19 @@ dictionary of distributions cannot say, conditions and forbidden combinations, `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from jaxhp.interop.optuna_defined import defined
+from jaxhp.interop.optuna_defined import Define, defined
 from jaxhp.space import Choice, IntUniform, LogUniform, Parameter, Space, Uniform
 from jaxhp.space.conditions import exists
 from jaxhp.values import Config, Error, Value
 
 Distributions = Mapping[str, BaseDistribution]
-Define = Callable[[Any], object]
 _KINDS = (Uniform, LogUniform, IntUniform, Choice)
 _STEPS = 4096  # of a float, at most
 

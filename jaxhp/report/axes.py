@@ -65,8 +65,7 @@ class Drawn(Protocol):
     def measured(self) -> Sequence[Measured]: ...
     @property
     def estimate(self) -> Estimate | None: ...
-    @property
-    def _whole(self) -> bool: ...
+    def whole(self, what: str) -> Trials: ...
 
 
 class Plots:
@@ -162,7 +161,7 @@ class Plots:
         """Draw how the scores of each round, or rung, went: middle half, 10% to 90%, best, and the best so far."""
         of, name = self._of, self._metric("rungs", metric)
         mode = self._known_mode("rungs", name)
-        self._check_whole("rungs")
+        of.whole("rungs")
         if not of.stage.rungs or f"valid_{name}" not in of.trials.curve:
             raise Error(f"rungs: expected a result with its rounds and learning curves of {name}, got one without")
         rounds = round_scores(of.trials, of.stage.rungs, name, mode)
@@ -263,10 +262,6 @@ class Plots:
             raise Error(f"{who}: expected a metric of which is known what is better ({known}), got {metric!r}")
         return mode
 
-    def _check_whole(self, who: str) -> None:
-        if not self._of._whole:
-            raise Error(f"{who}: expected a result with all trials, got one loaded with top=")
-
     def _space(self, who: str) -> Space:
         if self._of.space is None:
             raise Error(f"{who}: expected a result with its space, got one without")
@@ -291,7 +286,7 @@ class Plots:
 
     def _importance(self, who: str, metric: str) -> Importance:
         mode, space = self._known_mode(who, metric), self._space(who)
-        self._check_whole(who)
+        self._of.whole(who)
         try:
             return importance(space, self._scored(who, metric), mode, metric)
         except Error as error:

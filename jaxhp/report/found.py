@@ -16,6 +16,7 @@ from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.selection.verdict import Verdict
 from jaxhp.space import Space
 from jaxhp.store.digest import manifest_digest
+from jaxhp.store.enlarging import BEFORE
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.ours import NETWORK
 from jaxhp.trials import MODES, Trial, rank
@@ -41,7 +42,7 @@ def asked(ledger: Ledger, manifest: Json) -> dict[str, Any]:
             f"got {metric!r}, {mode!r}, {space!r:.80}"
         )
     known = manifest_digest(manifest)
-    if ledger.meta("manifest") not in (None, known) and ledger.meta("manifest before") != known:
+    if ledger.meta("manifest") not in (None, known) and ledger.meta(BEFORE) != known:
         text = f"{ledger.directory}/manifest.json: expected the manifest of the search in the ledger"
         raise Error(f"{text}, got another or damaged one (its SHA-256)")
     strategy = manifest.get("strategy")

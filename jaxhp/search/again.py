@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxhp.engine.work import Executor, Job, Outcome
+from jaxhp.engine.work import Executor, Outcome
 from jaxhp.keys import keyed
+from jaxhp.search.ancestry import steps_of
 from jaxhp.search.groups import Groups
 from jaxhp.selection.stretches import Stretch, stretches
 from jaxhp.trials import Trials
@@ -39,24 +40,11 @@ def train_again(
       replicates: ids of the replicates of each.
       keep: whether the executor is to hold all of those that have just ended.
     """
-    left, begun = list(range(len(histories))), 0
-    before = [-1] * len(histories)  # the trial whose member each is
-    for end in sorted({stretch.upto for history in histories for stretch in history}):
-        now = {place: next(s for s in histories[place] if s.upto >= end) for place in left}
-        rows = {stretch.trial_id: (before[place], stretch.config) for place, stretch in now.items()}
-        ids, origin = np.asarray([*rows], np.int32), np.asarray([parent for parent, _ in rows.values()], np.int32)
-        done = [place for place in left if histories[place][-1].upto == end]
-        left = [place for place in left if place not in done]
-        configs = [config for _, config in rows.values()]
-        start = np.full(len(ids), begun, np.int32)
-        job = Job(0, ids, configs, origin, start, end, replicates, keep=keep or bool(left))
-        outcome = executor.train(job, lambda event: None)
+    steps = list(steps_of(histories, 0, replicates))
+    for number, (job, done) in enumerate(steps, 1):
+        outcome = executor.train(job._replace(keep=keep or number < len(steps)), lambda event: None)
         if done:
-            at = {trial: row for row, trial in enumerate(rows)}
-            yield Ended(done, end, outcome.rows(np.asarray([at[now[place].trial_id] for place in done], int)))
-        begun = end
-        for place, stretch in now.items():
-            before[place] = stretch.trial_id
+            yield Ended([*done], job.stop, outcome.rows(np.asarray([*done.values()], int)))
 
 
 def networks(

@@ -104,10 +104,11 @@ class Asked:
             self._know("finals", self._finals_that_fit())
         self._know("include", tuple(self.include))
         self._know("parent", parent(self.warm_start))
-        self._know("warm_start", earlier(self.warm_start, Result.load))
+        known = earlier(self.warm_start, Result.load)
+        self._know("warm_start", known)
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
         ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)
-        self._know("recalled", recalled(self.space, earlier(self.warm_start, Result.load), *ranked_by))
+        self._know("recalled", recalled(self.space, known, *ranked_by))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
             raise Error(f"warm_start: expected a strategy with a method recall, got {self.strategy!r}")
 

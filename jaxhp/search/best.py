@@ -76,4 +76,4 @@ def _together(snapshots: list[Snapshot]) -> Snapshot:
                 trial, epoch = np.concatenate([before.trial, new.trial]), np.concatenate([before.epoch, new.epoch])
                 new = Members(trial, epoch, leaves)
             found[key] = new
-    return Snapshot(found, np.zeros(0, np.int32), None)
+    return Snapshot(found)

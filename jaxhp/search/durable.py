@@ -143,7 +143,7 @@ class Durable:
         Nothing where there is no place to save them, or where that would fill much of the memory.
         """
         if self._checkpoints is None or share * self.held_bytes() > _KEPT * host_memory_limit():
-            return Snapshot({}, np.zeros(0, np.int32), None)
+            return Snapshot({})
         return self.save({*trials})
 
     def keep_best(self, best: Snapshot) -> None:
@@ -202,7 +202,6 @@ class Durable:
                 self._emit(Warned(f"a checkpoint of round {job.number + 1} is of no use: {error}"))
                 continue
             return job._replace(start=start, origin=origin), snapshot
-        nothing = Snapshot({}, np.zeros(0, np.int32), None)
         for best in self._best(job):
             self._inner.forget()
             self._hold_parents(job, job.origin[job.start > 0])
@@ -211,9 +210,9 @@ class Durable:
             except ValueError as error:
                 self._emit(Warned(f"the members kept of the best are of no use: {error}"))
                 continue
-            return _from(job, best), nothing
+            return _from(job, best), Snapshot({})
         self._hold_parents(job, job.origin[job.start > 0])
-        return job, nothing
+        return job, Snapshot({})
 
     def _best(self, job: Job) -> Iterable[Snapshot]:
         """Yield the members that are kept of trials that a job starts anew, where some are."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxhp import words
 from jaxhp.compiling import jit
 from jaxhp.data.dealing import classes
 from jaxhp.data.fingerprints import fingerprint
@@ -185,7 +186,7 @@ def _worth(values: np.ndarray) -> Worth:
     found = crossed_mean(values[None])
     if not np.isin(values, (0, 1)).all():
         return _mean(values)
-    n, z = len(values), 1.959964
+    n, z = len(values), words.NORMAL
     middle, half = found.mean + z**2 / (2 * n), z * (found.mean * (1 - found.mean) / n + z**2 / (4 * n**2)) ** 0.5
     return Worth(found.mean, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxhp.engine.events import FinalsBegan, Warned
 from jaxhp.engine.work import Emit, Executor, Job, Outcome
 from jaxhp.objectives import Objectives, spread
+from jaxhp.search.ancestry import steps_of
 from jaxhp.search.loop import Course
 from jaxhp.selection.along_front import measured
 from jaxhp.selection.along_front import verdict as front_verdict
@@ -221,17 +222,8 @@ def job_of(histories: Sequence[tuple[Stretch, ...]], number: int, replicates: Se
       histories: of each finalist; all end at the same epoch.
       number, replicates: of the job.
     """
-    jobs: list[Job] = []
-    begun, before = 0, [-1] * len(histories)
-    for end in sorted({stretch.upto for history in histories for stretch in history}):
-        now = [next(stretch for stretch in history if stretch.upto >= end) for history in histories]
-        origin = {stretch.trial_id: ancestor for stretch, ancestor in zip(now, before, strict=True)}
-        config = {stretch.trial_id: stretch.config for stretch in now}
-        ids, origins = np.asarray([*origin], np.int32), np.asarray([*origin.values()], np.int32)
-        start = np.full(len(ids), begun, np.int32)
-        jobs.append(Job(number, ids, [*config.values()], origins, start, end, replicates, keep=True))
-        begun, before = end, [stretch.trial_id for stretch in now]
-    return jobs[-1]._replace(keep=False, outcomes=True, before=tuple(jobs[:-1]))
+    *before, last = [step.job for step in steps_of(histories, number, replicates)]
+    return last._replace(keep=False, outcomes=True, before=tuple(before))
 
 
 def _padded(scores: np.ndarray, length: int) -> np.ndarray:

@@ -12,13 +12,13 @@ from jaxhp.engine.spec import Spec
 from jaxhp.keys import keyed
 from jaxhp.search.anew import Retraining, all_data, retrained
 from jaxhp.selection.stretches import Stretch
+from jaxhp.store.enlarging import REFIT
 from jaxhp.store.ledger import Ledger
 from jaxhp.store.params import check, is_network, load, save
 from jaxhp.tasks.loop import Loop
 from jaxhp.values import Config, Error
 
 FILE = "refit.safetensors"
-_META = "refit"  # the fact that is the digest of that file
 
 
 def refit(
@@ -46,7 +46,7 @@ def refit(
         return keyed(_trained(spec, how, history), spec.made)
     path = directory / FILE
     with Ledger(directory, write=True) as ledger:
-        sha256, search = ledger.meta(_META), ledger.meta("manifest")
+        sha256, search = ledger.meta(REFIT), ledger.meta("manifest")
         if sha256 is not None and path.exists():
             check(path, trial_id, config, sha256, search)
             return load(path, spec.made)
@@ -55,7 +55,7 @@ def refit(
         network = _trained(spec, how, history)
         facts = {"trial_id": trial_id, "config": config, "epochs": history[-1].upto, "replicate": how.used}
         ledger.check_held()
-        ledger.set_meta(_META, save(path, network, **facts, search=search, data="train and valid"))
+        ledger.set_meta(REFIT, save(path, network, **facts, search=search, data="train and valid"))
     return keyed(network, spec.made)
 
 

@@ -169,9 +169,9 @@ class Search(Asked):
         Raises:
           Error: `dir` holds another search, or one that is not finished.
         """
-        held = self.held(recorded_in(dir))
-        check_finished(dir, held.manifest())
-        return held.load(dir).test(seeds)
+        held, machine, manifest = self._held_in(dir)
+        check_finished(dir, manifest)
+        return load(dir, manifest, held.retrainer(machine), held._made).test(seeds)
 
     def load(self, dir: str | Path) -> Result:
         """Read what a run of this search in `dir` found, finished or not; trains nothing and writes nothing.
@@ -182,10 +182,15 @@ class Search(Asked):
           FileNotFoundError: it is not a run directory.
           Error: it holds another search, or is damaged, or has no trials yet.
         """
+        held, machine, manifest = self._held_in(dir)
+        return load(dir, manifest, held.retrainer(machine), held._made)
+
+    def _held_in(self, dir: str | Path) -> tuple[Search, Machine, Json]:
+        """Return the search that a directory holds, what it runs on here, and its manifest."""
         begun = recorded_in(dir)
         held = self.held(begun)
         machine = held.machine_of(begun)
-        return load(dir, held.manifest(machine), held.retrainer(machine), held._made)
+        return held, machine, held.manifest(machine)
 
     def retrainer(self, machine: Machine) -> Retrainer:
         """Return what trains again what this search has trained, on a machine."""

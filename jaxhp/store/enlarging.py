@@ -13,7 +13,8 @@ from jaxhp.values import Json
 
 LIMIT = "limit"  # the fact that says after how many rounds a search was ended
 MANIFEST, BEFORE = "manifest in full", "manifest before"  # facts of a ledger whose manifest.json may not be written yet
-_MADE = ("choice", "finished", "network", "refit", LIMIT)  # facts that are made of all trials
+REFIT = "refit"  # the fact that is the digest of the network that was trained on all data
+_MADE = ("choice", "finished", "network", REFIT, LIMIT)  # facts that are made of all trials
 
 
 def enlarge(ledger: Ledger, manifest: Json, text: str, epochs: Sequence[int], budget: int) -> None:
