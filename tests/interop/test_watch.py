@@ -93,7 +93,10 @@ def test_what_was_logged_is_not_logged_again(logged, tmp_path):
     check_all(tmp_path, result.trials)
 
 
-@pytest.mark.parametrize(("point", "number"), [(STEP, 2), ("round begun", 2), ("round finished", 2)])
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [(STEP, 2), *(pytest.param(point, 2, marks=pytest.mark.slow) for point in ("round begun", "round finished"))],
+)
 def test_a_search_that_is_killed_and_resumed_is_logged_once(point, number, tmp_path):
     def out_of_reach(event):
         raise ConnectionError

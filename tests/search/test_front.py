@@ -136,6 +136,7 @@ def test_a_search_that_was_stopped_goes_on_with_the_same_vectors(tmp_path):
         search(finals=hp.Finals(3, 4), mode=("min", "max")).run(tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_constraints_come_before_the_score():
     """Of one objective: what breaks a constraint is never chosen, however good it is, nor a finalist."""
     of = {"metric": "error", "mode": "min", "constraints": {"size": hp.AtLeast(0.2), "lr": hp.AtMost(2.0)}}

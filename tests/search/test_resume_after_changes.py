@@ -229,7 +229,7 @@ def check(names: frozenset[str], directory: Path) -> bool:
     return False
 
 
-QUICK = ("where, of one config", "name of another metric", "8 to 8.0", "optimizer's constant")
+QUICK = ("where, of one config", "name of another metric", "optimizer's constant")
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in EDITS])

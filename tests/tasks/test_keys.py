@@ -105,7 +105,8 @@ def test_a_member_is_that_of_a_plain_loop_and_its_keys_are_keys(left_alone):
     np.testing.assert_array_equal(numbers["state"]["keys"], jax.random.key_data(want.state["keys"]))
 
 
-@pytest.mark.parametrize("point", ["checkpoint named", pytest.param("round finished", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["checkpoint named", "round finished"])
 def test_a_killed_search_goes_on_to_the_same_bits(point, left_alone, tmp_path, monkeypatch):
     monkeypatch.setattr(Shared, "watch", [dying(point, 2)])
     with pytest.raises(Killed):
