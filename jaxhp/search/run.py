@@ -112,9 +112,11 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        pace = Pace(of.plan, of.course.members, time.perf_counter, began, until.seconds)
+        full = of.course.epochs
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, epochs=full, speed=pace, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
-        observers[:0] = [partial(_record, ledger), display.observe, front.observe]
+        observers[:0] = [partial(_record, ledger), pace.observe, display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
@@ -129,9 +131,8 @@ def run_search(
         )
         account = _Account(executor, ledger)
         networks = Best(executor, lineage, of.course.mode, of.finals.finals.top if of.finals else 1)
-        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
         ending = Ending(until, of, pace, ledger, emit)
-        observers += [executor.observe, networks.observe, pace.observe, warning(failures, emit)]
+        observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
         try:
             with display:
