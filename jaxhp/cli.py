@@ -17,6 +17,7 @@ from jaxhp.interop import FORMATS, export
 from jaxhp.interop.watch import parsed
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
+from jaxhp.report.following import following, written
 from jaxhp.report.page import live_page, write_report
 from jaxhp.report.result import Result
 from jaxhp.report.serving import watch
@@ -156,14 +157,15 @@ def _run(options: argparse.Namespace) -> int:
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory, search)
 
 
 def _resume(options: argparse.Namespace) -> int:
     known = _how(options)
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    return _present(search.run(directory, accept_environment=options.accept_environment, **known), directory)
+    result = search.run(directory, accept_environment=options.accept_environment, **known)
+    return _present(result, directory, search)
 
 
 def _extend(options: argparse.Namespace) -> int:
@@ -174,9 +176,8 @@ def _extend(options: argparse.Namespace) -> int:
     rounds, known = options.rounds and read_rounds(options.rounds), _how(options)
     search, directory = _recorded_search(options.dir), options.dir.expanduser()
     larger = search.reaching(in_all(directory, search.strategy, search.extent, rounds, options.epochs))
-    return _present(
-        search.run(directory, larger=larger, accept_environment=options.accept_environment, **known), directory
-    )
+    result = search.run(directory, larger=larger, accept_environment=options.accept_environment, **known)
+    return _present(result, directory, search)
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
@@ -202,9 +203,11 @@ def _recorded_search(directory: Path) -> Search:
     return experiment.search()
 
 
-def _present(result: Result, directory: Path) -> int:
+def _present(result: Result, directory: Path, search: Search) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
     print(result.table(), result.summary(), f"picture   {plain(picture)}", sep="\n")
+    tested = getattr(search.groups.first.task, "test", None) is not None
+    print(written(following(result, directory, tested=tested)))
     return NOTHING if result.ruin is not None else 0
 
 

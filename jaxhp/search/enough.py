@@ -22,7 +22,7 @@ from jaxhp.engine.events import (
     RoundFinished,
     RoundSkipped,
 )
-from jaxhp.engine.layout import expected_slots
+from jaxhp.engine.layout import expected_slots, tiles_needed
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
@@ -94,7 +94,7 @@ class Pace:
         self._compiling = [0.0]  # seconds until the first results of what was compiled
         self._beside, self._last = math.inf, began  # least seconds of a round beside its training; when one ended
         self._at_most, self._passed, self._done, self._epoch = at_most, 0, 0.0, 0  # phases; work done in this one
-        self._began_round = -1
+        self._begun = 0  # rounds
         self._compiled_s = 0.0  # that compiling took so far
         self._timed = np.zeros(3)  # work, member-epochs and seconds of all calls of the step but first ones
 
@@ -119,8 +119,8 @@ class Pace:
         """Know which phase it is, rounds and then finals, and how much of it is done."""
         match event:
             case RoundBegan():
-                self._passed, self._done, self._epoch, self._began_round = event.round, 0.0, 0, event.round
-            case RoundSkipped() if event.round != self._began_round:
+                self._passed, self._done, self._epoch, self._begun = event.round, 0.0, 0, event.round + 1
+            case RoundSkipped() if event.round >= self._begun:
                 self._passed, self._done = event.round + 1, 0.0
             case RoundFinished():
                 self._passed, self._done = event.round + 1, 0.0
@@ -144,7 +144,15 @@ class Pace:
         step = event.epoch - self._epoch if event.epoch > self._epoch else event.epoch
         self._epoch = event.epoch
         rows = max(len(event.trials), 1)
-        return self.work(rows, max(round(event.member_epochs / rows / max(step, 1)), 1), step)
+        return self._of_one(rows, max(round(event.member_epochs / rows / max(step, 1)), 1)) * step
+
+    def _of_one(self, trials: int, members: int) -> float:
+        """Return the work of an epoch of trials that fall to one group, an average one, as the best mostly do."""
+        plan, total = self._plan, 0.0
+        for group in plan.groups:
+            tiles = tiles_needed(trials, members, group.tile)
+            total += ceil_div(tiles, plan.devices) * group.tile * max(group.epoch_flops, 1.0)
+        return total / len(plan.groups)
 
     def _phases(self) -> list[tuple[int, int]]:
         """Return trials, and epochs that they are trained there, of every round."""
@@ -158,7 +166,7 @@ class Pace:
         finals = 0.0
         if plan.finals is not None:
             top, replicates = plan.finals
-            finals = 2 * self.work(top, ceil_div(replicates, 2), max(epochs for _, epochs in plan.rungs))
+            finals = 2 * self._of_one(top, ceil_div(replicates, 2)) * max(epochs for _, epochs in plan.rungs)
         first = rounds[0] if rounds else finals
         return sum(rounds) + finals - min(done, first)
 
@@ -178,7 +186,7 @@ class Pace:
             return None
         ahead = self._ahead(self._passed, self._done)
         rate = seconds / work if work else (self._plan.seconds or 0.0) / max(self._ahead(), 1.0)
-        rounds = max(len(self._plan.rungs) - self._passed - 1, 0)
+        rounds = len(self._plan.rungs) - max(self._passed, self._begun)
         beside = rounds * self._beside if math.isfinite(self._beside) else 0.0
         waited = 0.0 if self._waiting is None else self._clock() - self._waiting
         compiling = 0.0 if self._compiled_s else max(self._plan.compile_seconds - waited, _SMALL * waited)
