@@ -10,9 +10,9 @@ from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.pieces import duration, listed, pairs, scores, section, table, when, written
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.table import finals_column
+from jaxhp.report.telling import plural
 from jaxhp.trials import Status
 from jaxhp.values import Json
-from jaxhp.words import plural
 
 _ROWS = 300  # of the table of trials
 _EVENTS = 200  # the last ones

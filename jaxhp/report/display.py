@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ from jaxhp.engine.events import (
 )
 from jaxhp.report.panels import Now, Panel, panel, time_left
 from jaxhp.report.table import show_config
+from jaxhp.report.telling import plural
 from jaxhp.trials import Status, Trials, best_of, joined, rank, standing
 
 _EVERY_S = 60.0  # how often a line is printed in a round, where there is no panel
@@ -58,6 +59,18 @@ class _Phase(NamedTuple):
     best: Trials = Trials.of(())  # so far, of all groups and waves
 
 
+@dataclass
+class _Seen:
+    """What is known of the search so far."""
+
+    total: int  # member-epochs
+    done: int = 0  # of them
+    top: Trials = field(default_factory=lambda: Trials.of(()))  # the best of the rounds that are finished
+    best: list[float] = field(default_factory=list)  # score, after each of them
+    diverged: set[int] = field(default_factory=set)
+    warnings: int = 0
+
+
 class Display:
     """Show phase, round and rung, members a second, time left, the best so far and the current top five.
 
@@ -85,16 +98,12 @@ class Display:
         quiet: bool = False,
         console: Console | None = None,
     ):
-        self._total, self._done, self._metric, self._mode = total, 0, metric, mode
+        self._seen, self._metric, self._mode = _Seen(total), metric, mode
         self._full, self._speed = epochs, speed or _Unknown()
         self._console = None if quiet else console or Console()
         self._panel: Panel | None = None
         self._said_s = time.perf_counter()
         self._now = _Phase("", 1, Trials.of(()), {})
-        self._top = Trials.of(())  # the best of the rounds that are finished
-        self._best: list[float] = []  # score, after each of them
-        self._diverged: set[int] = set()
-        self._warnings = 0
 
     def __enter__(self) -> Display:
         if self._console is not None:
@@ -119,14 +128,14 @@ class Display:
                 self._now = _Phase(label, event.epochs, event.trials, {trial: row for row, trial in rows})
             case FinalsBegan():
                 self._now = _Phase("finals", event.epochs, Trials.of(()), {})
-                self._top = Trials.of(event.trials[:5])
-                self._say(f"finals  {words.plural(len(event.trials), 'trial')} on fresh replicates")
+                self._seen.top = Trials.of(event.trials[:5])
+                self._say(f"finals  {plural(len(event.trials), 'trial')} on fresh replicates")
             case RoundFinished():
                 self._know(event.trials)
                 self._now = self._now._replace(best=Trials.of(()))
                 self._say(self._line(self._now.label, self._now.epochs, self._now.epochs))
             case RoundSkipped():
-                self._done += event.member_epochs
+                self._seen.done += event.member_epochs
             case Compiling():
                 self._compiling(event)
             case Progressed():
@@ -137,16 +146,16 @@ class Display:
                 before, now = event.rows_before, event.rows_now
                 self.note(f"out of memory with {before} trials at once: going on with {now} (same tile, same numbers)")
             case Warned() | Noted():
-                self._warnings += isinstance(event, Warned)
+                self._seen.warnings += isinstance(event, Warned)
                 self.note(event.text)
             case _:
                 pass
 
     def _know(self, trials: Trials) -> None:
         """Take in the trials of a round that is finished."""
-        self._top = best_of(self._top, trials, self._mode, 5)
-        self._best += [float(self._top.score[0])] if len(self._top) else []
-        self._diverged |= set(trials.trial_id[trials.having(Status.DIVERGED)].tolist())
+        self._seen.top = best_of(self._seen.top, trials, self._mode, 5)
+        self._seen.best += [float(self._seen.top.score[0])] if len(self._seen.top) else []
+        self._seen.diverged |= set(trials.trial_id[trials.having(Status.DIVERGED)].tolist())
 
     def _progress(self, event: Progressed) -> None:
         now, epochs = self._now, np.full(len(event.trials), event.epoch)
@@ -155,8 +164,8 @@ class Display:
         seen = replace(now.trials[rows], epochs=epochs[: len(rows)], score=event.score[list(first)])
         others = now.best[~np.isin(now.best.trial_id, event.trials)]  # of other groups and waves
         self._now = now._replace(best=rank(joined([others, seen]), self._mode)[:5])
-        self._diverged |= set(event.trials[np.isnan(event.score)].tolist() if len(now.trials) else ())
-        self._done += event.member_epochs
+        self._seen.diverged |= set(event.trials[np.isnan(event.score)].tolist() if len(now.trials) else ())
+        self._seen.done += event.member_epochs
         line = self._line(now.label, event.epoch, now.epochs)
         if self._panel is not None:
             self._panel.show(self._so_far(line))
@@ -188,7 +197,7 @@ class Display:
             self.note("  ".join(filter(None, (line, time_left(now.left_s), *now.facts()))))
 
     def _so_far(self, line: str) -> Now:
-        top = best_of(self._top, self._now.best, self._mode, 5)
-        best = [*self._best, *top.score[:1].tolist()] if len(self._now.best) else self._best
-        facts = (self._speed.left(), best, len(self._diverged), self._warnings)
-        return Now(line, self._done, self._total, top, self._metric, *facts)
+        top = best_of(self._seen.top, self._now.best, self._mode, 5)
+        best = [*self._seen.best, *top.score[:1].tolist()] if len(self._now.best) else self._seen.best
+        facts = (self._speed.left(), best, len(self._seen.diverged), self._seen.warnings)
+        return Now(line, self._seen.done, self._seen.total, top, self._metric, *facts)

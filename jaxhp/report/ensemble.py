@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxhp import words
+from jaxhp.report.telling import plural
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
@@ -76,9 +77,9 @@ class Ensemble:
         )
         return "\n".join(
             [
-                f"ensemble  {words.plural(len(times), 'network')}, of trial {', '.join(times)}; "
-                f"chosen on {words.plural(self.chosen_on, 'example')}",
-                f"worth     {self.metric} {self.worth} ({words.plural(self.examples, 'example')} that {used})",
+                f"ensemble  {plural(len(times), 'network')}, of trial {', '.join(times)}; "
+                f"chosen on {plural(self.chosen_on, 'example')}",
+                f"worth     {self.metric} {self.worth} ({plural(self.examples, 'example')} that {used})",
                 f"single    {self.metric} {self.single}, the best network alone",
                 f"gain      {self.gain}{'' if self.gain.low > 0 else ': it may be none'}",
             ]

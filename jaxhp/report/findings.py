@@ -14,11 +14,11 @@ from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
 from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule, with_interval
+from jaxhp.report.telling import plural
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Error
-from jaxhp.words import plural
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest

@@ -15,8 +15,8 @@ from jaxhp.report.pieces import duration, legend, pairs, score, section, table
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.rounds import round_scores
 from jaxhp.report.scales import score_axis
+from jaxhp.report.telling import plural
 from jaxhp.trials import Status
-from jaxhp.words import plural
 
 _THREADS = 300  # drawn, the best of all
 _NAMED = 10  # of them, in front

@@ -17,8 +17,9 @@ from jaxhp.report.markup import element
 from jaxhp.report.pieces import table
 from jaxhp.report.styles import style
 from jaxhp.report.table import cells_of, cut, trials_table
+from jaxhp.report.telling import clock, plural, spark
 from jaxhp.trials import Trial
-from jaxhp.words import plain, plural
+from jaxhp.words import plain
 
 _SHOWN = 5  # of the best trials
 _EVERY_S = 0.3  # a notebook is told no more often, and keeps up
@@ -77,7 +78,7 @@ def panel(console: Console) -> Panel | None:
 
 def time_left(seconds: float | None) -> str:
     """Say how long it will take; "" where that is not known."""
-    return "" if seconds is None else f"{words.clock(seconds)} left"
+    return "" if seconds is None else f"{clock(seconds)} left"
 
 
 def view(now: Now, width: int, *, ascii_only: bool = False) -> Iterator[RenderableType]:
@@ -94,7 +95,7 @@ def view(now: Now, width: int, *, ascii_only: bool = False) -> Iterator[Renderab
     yield row
     facts = [plain(fact) for fact in now.facts()]
     if facts:
-        drawn = f"  {words.spark(now.best[-_ROUNDS:])}" if len(now.best) > 1 and not ascii_only else ""
+        drawn = f"  {spark(now.best[-_ROUNDS:])}" if len(now.best) > 1 and not ascii_only else ""
         rest = "".join(f"  {fact}" for fact in facts[1:])
         yield _line(cut(facts[0], max(width - len(drawn) - len(rest), 16)) + drawn + rest, width, "")
     if now.top:
@@ -143,7 +144,7 @@ class _InNotebook:
         headings, *rows = cells_of(now.top, now.metric, shown)
         best = table(headings, rows, "Best so far") if rows else None
         told = "  ".join(filter(None, (now.line, time_left(now.left_s))))
-        facts = element("div", "  ".join([*now.facts(), *([words.spark(now.best)] if len(now.best) > 1 else [])]))
+        facts = element("div", "  ".join([*now.facts(), *([spark(now.best)] if len(now.best) > 1 else [])]))
         output = element("div", style(pictures=False), element("div", told), track, facts, best, class_="jaxhp")
         if self._output is None:
             self._output = display(HTML(output), display_id=True)

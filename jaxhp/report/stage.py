@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.report.telling import plural
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Status, Trial, Trials
 from jaxhp.values import Error, is_int
-from jaxhp.words import plural
 
 RUNGS, NO_FINALS = "rungs", "no finals"  # facts of the whole search in its ledger
 

@@ -10,6 +10,7 @@ from jaxhp.objectives import AtMost as AtMost
 from jaxhp.objectives import Objectives
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
+from jaxhp.report.telling import plural
 from jaxhp.report.tested import Tested
 from jaxhp.selection.stretches import Stretch
 from jaxhp.selection.verdict import Estimate, Measured
@@ -79,7 +80,7 @@ def _front(of: Findings) -> Iterator[tuple[str, str]]:
         yield (
             "front",
             (
-                f"{words.plural(len(of.front), 'trial')}{kept}, none better than another in all of "
+                f"{plural(len(of.front), 'trial')}{kept}, none better than another in all of "
                 f"{', '.join(objectives.names)}; chosen is the best in {objectives.names[0]}"
             ),
         )
@@ -132,7 +133,7 @@ def _nothing(ruin: Ruin, *, finished: bool) -> Iterator[tuple[str, str]]:
     first, last = ruin.epochs
     when = f"in epoch {first}" if first == last else f"in epochs {first} to {last}"
     name, which = ("chosen", "every trial") if finished else ("best yet", "every trial so far")
-    yield name, f"none: {which} diverged, {words.plural(ruin.diverged, 'trial')} {when}"
+    yield name, f"none: {which} diverged, {plural(ruin.diverged, 'trial')} {when}"
     yield "longest", f"trial {ruin.latest.trial_id}, diverged in epoch {last}: {show_config(ruin.latest.config)}"
     ranges = [
         f"{name} {show_value(low)} to {show_value(high)}" for name, (low, high) in ruin.tried.items() if low < high

@@ -12,31 +12,21 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxhp.engine.events import (
-    Compiling,
-    Event,
-    FinalsBegan,
-    Noted,
-    Progressed,
-    RoundBegan,
-    RoundFinished,
-    RoundSkipped,
-)
-from jaxhp.engine.layout import expected_slots, tiles_needed
+from jaxhp.engine.events import Compiling, Event, Noted, Progressed, RoundFinished
+from jaxhp.engine.layout import expected_slots
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
+from jaxhp.report.telling import plural
 from jaxhp.search.loop import Course
 from jaxhp.search.workload import trained
 from jaxhp.selection.verdict import Finals
 from jaxhp.store.enlarging import LIMIT
 from jaxhp.store.ledger import Ledger
-from jaxhp.trials import Rung, ceil_div, signed
+from jaxhp.trials import signed
 from jaxhp.values import Error, check_int
-from jaxhp.words import plural
 
 _SPARE = 1.1  # times what is expected, for a machine that does other things too
-_SMALL = 0.1  # of what compiling takes, what the small programs of the finals take to compile
 _END = 1.0  # seconds that the choice among finalists and the last files take
 Clock = Callable[[], float]
 
@@ -83,25 +73,19 @@ class Pace:
       members: of a trial.
       clock: the time in seconds.
       began: the time at which the run began.
-      at_most: seconds that the run may take; None: as many as it needs.
     """
 
-    def __init__(self, plan: Plan, members: int, clock: Clock, began: float, at_most: float | None = None):
+    def __init__(self, plan: Plan, members: int, clock: Clock, began: float):
         self._plan, self._members, self._clock, self._began = plan, members, clock, began
         self._calls: list[tuple[float, float]] = []  # work and seconds of each call of the step in the round under way
         self._rates: list[float] = []  # seconds a unit of work, of every round
         self._waiting: float | None = None  # since when a group is compiled
         self._compiling = [0.0]  # seconds until the first results of what was compiled
         self._beside, self._last = math.inf, began  # least seconds of a round beside its training; when one ended
-        self._at_most, self._passed, self._done, self._epoch = at_most, 0, 0.0, 0  # phases; work done in this one
-        self._begun = 0  # rounds
-        self._compiled_s = 0.0  # that compiling took so far
-        self._timed = np.zeros(3)  # work, member-epochs and seconds of all calls of the step but first ones
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
         now = self._clock()
-        self._follow(event, now)
         if isinstance(event, Compiling) and self._waiting is None:
             self._waiting = now
         if isinstance(event, Progressed):
@@ -114,87 +98,6 @@ class Pace:
                 self._calls.append((work, event.seconds))
         if isinstance(event, RoundFinished):
             self._learn(now)
-
-    def _follow(self, event: Event, now: float) -> None:
-        """Know which phase it is, rounds and then finals, and how much of it is done."""
-        match event:
-            case RoundBegan():
-                self._passed, self._done, self._epoch, self._begun = event.round, 0.0, 0, event.round + 1
-            case RoundSkipped() if event.round >= self._begun:
-                self._passed, self._done = event.round + 1, 0.0
-            case RoundFinished():
-                self._passed, self._done = event.round + 1, 0.0
-            case FinalsBegan():
-                self._passed, self._done, self._epoch = len(self._plan.rungs), 0.0, 0
-            case Progressed():
-                if self._waiting is not None:
-                    self._compiled_s += now - self._waiting
-                work = self._share(event)
-                self._done += work
-                if not event.fresh:
-                    self._timed += (work, event.member_epochs, event.seconds)
-            case _:
-                pass
-
-    def _share(self, event: Progressed) -> float:
-        """Return the work of a call: in a round by what of it is trained, in the finals by who takes part."""
-        if self._passed < len(self._plan.rungs):
-            trials, epochs = self._phases()[self._passed]
-            return self.work(trials, self._members, epochs) * event.member_epochs / (trials * self._members * epochs)
-        step = event.epoch - self._epoch if event.epoch > self._epoch else event.epoch
-        self._epoch = event.epoch
-        rows = max(len(event.trials), 1)
-        return self._of_one(rows, max(round(event.member_epochs / rows / max(step, 1)), 1)) * step
-
-    def _of_one(self, trials: int, members: int) -> float:
-        """Return the work of an epoch of trials that fall to one group, an average one, as the best mostly do."""
-        plan, total = self._plan, 0.0
-        for group in plan.groups:
-            tiles = tiles_needed(trials, members, group.tile)
-            total += ceil_div(tiles, plan.devices) * group.tile * max(group.epoch_flops, 1.0)
-        return total / len(plan.groups)
-
-    def _phases(self) -> list[tuple[int, int]]:
-        """Return trials, and epochs that they are trained there, of every round."""
-        rungs = [Rung(*rung) for rung in self._plan.rungs]
-        return [(rung.trials, trained(rung, before)) for rung, before in zip(rungs, [None, *rungs[:-1]], strict=True)]
-
-    def _ahead(self, passed: int = 0, done: float = 0.0) -> float:
-        """Return the work that is left to do after so many phases, of the next of which so much is done."""
-        plan = self._plan
-        rounds = [self.work(trials, self._members, epochs) for trials, epochs in self._phases()[passed:]]
-        finals = 0.0
-        if plan.finals is not None:
-            top, replicates = plan.finals
-            finals = 2 * self._of_one(top, ceil_div(replicates, 2)) * max(epochs for _, epochs in plan.rungs)
-        first = rounds[0] if rounds else finals
-        return sum(rounds) + finals - min(done, first)
-
-    @property
-    def member_epochs_s(self) -> float | None:
-        """How many members are trained an epoch in a second; None: not known yet."""
-        _, member_epochs, seconds = self._timed
-        return float(member_epochs / seconds) if seconds else None
-
-    def left(self) -> float | None:
-        """Return the seconds that the search will still take, compiling, finals and its end included.
-
-        Before anything is measured it is what the plan says; None where that does not know either.
-        """
-        work, _, seconds = self._timed
-        if not work and self._plan.seconds is None:
-            return None
-        ahead = self._ahead(self._passed, self._done)
-        rate = seconds / work if work else (self._plan.seconds or 0.0) / max(self._ahead(), 1.0)
-        rounds = len(self._plan.rungs) - max(self._passed, self._begun)
-        beside = rounds * self._beside if math.isfinite(self._beside) else 0.0
-        waited = 0.0 if self._waiting is None else self._clock() - self._waiting
-        compiling = 0.0 if self._compiled_s else max(self._plan.compile_seconds - waited, _SMALL * waited)
-        if self._plan.finals is not None:
-            finals = self._ahead(len(self._plan.rungs))
-            compiling += _SMALL * (self._compiled_s or self._plan.compile_seconds) * min(ahead / finals, 1.0)
-        expected = rate * ahead + beside + compiling
-        return expected if self._at_most is None else min(expected, max(self._at_most - self.elapsed(), 0.0))
 
     def _learn(self, now: float) -> None:
         work, seconds = np.sum([(0.0, 0.0), *self._calls], 0)
@@ -212,6 +115,11 @@ class Pace:
             total += math.ceil(tiles / devices) * group.tile * max(group.epoch_flops, 1.0)
         return total * epochs
 
+    @property
+    def beside(self) -> float:
+        """The seconds that a round takes beside its training, at least; 0 where that is not known yet."""
+        return self._beside if math.isfinite(self._beside) else 0.0
+
     def elapsed(self) -> float:
         """Return the seconds of this run so far."""
         return self._clock() - self._began
@@ -223,8 +131,7 @@ class Pace:
 
     def round(self, rate: float, trials: int, epochs: int) -> float:
         """Return the seconds that a round will take."""
-        beside = self._beside if math.isfinite(self._beside) else 0.0
-        return rate * self.work(trials, self._members, epochs) + beside
+        return rate * self.work(trials, self._members, epochs) + self.beside
 
     def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float:
         """Return the seconds that finals will take, with what they compile, and the end of the search."""

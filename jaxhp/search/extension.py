@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxhp.report.telling import plural
 from jaxhp.search.manifest import recorded, rewrite
 from jaxhp.store.digest import ABOUT
 from jaxhp.store.enlarging import LIMIT, enlarge
@@ -22,7 +23,6 @@ from jaxhp.store.ours import SUMMARY
 from jaxhp.tasks.clock import asked as asked_for
 from jaxhp.trials import Rung
 from jaxhp.values import Error, Json, check_int
-from jaxhp.words import plural
 
 _FUNCTIONS = ("init", "loss", "evaluate", "optimizer", "averaged", "epoch")  # of a task
 

@@ -50,6 +50,7 @@ from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
 from jaxhp.search.stopping import with_finished
+from jaxhp.search.time_left import TimeLeft
 from jaxhp.search.watching import guarded, read_only, told, unrepeated, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
@@ -112,11 +113,11 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
-        pace = Pace(of.plan, of.course.members, time.perf_counter, began, until.seconds)
-        full = of.course.epochs
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, epochs=full, speed=pace, quiet=quiet)
+        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
+        left, full = TimeLeft(of.plan, of.course.members, pace, until.seconds), of.course.epochs
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, epochs=full, speed=left, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
-        observers[:0] = [partial(_record, ledger), pace.observe, display.observe, front.observe]
+        observers[:0] = [partial(_record, ledger), pace.observe, left.observe, display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(

@@ -8,7 +8,7 @@ from crash import Killed, dying
 from small_search import Shared, shared
 
 import jaxhp as hp
-from jaxhp.engine.events import Compiling, FinalsBegan, Progressed, RoundBegan, RoundFinished, RoundSkipped
+from jaxhp.engine.events import Compiling, Progressed, RoundFinished
 from jaxhp.objectives import Objectives
 from jaxhp.report.result import Result
 from jaxhp.search.enough import Ending, Pace, Until, read_time
@@ -24,8 +24,7 @@ class Told:
 
     def __init__(self, *rounds: tuple[int, int, float, float], compiling: float = 5.0):
         self.now = 100.0
-        rungs = [(trials, epochs) for trials, epochs, _, _ in rounds]
-        plan = SimpleNamespace(groups=[SimpleNamespace(tile=4, epoch_flops=10.0)], devices=2, rungs=rungs)
+        plan = SimpleNamespace(groups=[SimpleNamespace(tile=4, epoch_flops=10.0)], devices=2)
         self.pace = Pace(plan, 1, lambda: self.now, 100.0)  # type: ignore[arg-type]
         for number, (trials, epochs, seconds, beside) in enumerate(rounds):
             if not number:
@@ -198,62 +197,3 @@ def test_what_is_no_time_gets_one_line(text):
     with pytest.raises(hp.Error) as refused:
         read_time(text)
     assert str(refused.value) == f"--time: expected a time such as 30m, 1h30m or 90s, got {text!r}"
-
-
-def test_the_time_left_has_compiling_rungs_and_finals_in_it():
-    """Two rungs, of 8 trials to 2 epochs and 4 on to 6, and finals of 2 with 4 replicates, on one device."""
-    groups = [SimpleNamespace(tile=4, epoch_flops=10.0)]
-    plan = SimpleNamespace(
-        groups=groups, devices=1, rungs=[(8, 2), (4, 6)], finals=(2, 4), seconds=32.0, compile_seconds=5.0
-    )
-    now = [0.0]
-    pace = Pace(plan, 1, lambda: now[0], 0.0)  # type: ignore[arg-type]
-    # epochs of tiles: 2 * 2, 1 * 4 and 4 * 6, which is 32; a tenth of the compiling for small programs of the finals
-    assert pace.left() == pytest.approx(32.0 + 5.0 + 0.5)
-    eight, four, two = (Trials.of([Trial(i, {}) for i in range(n)]) for n in (8, 4, 2))
-
-    def call(trials: Trials, epoch: int, member_epochs: int, seconds: float, fresh: bool = False) -> None:
-        now[0] += seconds
-        event = Progressed(trials.trial_id, np.zeros(len(trials)), epoch, member_epochs, seconds, False, 0, fresh)
-        pace.observe(event)
-
-    pace.observe(RoundBegan(0, 2, 2, eight))
-    pace.observe(Compiling(1, 1, {}))
-    now[0] += 4.0
-    assert pace.left() == pytest.approx(32.0 + 1.0 + 0.5)
-    call(eight, 1, 8, 1.0, fresh=True)  # 5 seconds compiling with its first call, whose speed does not count
-    assert pace.left() == pytest.approx(30.0 + 0.5)
-    call(eight, 2, 8, 4.0)  # two epochs of tiles in 4 seconds
-    assert pace.left() == pytest.approx(28 * 2.0 + 0.5)
-    assert pace.member_epochs_s == 2.0
-    pace.observe(RoundFinished(0, eight, True))
-    pace.observe(RoundBegan(1, 2, 6, four))
-    call(four, 4, 8, 4.0)
-    assert pace.left() == pytest.approx((2 + 24) * 2.0 + 0.5)
-    pace.observe(RoundFinished(1, four, False))
-    pace.observe(FinalsBegan([], 6))
-    call(two, 6, 24, 24.0)  # half of the replicates
-    assert pace.left() == pytest.approx(12 * 2.0 + 0.25)
-    call(two[:1], 6, 12, 24.0)  # of one of them the other half, in as many tiles
-    assert pace.left() == pytest.approx(0.0)
-
-
-def test_the_time_left_is_no_more_than_the_search_may_take_and_unknown_of_a_loop():
-    groups = [SimpleNamespace(tile=4, epoch_flops=10.0)]
-    facts = {"groups": groups, "devices": 1, "rungs": [(4, 2)], "finals": None, "compile_seconds": 5.0}
-    plan = SimpleNamespace(**facts, seconds=32.0)
-    assert Pace(plan, 1, lambda: 3.0, 1.0, 12.0).left() == pytest.approx(10.0)  # type: ignore[arg-type]
-    assert Pace(SimpleNamespace(**facts, seconds=None), 1, lambda: 3.0, 1.0).left() is None  # type: ignore[arg-type]
-
-
-def test_a_round_that_an_earlier_run_has_trained_is_not_left():
-    groups = [SimpleNamespace(tile=4, epoch_flops=10.0)]
-    plan = SimpleNamespace(
-        groups=groups, devices=1, rungs=[(4, 2), (4, 2)], finals=None, seconds=4.0, compile_seconds=0.0
-    )
-    pace = Pace(plan, 1, lambda: 0.0, 0.0)  # type: ignore[arg-type]
-    pace.observe(RoundSkipped(0, 8))
-    assert pace.left() == pytest.approx(2.0)
-    pace.observe(RoundBegan(1, 2, 2, Trials.of(())))
-    pace.observe(RoundSkipped(1, 2))  # copies of earlier trials, which are not trained
-    assert pace.left() == pytest.approx(2.0)
