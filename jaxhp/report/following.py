@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def following(result: Result, directory: Path, *, tested: bool) -> list[tuple[st
     if tested and not result.opened:
         found.append((f"jaxhp test {place}", "once, when nothing is left to choose: the sealed test data"))
     found.append((f"jaxhp verify {place}", "train some trials again and compare every bit"))
-    load = f"import jaxhp; params = jaxhp.Result.load({str(directory)!r}).best.params"
+    load = f"import jaxhp; params = jaxhp.Result.load({json.dumps(str(directory))}).best.params"
     found.append((f"python -ic {shlex.quote(load)}", "the chosen network"))
     return found
 

@@ -10,7 +10,7 @@ from jaxhp.report.drawing import n, short, svg
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.scales import Axis, thinned
 
-_STEP, _LEFT, _RIGHT, _TOP, _FLOOR = 128, 56, 24, 26, 226  # in the picture's own units
+_STEP, _LEFT, _RIGHT, _TOP, _FLOOR = 128, 56, 52, 26, 226  # in the picture's own units
 
 
 def parallel(axes: Mapping[str, Axis], places: np.ndarray, kinds: Sequence[str], told: Sequence[str]) -> Markup:
@@ -34,7 +34,7 @@ def parallel(axes: Mapping[str, Axis], places: np.ndarray, kinds: Sequence[str],
     lines = [element("path", d=others, class_="line faint")] if others else []
     what = f"{len(drawn)} trials through {', '.join(axes)}"
     width = across[-1] + _RIGHT
-    return svg(joined(*lines, *rules, *reversed(front)), width, _FLOOR + 12, what, class_="threads")
+    return svg(joined(*lines, *reversed(front), *rules), width, _FLOOR + 12, what, class_="threads")
 
 
 def _axis(name: str, of: Axis, at: float) -> Markup:
