@@ -7,7 +7,8 @@ compiling included, and what is left to do is expected from what was measured (`
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from jaxhp.engine.events import Noted
 from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
 from jaxhp.report.pieces import plural
-from jaxhp.search.pace import Pace, Plans
+from jaxhp.search.loop import Course
+from jaxhp.search.pace import Pace
 from jaxhp.search.workload import trained
+from jaxhp.selection.verdict import Finals
 from jaxhp.store.enlarging import LIMIT
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import signed
@@ -57,6 +60,28 @@ class Until(NamedTuple):
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class Judged(Protocol):
+    """A search that ends with finals."""
+
+    @property
+    def finals(self) -> Finals: ...
+
+
+class Plans(Protocol):
+    """What is known of a search that may end; see `Wiring`."""
+
+    @property
+    def course(self) -> Course: ...
+    @property
+    def objectives(self) -> Objectives: ...
+    @property
+    def folds(self) -> int: ...
+    @property
+    def finals(self) -> Judged | None: ...
+    @property
+    def ended_after(self) -> Callable[[int], Plans]: ...
 
 
 class Ending:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.engine.events import Compiling, Event, FinalsBegan, Progressed, RoundBegan, RoundFinished, RoundSkipped
 from jaxhp.engine.layout import expected_slots
 from jaxhp.engine.plan import Plan
-from jaxhp.objectives import Objectives
-from jaxhp.search.loop import Course
 from jaxhp.search.workload import trained
 from jaxhp.selection.verdict import Finals
+from jaxhp.trials import Rung
 
 _END = 1.0  # seconds that the choice among finalists and the last files take
 _CALLS = 3  # of the step, that tell more of the round under way than the rounds before
@@ -32,7 +31,7 @@ class Pace:
     """
 
     def __init__(self, plan: Plan, members: int, clock: Clock, began: float):
-        self._plan, self._members, self._clock, self._began = plan, members, clock, began
+        self._plan, self._members, self._time = plan, members, (clock, began)
         self._calls: list[tuple[float, float]] = []  # work and seconds of each call of the step in the round under way
         self._rates: list[float] = []  # seconds a unit of work, of every round
         self._waiting: float | None = None  # since when a group is compiled
@@ -42,7 +41,7 @@ class Pace:
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
-        now = self._clock()
+        now = self._time[0]()
         if isinstance(event, Compiling) and self._waiting is None:
             self._waiting = now
         if isinstance(event, RoundBegan):
@@ -81,7 +80,8 @@ class Pace:
 
     def elapsed(self) -> float:
         """Return the seconds of this run so far."""
-        return self._clock() - self._began
+        clock, began = self._time
+        return clock() - began
 
     @property
     def rate(self) -> float | None:
@@ -101,25 +101,27 @@ class Pace:
         work = sum(self.work(finals.top, replicates, epochs) for replicates in (*rounds, estimating))
         return rate * work + _END + max(self._compiling)
 
-    def left(self, of: Plans) -> float | None:
+    def left(self, rungs: Sequence[Rung], finals: Finals | None, folds: int, epochs: int) -> float | None:
         """Return the seconds that a search will take from here to its end; None where nothing is known of that yet.
 
         What is still to be compiled, beside what the finals measure with, is not known and not in it.
+
+        Args:
+          rungs, finals, folds, epochs: of the whole search.
         """
-        rate, at, course = self._rate_now(), self._at, of.course
+        rate, at = self._rate_now(), self._at
         if rate is None:
             return None
-        finals = None if of.finals is None else of.finals.finals
-        last = self.finals(rate, finals, of.folds, course.epochs)
+        last = self.finals(rate, finals, folds, epochs)
         if at.finals and finals is not None:
-            share = at.share(finals.top * finals.members(of.folds) * course.epochs)
+            share = at.share(finals.top * finals.members(folds) * epochs)
             return (last - _END - max(self._compiling)) * (1 - share) + _END
         total = 0.0
-        for number in range(at.round, len(course.rungs)):
-            rung, before = course.rungs[number], course.rungs[number - 1] if number else None
-            epochs = trained(rung, before)
-            share = at.share(rung.trials * self._members * epochs) if number == at.round else 0.0
-            total += self.round(rate, rung.trials, epochs) * (1 - share)
+        for number in range(at.round, len(rungs)):
+            rung = rungs[number]
+            further = trained(rung, rungs[number - 1] if number else None)
+            share = at.share(rung.trials * self._members * further) if number == at.round else 0.0
+            total += self.round(rate, rung.trials, further) * (1 - share)
         return total + last
 
     def _rate_now(self) -> float | None:
@@ -140,25 +142,3 @@ class _At(NamedTuple):
     def share(self, total: int) -> float:
         """Return how much of so many member-epochs is done."""
         return min(self.done / max(total, 1), 1.0)
-
-
-class Judged(Protocol):
-    """A search that ends with finals."""
-
-    @property
-    def finals(self) -> Finals: ...
-
-
-class Plans(Protocol):
-    """What is known of a search that may end; see `Wiring`."""
-
-    @property
-    def course(self) -> Course: ...
-    @property
-    def objectives(self) -> Objectives: ...
-    @property
-    def folds(self) -> int: ...
-    @property
-    def finals(self) -> Judged | None: ...
-    @property
-    def ended_after(self) -> Callable[[int], Plans]: ...

@@ -114,7 +114,9 @@ def run_search(
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
         pace = Pace(of.plan, of.course.members, time.perf_counter, began)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, left=partial(pace.left, of), quiet=quiet)
+        finals = of.finals and of.finals.finals
+        left = partial(pace.left, of.course.rungs, finals, of.folds, of.course.epochs)
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, left=left, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
         observers[:0] = [partial(_record, ledger), pace.observe, display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)

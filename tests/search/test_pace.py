@@ -23,9 +23,7 @@ class Machine:
         self.now, self.expected = 0.0, []
         plan = SimpleNamespace(groups=[SimpleNamespace(tile=TILE, epoch_flops=7.0)], devices=DEVICES)
         self.pace = Pace(plan, 1, lambda: self.now, 0.0)  # type: ignore[arg-type]
-        judged = None if finals is None else SimpleNamespace(finals=finals)
-        course = SimpleNamespace(rungs=rungs, epochs=rungs[-1].epochs)
-        self.of = SimpleNamespace(course=course, finals=judged, folds=1)
+        self.of = rungs, finals, 1, rungs[-1].epochs
 
     def train(self, trials: int, members: int, epochs: int) -> None:
         """An epoch a call."""
@@ -35,22 +33,21 @@ class Machine:
             ids = np.arange(trials)
             done = trials * members
             self.pace.observe(Progressed(ids, np.zeros(trials), epoch, done, tiles * TILE_EPOCH_S, False, 0))
-            self.expected.append((self.now, self.pace.left(self.of)))  # type: ignore[arg-type]
+            self.expected.append((self.now, self.pace.left(*self.of)))
 
     def run(self) -> None:
-        rungs = self.of.course.rungs
+        rungs, finals, _, epochs = self.of
         for number, (before, rung) in enumerate(pairwise([Rung(0, 0), *rungs])):
             self.pace.observe(RoundBegan(number, len(rungs), rung.epochs, NONE))
             further = before.epochs if rung.epochs > before.epochs else 0
             self.train(rung.trials, 1, rung.epochs - further)
             self.now += BESIDE_S
             self.pace.observe(RoundFinished(number, NONE, False))
-        if self.of.finals is not None:
-            finals = self.of.finals.finals
-            self.pace.observe(FinalsBegan([], rungs[-1].epochs))
+        if finals is not None:
+            self.pace.observe(FinalsBegan([], epochs))
             rounds, estimating = finals.blocks(1)
             for replicates in (*rounds, estimating):
-                self.train(finals.top, replicates, rungs[-1].epochs)
+                self.train(finals.top, replicates, epochs)
         self.now += END_S
 
 
@@ -74,7 +71,7 @@ def test_the_time_left_is_right_within_a_fifth_after_a_tenth_of_the_time(rungs, 
 
 def test_nothing_is_expected_before_anything_is_measured_and_what_is_done_does_not_count():
     machine = Machine([Rung(8, 2)] * 3, None)
-    assert machine.pace.left(machine.of) is None
+    assert machine.pace.left(*machine.of) is None
     machine.pace.observe(RoundSkipped(0, 16))
     machine.pace.observe(Compiling(1, 1, {}))
     machine.pace.observe(RoundBegan(1, 3, 2, NONE))
