@@ -7,10 +7,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxhp.engine.plan import Plan
+from jaxhp.engine.sizes import member_bytes
 from jaxhp.engine.spec import key_of_group
 from jaxhp.engine.work import Emit
 from jaxhp.executors.crew import Crew
@@ -43,6 +46,13 @@ class Workers(NamedTuple):
     environment: Json
     place: str
     stores: list[MemberStore]
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """Return the plan of one worker as that of all: a member moves once into the store, and once from there."""
+        workers = max(len(self.pool.workers()), 1)
+        size = max(member_bytes(spec.shapes, search.epochs) for spec in search.groups.specs.values())
+        seconds = None if plan.seconds is None else plan.seconds / workers
+        return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
 
     def remote(self, search: Any, manifest: Json, emit: Emit) -> Remote:
         """Return what trains a `Search` there; workers find it in the members' store.
@@ -82,6 +92,9 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
         yield workers
         for store in workers.stores:  # the search is finished
             store.clear()
+        if members is None:
+            with suppress(OSError):  # something else is in it
+                Path(place).rmdir()
     finally:
         if isinstance(executor, str):
             pool.close()
