@@ -4,23 +4,25 @@ Whoever holds it tells what happened (`add`, `join`, `leave`, `finish`, `lose`) 
 worker has one unit at a time. A unit goes to a worker that holds its members where one of these is idle, else to any.
 The first result of a unit counts. Where a worker has nothing to do, it gets a copy of a unit that is out for far too
 long; a result that comes twice is compared, and where two differ, a third run tells which of them is wrong. A unit that
-ended three workers' tries is given up, and a worker that lost three units one after another gets none any more. Every
+was lost five times is given up, and a worker that lost three units one after another gets none any more. Every
 event costs O(log n) of n units, and what is done is forgotten.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import Any, NamedTuple
 
-_LOSSES = 3  # of a unit, or of a worker one after another
+_LOSSES = 5  # of a unit: where 1% are lost by chance, one of ten billion is lost so often
+_IN_A_ROW = 3  # of a worker, one after another
 _COPIES = 3  # of a unit at once
-_RECENT = 65  # units that tell how long one of some cost takes
+_RECENT = 64  # units, and two more a worker, that tell how long one takes: at a round's end stragglers alone come in
 _LATE = 2.0  # times as long as its cost should take, after which a unit is trained elsewhere too
 
 
@@ -189,10 +191,12 @@ class Schedule:
         if unit is None:
             return []
         self._losses[worker] = 0
-        self._measure(max(now - unit.out.pop(worker), 0.0) / unit.cost)
+        since = unit.out.pop(worker)
         self._rest(worker)
         if self._units.get(unit.name) is not unit:
             return []
+        if not unit.done:
+            self._measure(max(now - since, 0.0) / unit.cost)
         unit.results.append((worker, result))
         unit.lost.clear()
         facts: list[Fact] = []
@@ -208,7 +212,7 @@ class Schedule:
         if unit is None:
             return []
         self._losses[worker] += 1
-        if self._losses[worker] >= _LOSSES and len(self._busy) > 1:
+        if self._losses[worker] >= _IN_A_ROW and len(self._busy) > 1:
             self._dismissed.add(worker)
             return [*self.leave(worker, now), Dismissed(worker)]
         self._rest(worker)
@@ -283,7 +287,7 @@ class Schedule:
 
     def _worker_for(self, unit: _Unit, now: float) -> str | None:
         homes = (home for home in unit.homes if home in self._idle)
-        return next((worker for worker in (*homes, *self._idle) if not self._avoids(unit, worker, now)), None)
+        return next((worker for worker in chain(homes, self._idle) if not self._avoids(unit, worker, now)), None)
 
     def _start(self, unit: _Unit, worker: str, now: float) -> Start:
         again = bool(unit.out or unit.results)
@@ -344,8 +348,8 @@ class Schedule:
     def _measure(self, speed: float) -> None:
         self._speeds.append(speed)
         insort(self._sorted, speed)
-        if len(self._speeds) > _RECENT:
-            self._sorted.remove(self._speeds.popleft())
+        while len(self._speeds) > _RECENT + 2 * len(self._busy):
+            del self._sorted[bisect_left(self._sorted, self._speeds.popleft())]
         if len(self._speeds) == 1:  # what is out already could not be judged before
             for worker, unit in self._busy.items():
                 if unit is not None and worker in unit.out:
