@@ -290,11 +290,10 @@ def test_nothing_grows_with_what_is_done():
         schedule.add(unit, 1.0, [WORKERS[unit % 4]] if unit % 2 else [])
         for _, worker, _ in schedule.starts(float(unit)):
             schedule.finish(worker, "", unit + 0.5)
-    queues = [schedule._free, schedule._away, *schedule._home.values()]
-    assert max(len(queue._heap) for queue in queues) <= 130
-    assert len(schedule._due) <= 130
+    waiting = schedule._waiting
+    assert max(map(len, (waiting.free, waiting.away, *waiting._home.values(), schedule._late._heap))) <= 130
     assert not schedule._units
-    assert math.isclose(schedule._sorted[0], 0.5)
+    assert math.isclose(schedule._late._sorted[0], 0.5)
 
 
 def test_what_is_slow_is_not_told_by_stragglers_alone():
