@@ -33,7 +33,7 @@ harness = importlib.import_module("kill_harness")
 import jaxhp as hp  # noqa: E402, beside what it is used with
 from jaxhp.executors.processes import Processes  # noqa: E402
 
-EPOCHS, BATCH, PATIENCE_S = 60, 4, 600
+EPOCHS, BATCH, PATIENCE_S = 40, 4, 600
 KINDS = ("worker", "coordinator", "stop")
 CHANCES = (0.65, 0.15, 0.2)
 
@@ -86,7 +86,7 @@ def start(kind: str, directory: Path, workers: bool) -> int:
         with open(directory.with_suffix(".log"), "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        make(kind).run(directory, quiet=True, **({"executor": Late(random.uniform(2, 15))} if workers else {}))
+        make(kind).run(directory, quiet=True, executor=Late(random.uniform(2, 15)) if workers else None)
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -207,7 +207,8 @@ def main() -> None:
             took = time.perf_counter() - began
             print(f"{kind}: {took:.1f} s in one process, digest {expected[kind][:16]}", flush=True)
         directory = folder / f"{kind}-{number}"
-        search = Disturbed(kind, directory, options.pause, kills - total["worker"] - total["coordinator"])
+        left = kills - total["worker"] - total["coordinator"]
+        search = Disturbed(kind, directory, options.pause, min(left, random.randint(5, 20)))
         search.run()
         found = harness.digest(directory)
         assert found == expected[kind], f"{directory}: digest {found}, expected {expected[kind]}"
