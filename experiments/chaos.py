@@ -33,7 +33,7 @@ harness = importlib.import_module("kill_harness")
 import jaxhp as hp  # noqa: E402, beside what it is used with
 from jaxhp.executors.processes import Processes  # noqa: E402
 
-EPOCHS, BATCH, PATIENCE_S = 40, 4, 600
+BATCH, PATIENCE_S = 4, 600
 KINDS = ("worker", "coordinator", "stop")
 CHANCES = (0.65, 0.15, 0.2)
 
@@ -61,7 +61,7 @@ class Late:
         self._last.close()
 
 
-def make(kind: str) -> hp.Search:
+def make(kind: str, epochs: int) -> hp.Search:
     """Return a search of `kill_harness.py` whose trainings take long enough to be disturbed."""
     few = harness.make(kind)
     task = few.task
@@ -70,14 +70,14 @@ def make(kind: str) -> hp.Search:
         replace(task, batch_size=BATCH),
         few.space,
         few.strategy,
-        epochs=EPOCHS,
+        epochs=epochs,
         seed=0,
         tile=4,
         finals=hp.Finals(top=2, replicates=4),
     )
 
 
-def start(kind: str, directory: Path, workers: bool) -> int:
+def start(kind: str, epochs: int, directory: Path, workers: bool) -> int:
     """Run or resume a search in a process of its own; return its id."""
     process = os.fork()
     if process:
@@ -86,7 +86,7 @@ def start(kind: str, directory: Path, workers: bool) -> int:
         with open(directory.with_suffix(".log"), "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        make(kind).run(directory, quiet=True, executor=Late(random.uniform(2, 15)) if workers else None)
+        make(kind, epochs).run(directory, quiet=True, executor=Late(random.uniform(2, 15)) if workers else None)
         os._exit(0)
     except BaseException:
         traceback.print_exc()
@@ -123,15 +123,14 @@ class Disturbed:
     """A search that is disturbed until it ends.
 
     Args:
-      kind: its strategy.
+      kind, epochs: its strategy, and how long it trains.
       directory: its run directory.
       pause: seconds between two blows at most.
       left: how many kills there may be.
     """
 
-    def __init__(self, kind: str, directory: Path, pause: float, left: int):
-        self._kind, self._directory, self._pause, self._left = kind, directory, pause, left
-        self._workers = True
+    def __init__(self, kind: str, epochs: int, directory: Path, pause: float, left: int):
+        self._of, self._directory, self._pause, self._left = (kind, epochs), directory, pause, left
         self._stopped: dict[int, float] = {}  # until when
         self.done: Counter[str] = Counter()
 
@@ -141,7 +140,7 @@ class Disturbed:
 
     def run(self) -> None:
         """Go on until the search has ended by itself."""
-        process = start(self._kind, self._directory, True)
+        process = start(*self._of, self._directory, True)
         while not is_over(process):
             time.sleep(random.uniform(0.05, self._pause))
             for worker in [worker for worker, until in self._stopped.items() if until < time.monotonic()]:
@@ -177,9 +176,9 @@ class Disturbed:
             assert time.monotonic() < until, f"workers {workers} live on without their coordinator"
             time.sleep(0.05)
         harness.check_kept(before, harness.recorded(self._directory), self._directory)
-        self._workers = random.random() < 0.5
-        self.done["resumed with workers" if self._workers else "resumed in one process"] += 1
-        return start(self._kind, self._directory, self._workers)
+        workers_again = random.random() < 0.5
+        self.done["resumed with workers" if workers_again else "resumed in one process"] += 1
+        return start(*self._of, self._directory, workers_again)
 
 
 def main() -> None:
@@ -194,7 +193,7 @@ def main() -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")  # of workers too
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     kinds = ["halving"] if options.smoke else [*harness.STRATEGIES]
-    kills = 4 if options.smoke else options.kills
+    kills, epochs = (4, 12) if options.smoke else (options.kills, 40)
     total: Counter[str] = Counter()
     expected = {}
     for number in range(10**6):
@@ -202,13 +201,13 @@ def main() -> None:
         if kind not in expected:
             reference = folder / f"{kind}-reference"
             began = time.perf_counter()
-            harness.finish(start(kind, reference, False), reference)
+            harness.finish(start(kind, epochs, reference, False), reference)
             expected[kind] = harness.digest(reference)
             took = time.perf_counter() - began
             print(f"{kind}: {took:.1f} s in one process, digest {expected[kind][:16]}", flush=True)
         directory = folder / f"{kind}-{number}"
         left = kills - total["worker"] - total["coordinator"]
-        search = Disturbed(kind, directory, options.pause, min(left, random.randint(5, 20)))
+        search = Disturbed(kind, epochs, directory, options.pause, min(left, random.randint(5, 20)))
         search.run()
         found = harness.digest(directory)
         assert found == expected[kind], f"{directory}: digest {found}, expected {expected[kind]}"
