@@ -27,7 +27,9 @@ from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed
 from jaxhp.store.files import located
 from jaxhp.trials import ceil_div
-from jaxhp.values import Json
+from jaxhp.values import Error, Json
+
+_TRIES = 5  # workers that may be lost before one says what it is
 
 
 class Workers(NamedTuple):
@@ -87,7 +89,7 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
     place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
     pool = as_pool(executor)
     try:
-        _, devices, environment = pool.submit(describe).result()
+        devices, environment = _what_they_are(pool)
         workers = Workers(pool, devices, environment, place, [])
         yield workers
         for store in workers.stores:  # the search is finished
@@ -100,6 +102,22 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
             pool.close()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _what_they_are(pool: Pool) -> tuple[list[Described], Json]:
+    """Ask a worker for its devices and its environment; one that dies before it answers is one that dies later.
+
+    Raises:
+      Error: several died.
+    """
+    why = ""
+    for _ in range(_TRIES):
+        try:
+            _, devices, environment = pool.submit(describe).result()
+            return devices, environment
+        except Exception as error:  # of an engine
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}")
 
 
 def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:
