@@ -1,0 +1,186 @@
+"""Workers of a Ray cluster: actors, one a device."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from jaxhp.executors.packages import needed, options
+from jaxhp.executors.pool import WorkerLost
+from jaxhp.values import Error, check_int
+
+_LOOK_S = 1.0  # how often the nodes of the cluster are counted
+
+
+class Ray:
+    """An actor for each GPU of a Ray cluster, or for each of its nodes where none has a GPU.
+
+    Ray sets `CUDA_VISIBLE_DEVICES` for each. Nodes that join get actors, and lost actors are made anew where there is
+    room. On the nodes jaxhp and the packages of the task must be installed, or named in `runtime_env`.
+
+    Args:
+      address: of the cluster, as `ray.init` takes it, such as "auto" or "ray://head:10001". None: that of
+        `RAY_ADDRESS`, or else a new one on this machine. What this process has joined before goes first.
+      workers: how many actors to ask for, which is what a cluster grows by that scales itself; None: as many as there
+        is room for.
+      gpus: GPUs of an actor; None: 1 where the cluster has any, else 0.
+      cpus: CPUs of an actor; None: where it has GPUs, 1; else those of the smallest node.
+      runtime_env: of the actors, as Ray takes it: `{"pip": ["jaxhp"], "working_dir": ".", "env_vars": {...}}`.
+
+    Raises:
+      Error: Ray is missing, cannot be reached, or a number does not fit.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int | None = None,
+        gpus: int | None = None,
+        cpus: int | None = None,
+        runtime_env: dict[str, Any] | None = None,
+    ):
+        self._ray = needed("ray", "ray", "ray")
+        self._asked = None if workers is None else check_int("workers", workers, 1)
+        self._began = not self._ray.is_initialized()
+        if self._began:
+            try:
+                self._ray.init(
+                    address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING
+                )
+            except (ConnectionError, ValueError) as error:
+                raise Error(f"executor: expected a Ray cluster at {address!r}: {error}") from error
+        room = self._nodes()
+        self._gpus = int(any(node.get("GPU") for node in room)) if gpus is None else check_int("gpus", gpus, 0)
+        least = 1 if self._gpus else min([int(node["CPU"]) for node in room if node.get("CPU", 0) >= 1], default=1)
+        self._cpus = least if cpus is None else check_int("cpus", cpus, 1)
+        self._actor = self._ray.remote(num_gpus=self._gpus, num_cpus=self._cpus, max_restarts=0)(_Actor)
+        self._actor = self._actor.options(runtime_env=runtime_env)
+        self._lock = threading.Lock()
+        self._made = 0
+        self._coming: dict[str, tuple[Any, Any]] = {}  # actors that do not live yet, and what tells that they do
+        self._living: dict[str, Any] = {}
+        self._calls: dict[Future[Any], str] = {}
+        self._looked = -_LOOK_S
+        self.workers()
+
+    def workers(self) -> Sequence[str]:
+        """See `Pool.workers`; those that are lacking are asked for on the way."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked >= _LOOK_S:
+                self._looked = now
+                self._fill()
+            for name, (actor, ready) in list(self._coming.items()):
+                if self._ray.wait([ready], timeout=0)[0]:
+                    del self._coming[name]
+                    try:
+                        self._ray.get(ready)
+                    except self._ray.exceptions.RayActorError:
+                        continue  # it died before it lived; another one is asked for in time
+                    self._living[name] = actor
+            return list(self._living)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
+        """See `Pool.submit`."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        living = self.workers()
+        with self._lock:
+            busy = list(self._calls.values())
+            name = worker or min(living, key=busy.count, default="no worker")
+            actor = self._living.get(name)
+            if actor is not None:
+                self._calls[future] = name
+        if actor is None:
+            future.set_exception(WorkerLost(f"{name}: gone"))
+            return future
+        try:
+            answer = actor.call.remote(fn, *args).future()
+        except Exception as error:  # what cannot be pickled; the cluster is gone
+            self._fail(future, error)
+            return future
+        answer.add_done_callback(lambda done: self._answered(done, future))
+        return future
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+        with self._lock:
+            actors = [*self._living.values(), *(actor for actor, _ in self._coming.values())]
+            self._living, self._coming = {}, {}
+            self._looked = float("inf")
+        for future in list(self._calls):
+            self._fail(future, WorkerLost("closed"))
+        if self._ray.is_initialized():
+            for actor in actors:
+                self._ray.kill(actor)
+            if self._began:
+                self._ray.shutdown()
+
+    def _answered(self, done: Future[Any], future: Future[Any]) -> None:
+        """Hand an answer on, as what the function returned or raised."""
+        errors = self._ray.exceptions
+        error = done.exception()
+        if error is None:
+            with self._lock:
+                name = self._calls.pop(future, None)
+            if name is not None:
+                future.set_result(done.result())
+        elif isinstance(error, errors.RayTaskError):
+            cause = getattr(error, "cause", None)
+            self._fail(future, cause if isinstance(cause, Exception) else error)
+        elif isinstance(error, errors.RayError):  # the actor died or cannot be reached, its answer was lost with a node
+            self._fail(future, WorkerLost(" ".join(str(error).split())[:200]))
+        else:
+            self._fail(future, error)
+
+    def _fail(self, future: Future[Any], error: BaseException) -> None:
+        with self._lock:
+            name = self._calls.pop(future, None)
+            lost = self._living.pop(name, None) if name and isinstance(error, WorkerLost) else None
+        if lost is not None and self._ray.is_initialized():
+            self._ray.kill(lost)
+        if name is not None:
+            future.set_exception(error)
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """Return what each living node has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fill(self) -> None:
+        """Ask for the actors that are lacking, and let go of those that there is no room for any more."""
+        wanted = self._asked
+        if wanted is None:
+            each = {"GPU": self._gpus, "CPU": self._cpus}
+            wanted = sum(min(int(node.get(kind, 0) // n) for kind, n in each.items() if n) for node in self._nodes())
+        for _ in range(wanted - len(self._living) - len(self._coming)):
+            name = f"ray actor {self._made}"
+            self._made += 1
+            actor = self._actor.remote()
+            self._coming[name] = actor, actor.ready.remote()
+        for name in list(self._coming)[: max(0, len(self._living) + len(self._coming) - wanted)]:
+            self._ray.kill(self._coming.pop(name)[0])
+
+
+class _Actor:
+    def ready(self) -> None:
+        """Answered once it lives."""
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return fn(*args)
+
+
+def parsed(text: str) -> Ray:
+    """Return the workers that a text names: nothing, an address, or arguments such as `workers=8,gpus=1`."""
+    if "=" in text:
+        return Ray(**options(text, {"workers": int, "gpus": int, "cpus": int}))
+    return Ray(f"ray:{text}" if text.startswith("//") else text or None)
+
+
+def adapted(executor: Any) -> Ray:
+    """Return the workers of the cluster that this process has joined, in the place of one of Ray's own pools."""
+    raise Error(f"executor: expected hp.executors.Ray(), got {type(executor).__module__}.{type(executor).__name__}")
