@@ -60,17 +60,19 @@ class Ray:
         self._cpus = least if cpus is None else check_int("cpus", cpus, 1)
         self._actor = self._ray.remote(num_gpus=self._gpus, num_cpus=self._cpus, max_restarts=0)(_Actor)
         self._actor = self._actor.options(runtime_env=runtime_env)
-        self._lock = threading.Lock()
+        self._filling = threading.Lock()  # held while Ray is asked for something
+        self._lock = threading.Lock()  # never: Ray's own threads take it too
         self._made = 0
         self._coming: dict[str, tuple[Any, Any]] = {}  # actors that do not live yet, and what tells that they do
         self._living: dict[str, Any] = {}
+        self._lost: list[Any] = []
         self._calls: dict[Future[Any], str] = {}
         self._looked = -_LOOK_S
         self.workers()
 
     def workers(self) -> Sequence[str]:
         """See `Pool.workers`; those that are lacking are asked for on the way."""
-        with self._lock:
+        with self._filling:
             now = time.monotonic()
             if now - self._looked >= _LOOK_S:
                 self._looked = now
@@ -82,7 +84,9 @@ class Ray:
                         self._ray.get(ready)
                     except self._ray.exceptions.RayActorError:
                         continue  # it died before it lived; another one is asked for in time
-                    self._living[name] = actor
+                    with self._lock:
+                        self._living[name] = actor
+        with self._lock:
             return list(self._living)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
@@ -109,11 +113,12 @@ class Ray:
 
     def close(self) -> None:
         """See `Pool.close`."""
-        with self._lock:
+        with self._filling, self._lock:
             actors = [*self._living.values(), *(actor for actor, _ in self._coming.values())]
             self._living, self._coming = {}, {}
             self._looked = float("inf")
-        for future in list(self._calls):
+            left = list(self._calls)
+        for future in left:
             self._fail(future, WorkerLost("closed"))
         if self._ray.is_initialized():
             for actor in actors:
@@ -141,9 +146,8 @@ class Ray:
     def _fail(self, future: Future[Any], error: BaseException) -> None:
         with self._lock:
             name = self._calls.pop(future, None)
-            lost = self._living.pop(name, None) if name and isinstance(error, WorkerLost) else None
-        if lost is not None and self._ray.is_initialized():
-            self._ray.kill(lost)
+            if name in self._living and isinstance(error, WorkerLost):
+                self._lost.append(self._living.pop(name))  # ended later: this may be a thread of Ray's own
         if name is not None:
             future.set_exception(error)
 
@@ -153,6 +157,8 @@ class Ray:
 
     def _fill(self) -> None:
         """Ask for the actors that are lacking, and let go of those that there is no room for any more."""
+        while self._lost:
+            self._ray.kill(self._lost.pop())
         wanted = self._asked
         if wanted is None:
             each = {"GPU": self._gpus, "CPU": self._cpus}
