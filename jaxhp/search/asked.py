@@ -186,8 +186,16 @@ class Asked:
             ended._know("finals", ended._finals_that_fit())
         return ended
 
-    def _finals_that_fit(self) -> Finals | None:
-        device = self.machine().devices[0]
+    def sized_for(self, machine: Machine) -> Self:
+        """Return the same search with the default finals of a machine that is elsewhere."""
+        if not self.default_finals:
+            return self
+        sized = copy.copy(self)
+        sized._know("finals", sized._finals_that_fit(machine))
+        return sized
+
+    def _finals_that_fit(self, machine: Machine | None = None) -> Finals | None:
+        device = (machine or self.machine()).devices[0]
         tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
         return finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds)
 

@@ -1,0 +1,132 @@
+"""The workers of a run: hired before it begins, told of the search, and let go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxhp.engine.spec import key_of_group
+from jaxhp.engine.work import Emit
+from jaxhp.executors.crew import Crew
+from jaxhp.executors.described import Described
+from jaxhp.executors.member_store import MemberStore
+from jaxhp.executors.orders import Address
+from jaxhp.executors.pool import Pool, as_pool
+from jaxhp.executors.recipe import Recipe
+from jaxhp.executors.remote import Remote
+from jaxhp.executors.shipping import packed
+from jaxhp.executors.worker import describe
+from jaxhp.store.files import located
+from jaxhp.trials import ceil_div
+from jaxhp.values import Error, Json
+
+
+class Workers(NamedTuple):
+    """Who trains, and where members are put.
+
+    Attributes:
+      pool: of the workers.
+      devices: of a worker.
+      environment: of a worker; all others must be alike.
+      place: folder or URL of the members' store.
+    """
+
+    pool: Pool
+    devices: list[Described]
+    environment: Json
+    place: str
+
+
+@contextmanager
+def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers | None]:
+    """Have workers while the block runs; those that a text names end with it.
+
+    Args:
+      executor: see `Search.run`; None: no workers.
+      members: the members' store; None: a folder of the run directory, or without one a temporary one.
+      dir: the run directory.
+
+    Raises:
+      Error: there are no such workers.
+    """
+    if executor is None:
+        if members is not None:
+            raise Error(f"members: expected none without an executor, whose workers share them, got {str(members)!r}")
+        yield None
+        return
+    temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
+    place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
+    pool = as_pool(executor)
+    try:
+        _, devices, environment = pool.submit(describe).result()
+        yield Workers(pool, devices, environment, place)
+    finally:
+        if isinstance(executor, str):
+            pool.close()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remote(search: Any, of: Workers, manifest: Json, emit: Emit) -> Remote:
+    """Return what trains a `Search` on workers; they find it in the members' store.
+
+    Args:
+      manifest: of the search, by which its part of the store is named.
+    """
+    tiles = dict(zip(search.groups.specs, _listed(manifest["tile"], len(search.groups.specs)), strict=True))
+    recipe = recipe_of(search, tiles, max(len(of.pool.workers()), 1), len(of.devices))
+    place = f"{of.place.rstrip('/')}/{_name(manifest)}"
+    store = MemberStore(place)
+    digest = store.put_blob(packed(recipe, store.put_blob))
+    crew = Crew(of.pool, Address(place, digest, of.environment))
+    return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
+
+
+def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:
+    """Return what workers need to know of a `Search`.
+
+    Args:
+      tiles: of each group.
+      workers: how many there are, about.
+      devices: of each.
+    """
+    judged = search.finals.members(search.groups.folds) if search.finals else 1
+    most = max(rung.trials for rung in search.rungs)
+    fewest = min(ceil_div(rung.trials, tile) for rung in search.rungs for tile in tiles.values())
+
+    def rows(tile: int) -> int:
+        share = ceil_div(ceil_div(most, tile), 2 * workers)
+        return max(share, min(devices, ceil_div(most, tile))) * tile
+
+    return Recipe(
+        specs=search.groups.specs,
+        foldings=search.groups.foldings,
+        tiles=tiles,
+        rows={key: rows(tile) for key, tile in tiles.items()},
+        members=search.members,
+        replicates=max(search.members, judged),
+        epochs=max(search.epochs, *(rung.epochs for rung in search.rungs)),
+        seed=search.seed,
+        paired=search.paired,
+        epoch=search.epoch,
+        apart=search.members > 1 and fewest < 2 * workers,
+        devices=devices,
+        memory=search.memory,
+    )
+
+
+def _listed(tiles: int | list[int], count: int) -> list[int]:
+    return [tiles] * count if isinstance(tiles, int) else tiles
+
+
+def _name(manifest: Json) -> str:
+    """Return a name for a search where it is trained: members of one name have the same bits."""
+    facts = {name: value for name, value in manifest.items() if name not in ("experiment", "extended")}
+    where = {n: v for n, v in manifest["environment"].items() if n not in ("devices", "python", "argv", "numpy")}
+    return hashlib.sha256(json.dumps(facts | {"environment": where}, sort_keys=True).encode()).hexdigest()[:16]
