@@ -43,8 +43,6 @@ class Mailbox:
       OSError: it cannot be written.
     """
 
-    pinned = True  # a call can be sent to a worker by its name
-
     def __init__(self, folder: str | Path, *, patience: float = PATIENCE_S):
         self._folder = located(folder, "folder")
         self._patience = patience

@@ -68,7 +68,8 @@ class Ray:
         self._lost: list[Any] = []
         self._calls: dict[Future[Any], str] = {}
         self._looked = -_LOOK_S
-        self.workers()
+        if not self.workers() and not self._coming:
+            raise Error(f"executor: expected a node with {self._gpus} GPUs and {self._cpus} CPUs in the Ray cluster")
 
     def workers(self) -> Sequence[str]:
         """See `Pool.workers`; those that are lacking are asked for on the way."""
@@ -77,12 +78,14 @@ class Ray:
             if now - self._looked >= _LOOK_S:
                 self._looked = now
                 self._fill()
-            for name, (actor, ready) in list(self._coming.items()):
+            for name, (actor, ready) in [*self._coming.items()]:
                 if self._ray.wait([ready], timeout=0)[0]:
                     del self._coming[name]
                     try:
                         self._ray.get(ready)
-                    except self._ray.exceptions.RayActorError:
+                    except self._ray.exceptions.RuntimeEnvSetupError as error:
+                        raise Error(f"executor: expected a runtime_env that can be set up: {_line(error)}") from error
+                    except self._ray.exceptions.RayError:
                         continue  # it died before it lived; another one is asked for in time
                     with self._lock:
                         self._living[name] = actor
@@ -93,11 +96,13 @@ class Ray:
         """See `Pool.submit`."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        living = self.workers()
-        with self._lock:
+        self.workers()
+        with self._filling, self._lock:
             busy = list(self._calls.values())
-            name = worker or min(living, key=busy.count, default="no worker")
-            actor = self._living.get(name)
+            # one that does not live yet answers when it does
+            anyone = self._living or {name: actor for name, (actor, _) in self._coming.items()}
+            name = worker or min(anyone, key=busy.count, default="no actor")
+            actor = (anyone if worker is None else self._living).get(name)
             if actor is not None:
                 self._calls[future] = name
         if actor is None:
@@ -139,7 +144,7 @@ class Ray:
             cause = getattr(error, "cause", None)
             self._fail(future, cause if isinstance(cause, Exception) else error)
         elif isinstance(error, errors.RayError):  # the actor died or cannot be reached, its answer was lost with a node
-            self._fail(future, WorkerLost(" ".join(str(error).split())[:200]))
+            self._fail(future, WorkerLost(_line(error)))
         else:
             self._fail(future, error)
 
@@ -170,6 +175,10 @@ class Ray:
             self._coming[name] = actor, actor.ready.remote()
         for name in list(self._coming)[: max(0, len(self._living) + len(self._coming) - wanted)]:
             self._ray.kill(self._coming.pop(name)[0])
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 class _Actor:

@@ -12,13 +12,14 @@ from typing import Any
 
 from jaxhp.executors.mailbox import Mailbox
 from jaxhp.executors.packages import needed, options
-from jaxhp.executors.post import PATIENCE_S
+from jaxhp.executors.post import BEAT_S, PATIENCE_S
 from jaxhp.executors.serve import serve
 from jaxhp.store.files import located
 from jaxhp.values import Error, check_int
 
 _SHARED = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "name")  # by submitit, on any cluster
 _LOOK_S = 10.0  # how often Slurm is asked for jobs, while no worker lives
+_GRACE_S = 3.0  # that workers have to end by themselves
 _TIMEOUTS = 1000  # how often a job that reached its limit of time, or had to make room, is queued again
 
 
@@ -81,12 +82,17 @@ class Slurm:
         return living
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
-        """See `Pool.submit`."""
+        """See `Pool.submit`; waits until there is a worker, which may take as long as a queue is."""
+        while worker is None and not self.workers():
+            time.sleep(BEAT_S)
         return self._mail.submit(fn, *args, worker=worker)
 
     def close(self) -> None:
         """End all jobs."""
         self._mail.dismiss()
+        until = time.monotonic() + _GRACE_S
+        while not all(job.done() for job in self._jobs) and time.monotonic() < until:
+            time.sleep(0.1)
         for job in self._jobs:
             if not job.done():
                 job.cancel()
