@@ -45,7 +45,6 @@ class Ray:
         runtime_env: dict[str, Any] | None = None,
     ):
         self._ray = needed("ray", "ray", "ray")
-        self._asked = None if workers is None else check_int("workers", workers, 1)
         self._began = not self._ray.is_initialized()
         if self._began:
             try:
@@ -54,43 +53,25 @@ class Ray:
                 )
             except (ConnectionError, ValueError) as error:
                 raise Error(f"executor: expected a Ray cluster at {address!r}: {error}") from error
-        room = self._nodes()
-        self._gpus = int(any(node.get("GPU") for node in room)) if gpus is None else check_int("gpus", gpus, 0)
-        least = 1 if self._gpus else min([int(node["CPU"]) for node in room if node.get("CPU", 0) >= 1], default=1)
-        self._cpus = least if cpus is None else check_int("cpus", cpus, 1)
-        self._actor = self._ray.remote(num_gpus=self._gpus, num_cpus=self._cpus, max_restarts=0)(_Actor)
-        self._actor = self._actor.options(runtime_env=runtime_env)
+        self._actors = _Actors(self._ray, workers, gpus, cpus, runtime_env)
         self._filling = threading.Lock()  # held while Ray is asked for something
         self._lock = threading.Lock()  # never: Ray's own threads take it too
-        self._made = 0
-        self._coming: dict[str, tuple[Any, Any]] = {}  # actors that do not live yet, and what tells that they do
         self._living: dict[str, Any] = {}
         self._lost: list[Any] = []
         self._calls: dict[Future[Any], str] = {}
-        self._looked = -_LOOK_S
-        if not self.workers() and not self._coming:
-            raise Error(f"executor: expected a node with {self._gpus} GPUs and {self._cpus} CPUs in the Ray cluster")
+        if not self.workers() and not self._actors.coming:
+            raise Error("executor: expected a Ray cluster with a node that has the GPUs and CPUs of an actor")
 
     def workers(self) -> Sequence[str]:
         """See `Pool.workers`; those that are lacking are asked for on the way."""
         with self._filling:
-            now = time.monotonic()
-            if now - self._looked >= _LOOK_S:
-                self._looked = now
-                self._fill()
-            for name, (actor, ready) in [*self._coming.items()]:
-                if self._ray.wait([ready], timeout=0)[0]:
-                    del self._coming[name]
-                    try:
-                        self._ray.get(ready)
-                    except self._ray.exceptions.RuntimeEnvSetupError as error:
-                        raise Error(f"executor: expected a runtime_env that can be set up: {_line(error)}") from error
-                    except self._ray.exceptions.RayError:
-                        continue  # it died before it lived; another one is asked for in time
-                    with self._lock:
-                        self._living[name] = actor
-        with self._lock:
-            return list(self._living)
+            while self._lost:
+                self._ray.kill(self._lost.pop())
+            self._actors.fill(len(self._living))
+            arrived = self._actors.arrived()
+            with self._lock:
+                self._living |= arrived
+                return list(self._living)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
         """See `Pool.submit`."""
@@ -100,7 +81,7 @@ class Ray:
         with self._filling, self._lock:
             busy = list(self._calls.values())
             # one that does not live yet answers when it does
-            anyone = self._living or {name: actor for name, (actor, _) in self._coming.items()}
+            anyone = self._living or {name: actor for name, (actor, _) in self._actors.coming.items()}
             name = worker or min(anyone, key=busy.count, default="no actor")
             actor = (anyone if worker is None else self._living).get(name)
             if actor is not None:
@@ -119,10 +100,8 @@ class Ray:
     def close(self) -> None:
         """See `Pool.close`."""
         with self._filling, self._lock:
-            actors = [*self._living.values(), *(actor for actor, _ in self._coming.values())]
-            self._living, self._coming = {}, {}
-            self._looked = float("inf")
-            left = list(self._calls)
+            actors = [*self._living.values(), *self._actors.close()]
+            self._living, left = {}, list(self._calls)
         for future in left:
             self._fail(future, WorkerLost("closed"))
         if self._ray.is_initialized():
@@ -156,25 +135,75 @@ class Ray:
         if name is not None:
             future.set_exception(error)
 
+
+class _Actors:
+    """Asks a cluster for as many actors as there is room for.
+
+    Args:
+      ray: the module.
+      workers, gpus, cpus, runtime_env: as for `Ray`.
+    """
+
+    def __init__(
+        self, ray: Any, workers: int | None, gpus: int | None, cpus: int | None, runtime_env: dict[str, Any] | None
+    ):
+        self._ray = ray
+        self._asked = None if workers is None else check_int("workers", workers, 1)
+        room = self._nodes()
+        gpus = int(any(node.get("GPU") for node in room)) if gpus is None else check_int("gpus", gpus, 0)
+        least = 1 if gpus else min([int(node["CPU"]) for node in room if node.get("CPU", 0) >= 1], default=1)
+        self._each = {"GPU": gpus, "CPU": least if cpus is None else check_int("cpus", cpus, 1)}
+        made = ray.remote(num_gpus=gpus, num_cpus=self._each["CPU"], max_restarts=0)(_Actor)
+        self._kind = made.options(runtime_env=runtime_env)
+        self._made = 0
+        self._looked = -_LOOK_S
+        self.coming: dict[str, tuple[Any, Any]] = {}  # actors that do not live yet, and what tells that they do
+
+    def fill(self, living: int) -> None:
+        """Ask for those that are lacking, and let go of those that there is no room for any more."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        wanted = self._asked
+        if wanted is None:
+            needs = [(kind, count) for kind, count in self._each.items() if count]
+            wanted = sum(min(int(node.get(kind, 0) // count) for kind, count in needs) for node in self._nodes())
+        for _ in range(wanted - living - len(self.coming)):
+            actor = self._kind.remote()
+            self.coming[f"ray actor {self._made}"] = actor, actor.ready.remote()
+            self._made += 1
+        for name in list(self.coming)[: max(0, living + len(self.coming) - wanted)]:
+            self._ray.kill(self.coming.pop(name)[0])
+
+    def arrived(self) -> dict[str, Any]:
+        """Return those that live now, by name.
+
+        Raises:
+          Error: their `runtime_env` cannot be set up.
+        """
+        found = {}
+        for name, (actor, ready) in list(self.coming.items()):
+            if self._ray.wait([ready], timeout=0)[0]:
+                del self.coming[name]
+                try:
+                    self._ray.get(ready)
+                except self._ray.exceptions.RuntimeEnvSetupError as error:
+                    raise Error(f"executor: expected a runtime_env that can be set up: {_line(error)}") from error
+                except self._ray.exceptions.RayError:
+                    continue  # it died before it lived; another one is asked for in time
+                found[name] = actor
+        return found
+
+    def close(self) -> list[Any]:
+        """Ask for no more; return those that do not live yet."""
+        coming, self.coming = self.coming, {}
+        self._looked = float("inf")
+        return [actor for actor, _ in coming.values()]
+
     def _nodes(self) -> list[dict[str, float]]:
         """Return what each living node has."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-
-    def _fill(self) -> None:
-        """Ask for the actors that are lacking, and let go of those that there is no room for any more."""
-        while self._lost:
-            self._ray.kill(self._lost.pop())
-        wanted = self._asked
-        if wanted is None:
-            each = {"GPU": self._gpus, "CPU": self._cpus}
-            wanted = sum(min(int(node.get(kind, 0) // n) for kind, n in each.items() if n) for node in self._nodes())
-        for _ in range(wanted - len(self._living) - len(self._coming)):
-            name = f"ray actor {self._made}"
-            self._made += 1
-            actor = self._actor.remote()
-            self._coming[name] = actor, actor.ready.remote()
-        for name in list(self._coming)[: max(0, len(self._living) + len(self._coming) - wanted)]:
-            self._ray.kill(self._coming.pop(name)[0])
 
 
 def _line(error: BaseException) -> str:
