@@ -109,6 +109,10 @@ class Cost(NamedTuple):
     slot_epochs: int = 0  # the same of all slots of the tiles that were trained, padding included
     moved_bytes: int = 0  # of members, between workers and their store
 
+    def plus(self, more: Cost, times: int = 1) -> Cost:
+        """Return this with more, or with `times=-1` with so much less."""
+        return Cost(*(a + times * b for a, b in zip(self, more, strict=True)))  # type: ignore[arg-type]
+
 
 class MembersLost(Exception):
     """Members that a job continues were held, and are no more: it can be asked for again."""

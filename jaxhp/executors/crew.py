@@ -53,23 +53,22 @@ class Crew:
         self._refused: dict[str, str] = {}
         self._alive: tuple[float, list[str]] = (-1.0, [])
 
-    def alive(self) -> list[str]:
+    def alive(self, *, anew: bool = False) -> list[str]:
         """Return the workers that live and may be used.
+
+        Args:
+          anew: whether to look again, however short the time since the last look.
 
         Raises:
           Error: all that live were refused.
         """
-        if time.monotonic() - self._alive[0] > _TICK_S:
+        if anew or time.monotonic() - self._alive[0] > _TICK_S:
             self._alive = time.monotonic(), list(self._pool.workers())
         names = self._alive[1]
         able = [name for name in names if name not in self._refused]
         if names and not able:
             raise Error(f"executor: no worker makes the bits of this search: {self._refused[names[0]]}")
         return able
-
-    def idle(self) -> list[str]:
-        """Return those that have nothing to do."""
-        return [name for name in self.alive() if not self._busy.get(name)]
 
     def send(self, order: Order, worker: str, tag: Any) -> None:
         """Have a worker do something; what it answers arrives."""
@@ -126,8 +125,9 @@ class Crew:
         return why
 
     def dismiss(self, worker: str, why: str) -> None:
-        """Give a worker nothing any more."""
-        self._refused[worker] = why
+        """Give a worker nothing any more, where orders can be kept from it."""
+        if self.pinned:
+            self._refused[worker] = why
 
     def close(self) -> None:
         """End what the pool has started."""

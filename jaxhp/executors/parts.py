@@ -1,4 +1,4 @@
-"""A unit on its way: pieces that follow each other, who has which, and whose result counts where there are two."""
+"""A unit on its way: pieces that follow each other, and whose result of one counts where there are several."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from jaxhp.executors.units import Raw, Unit
 
 
 class Tag(NamedTuple):
-    """What an answer is to."""
+    """Names a piece: a part, and the number of the piece of it. No number comes twice."""
 
     part: Part
-    piece: Unit
-    turn: int
+    number: int
 
 
 class Result(NamedTuple):
-    """What a worker made of a piece."""
+    """What a worker made of a piece.
+
+    Attributes:
+      worker: has trained it.
+      trained: its answer.
+      bits: equal for equal results.
+    """
 
     worker: str
-    piece: Unit
     trained: Trained
-
-
-class Differ(NamedTuple):
-    """Workers that made different bits of the same piece."""
-
-    workers: tuple[str, ...]
-    wrong: str | None  # which of them, where a third has decided
+    bits: str
 
 
 @dataclass(eq=False)
@@ -44,61 +42,63 @@ class Part:
     Attributes:
       unit: what is left of it.
       home: the worker that has what it continues, "" for none.
-      turn: of the piece that is to be trained now; a result of an earlier one is late.
-      flight: workers that train it, and since when.
+      number: of the piece that is to be trained now.
       outcome, raw: at its end.
       losses: why workers were lost that had it.
-      accepted: the result that brought it to where it is.
-      disputed: results of the piece that is to be trained now, which differ.
+      pieces: by their numbers, as they were to be trained.
+      results: of each of them.
     """
 
     unit: Unit
     home: str = ""
-    turn: int = 0
-    flight: dict[str, float] = field(default_factory=dict)
+    number: int = 0
     outcome: Outcome | None = None
     raw: Raw | None = None
     losses: list[str] = field(default_factory=list)
-    accepted: Result | None = None
-    disputed: list[Result] = field(default_factory=list)
+    pieces: dict[int, Unit] = field(default_factory=dict)
+    results: dict[int, list[Result]] = field(default_factory=dict)
+
+    def begin(self) -> Tag:
+        """Return the name of what is left, as one piece."""
+        self.number = max(self.pieces, default=-1) + 1
+        self.pieces[self.number] = self.unit
+        return Tag(self, self.number)
 
     @property
-    def piece(self) -> Unit:
-        """What is to be trained now: of a disputed piece, as far as it was trained."""
-        if not self.disputed:
-            return self.unit
-        return self.unit._replace(job=self.unit.job._replace(stop=self.disputed[0].trained.reached))
+    def tag(self) -> Tag:
+        """Names the piece that is to be trained now."""
+        return Tag(self, self.number)
 
-    def take(self, tag: Tag, result: Result) -> Differ | None:
-        """Know a result: the first one of a piece counts, a later one is compared with it."""
-        before = self.accepted
-        if tag.turn == self.turn:
-            return self._decide(result) if self.disputed else self._accept(result)
-        if tag.turn != self.turn - 1 or before is None or before.trained.reached != result.trained.reached:
-            return None
-        if fingerprint(before.trained) == fingerprint(result.trained):
-            return None
-        self.unit, self.disputed, self.accepted = before.piece, [before, result], None
-        self.outcome = self.raw = None
-        self.turn += 1
-        return Differ((before.worker, result.worker), None)
+    def piece(self, number: int) -> Unit:
+        """Return what to train of a piece: where there is a result of it, just as far."""
+        piece, known = self.pieces[number], self.results.get(number)
+        if not known:
+            return piece
+        return piece._replace(job=piece.job._replace(stop=known[0].trained.reached))
 
-    def _accept(self, result: Result) -> None:
+    def know(self, number: int, worker: str, trained: Trained) -> Result:
+        """Keep a result. One that came to another epoch than the first cannot be compared, and passes as equal."""
+        known = self.results.setdefault(number, [])
+        comparable = not known or known[0].trained.reached == trained.reached
+        known.append(Result(worker, trained, fingerprint(trained) if comparable else known[0].bits))
+        return known[-1]
+
+    def accept(self, number: int, result: Result) -> None:
+        """Go on from a result of a piece."""
         trained = result.trained
-        self.accepted, self.turn = result._replace(piece=self.unit), self.turn + 1
-        self.unit, self.home = self.unit.rest(trained.reached), result.worker
+        self.unit, self.home, self.number = self.pieces[number].rest(trained.reached), result.worker, number
         if trained.reached >= self.unit.job.stop:
             self.outcome, self.raw = trained.outcome, trained.raw
 
-    def _decide(self, third: Result) -> Differ:
-        agree = [fingerprint(one.trained) == fingerprint(third.trained) for one in self.disputed]
-        workers = tuple(one.worker for one in (*self.disputed, third))
-        if sum(agree) != 1:
-            return Differ(workers, None)
-        wrong = self.disputed[agree.index(False)].worker
-        self.disputed = []
-        self._accept(third)
-        return Differ(workers, wrong)
+    def go_back(self, number: int) -> None:
+        """Stand before a piece again, whose results differ."""
+        self.unit, self.number = self.pieces[number], number
+        self.outcome = self.raw = None
+
+    def __str__(self) -> str:
+        ids = self.unit.job.trials.tolist()
+        more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
+        return f"trial{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids[:8]))}{more}"
 
 
 def fingerprint(trained: Trained) -> str:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.values import Error
@@ -80,7 +81,7 @@ def unpacked(content: bytes, get: Callable[[str], np.ndarray]) -> Any:
 
 def _apart(array: np.ndarray | jax.Array, put: Callable[[bytes], str]) -> tuple[Any, ...]:
     """Return what stands for an array in a pickle; nothing where it is itself there."""
-    if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         data = np.asarray(jax.random.key_data(array))
         return "key", str(jax.random.key_impl(array)), data.tobytes(), data.dtype.name, data.shape
     if array.nbytes < LARGE or array.dtype.hasobject or np.dtype(array.dtype).names:
@@ -95,10 +96,10 @@ def _apart(array: np.ndarray | jax.Array, put: Callable[[bytes], str]) -> tuple[
 def _together(pid: tuple[Any, ...], get: Callable[[str], np.ndarray]) -> Any:
     if pid[0] == "key":
         _, impl, content, dtype, shape = pid
-        return jax.random.wrap_key_data(np.frombuffer(content, dtype).reshape(shape), impl=impl)
+        return jax.random.wrap_key_data(jnp.asarray(np.frombuffer(content, dtype).reshape(shape)), impl=impl)
     kind, digest, dtype, shape = pid
-    array = np.asarray(get(digest)).view(jax.numpy.dtype(dtype)).reshape(shape)
-    return array if kind == "numpy" else jax.numpy.asarray(array)
+    array = np.asarray(get(digest)).view(jnp.dtype(dtype)).reshape(shape)
+    return array if kind == "numpy" else jnp.asarray(array)
 
 
 def _cloudpickle() -> Any:

@@ -26,7 +26,7 @@ from jaxhp.engine.events import Event, Progressed
 from jaxhp.engine.local import Local
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import host_memory_limit, member_bytes
-from jaxhp.engine.work import Cost, Members, Outcome, Snapshot
+from jaxhp.engine.work import Members, Outcome, Snapshot
 from jaxhp.executors.described import Described, described
 from jaxhp.executors.member_store import Damaged, MemberStore
 from jaxhp.executors.orders import (
@@ -143,7 +143,7 @@ class Site:
             digests=digests,
             brought=brought,
             sent=sent,
-            cost=_minus(local.cost(), before),
+            cost=local.cost().plus(before, -1),
             who=who,
         )
 
@@ -304,10 +304,6 @@ def _raw(unit: Unit, members: Members) -> Raw:
     place = {trial: row for row, (trial, _) in enumerate(members.names())}
     rows = [place[int(trial)] for trial in unit.job.trials]
     return Raw(*(leaf[rows] for leaf in members.leaves[-3:]))
-
-
-def _minus(after: Cost, before: Cost) -> Cost:
-    return Cost(*(a - b for a, b in zip(after, before, strict=True)))
 
 
 def _as_bytes(error: Exception) -> bytes:

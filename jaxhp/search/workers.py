@@ -34,13 +34,15 @@ class Workers(NamedTuple):
       pool: of the workers.
       devices: of a worker.
       environment: of a worker; all others must be alike.
-      place: folder or URL of the members' store.
+      place: folder or URL of the members' stores.
+      stores: those that searches have had made.
     """
 
     pool: Pool
     devices: list[Described]
     environment: Json
     place: str
+    stores: list[MemberStore]
 
 
 @contextmanager
@@ -65,7 +67,10 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
     pool = as_pool(executor)
     try:
         _, devices, environment = pool.submit(describe).result()
-        yield Workers(pool, devices, environment, place)
+        workers = Workers(pool, devices, environment, place, [])
+        yield workers
+        for store in workers.stores:  # the search is finished
+            store.clear()
     finally:
         if isinstance(executor, str):
             pool.close()
@@ -83,6 +88,7 @@ def remote(search: Any, of: Workers, manifest: Json, emit: Emit) -> Remote:
     recipe = recipe_of(search, tiles, max(len(of.pool.workers()), 1), len(of.devices))
     place = f"{of.place.rstrip('/')}/{_name(manifest)}"
     store = MemberStore(place)
+    of.stores.append(store)
     digest = store.put_blob(packed(recipe, store.put_blob))
     crew = Crew(of.pool, Address(place, digest, of.environment))
     return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
