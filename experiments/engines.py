@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +163,15 @@ def seconds() -> float:
     return sum(os.times()[:4])
 
 
+@cache
+def alone(name: str) -> str:
+    """Return the digest of one process."""
+    return SEARCHES[name]().run(quiet=True).digest
+
+
 def compare(engine: str, names: list[str], disturb: bool) -> int:
     """Run searches on an engine; return how many have another digest than in one process."""
     with ENGINES[engine]() as started:
-        digests = {name: SEARCHES[name]().run(quiet=True).digest for name in names}
         wrong = 0
         for name in names:
             began = time.perf_counter()
@@ -173,10 +179,10 @@ def compare(engine: str, names: list[str], disturb: bool) -> int:
             watch = [events.append, *([disturbance(started, 3)] if disturb else [])]
             with tempfile.TemporaryDirectory() as folder:
                 found = SEARCHES[name]().run(folder, quiet=True, executor=started.pool, watch=watch).digest
-            same = found == digests[name]
+            same = found == alone(name)
             wrong += not same
             took = time.perf_counter() - began
-            text = f"{engine:10} {name:12} {found[:12]} {'same' if same else 'OTHER than ' + digests[name][:12]}"
+            text = f"{engine:10} {name:12} {found[:12]} {'same' if same else 'OTHER than ' + alone(name)[:12]}"
             print(f"{text}  {len(events)} events, {took:.1f} s, {len(hp.executors.pool.as_pool(started.pool).workers())} workers", flush=True)
     return wrong
 
