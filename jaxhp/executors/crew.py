@@ -8,9 +8,9 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from jaxhp.executors.entry import work
 from jaxhp.executors.orders import Address, Answer, Order, Refused
 from jaxhp.executors.pool import Pool
-from jaxhp.executors.worker import work
 from jaxhp.values import Error
 
 _TICK_S = 0.2  # how often it is asked who lives, and a search looks for signals

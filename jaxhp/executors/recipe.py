@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
-
 from jaxhp.data.folds import Folding
 from jaxhp.engine.layout import tiles_needed
-from jaxhp.engine.local import Local
-from jaxhp.engine.plan import plan_group
-from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.spec import Spec
-from jaxhp.trials import Rung
 
 
 class Recipe(NamedTuple):
@@ -47,33 +41,11 @@ class Recipe(NamedTuple):
     devices: int
     memory: int | None
 
-    def local(self, key: str) -> Local:
-        """Return what trains a group on the devices of this process."""
-        spec = self.specs[key]
-        return Local(lambda _: spec, self._population, lambda _: None)
-
     def at_once(self, key: str) -> int:
         """Return how many replicates of a tile of a group are trained at once, at most."""
-        return min(tiles_needed(self.rows[key], self._together, self.tiles[key]), self.replicates)
+        return min(tiles_needed(self.rows[key], self.together, self.tiles[key]), self.replicates)
 
     @property
-    def _together(self) -> int:
+    def together(self) -> int:
         """Replicates of a row that a worker trains at once, in the rounds of the search."""
         return 1 if self.apart else self.members
-
-    def _population(self, spec: Spec, at_most: int | None) -> Population:
-        devices, tile, epochs = jax.local_devices(), self.tiles[spec.key], self.epochs
-        rungs = (Rung(min(self.rows[spec.key], at_most or 2**30), epochs),)
-        planned = plan_group(
-            spec, tile=tile, rungs=rungs, replicates=self._together, epochs=epochs, devices=devices, memory=self.memory
-        )
-        tiles = tiles_needed(planned.rows, self._together, tile)
-        return compile(
-            spec,
-            Capacity(tile, tiles, planned.rows, self.replicates, epochs),
-            seed=self.seed,
-            paired=self.paired,
-            folds=self.foldings.get(spec.key),
-            epoch=self.epoch,
-            devices=devices[:tiles],
-        )

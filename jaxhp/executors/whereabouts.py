@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import jax
 import numpy as np
 
-from jaxhp.engine.members import lengthened
+from jaxhp.engine.scores import lengthened
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Members
 from jaxhp.executors.member_store import MemberStore

@@ -23,9 +23,13 @@ import numpy as np
 
 from jaxhp.engine.environment import differences, environment, harmful, sentence
 from jaxhp.engine.events import Event, Progressed
+from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
+from jaxhp.engine.plan import plan_group
+from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.runtime import setup
 from jaxhp.engine.sizes import host_memory_limit, member_bytes
+from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Members, Outcome, Snapshot
 from jaxhp.executors.described import Described, described
 from jaxhp.executors.member_store import Damaged, MemberStore
@@ -47,6 +51,7 @@ from jaxhp.executors.orders import (
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.shipping import unpacked
 from jaxhp.executors.units import Raw, Unit
+from jaxhp.trials import Rung
 from jaxhp.values import Json
 
 Rows = list[tuple[Name, list[np.ndarray]]]
@@ -121,8 +126,28 @@ class Site:
 
     def _local(self, key: str) -> Local:
         if key not in self._locals:
-            self._locals[key] = self._recipe.local(key)
+            spec = self._recipe.specs[key]
+            self._locals[key] = Local(lambda _: spec, self._population, lambda _: None)
         return self._locals[key]
+
+    def _population(self, spec: Spec, at_most: int | None) -> Population:
+        """Compile a group for as many rows at once as fit."""
+        recipe, devices = self._recipe, jax.local_devices()
+        tile, epochs, together = recipe.tiles[spec.key], recipe.epochs, recipe.together
+        rungs = (Rung(min(recipe.rows[spec.key], at_most or 2**30), epochs),)
+        planned = plan_group(
+            spec, tile=tile, rungs=rungs, replicates=together, epochs=epochs, devices=devices, memory=recipe.memory
+        )
+        tiles = tiles_needed(planned.rows, together, tile)
+        return compile(
+            spec,
+            Capacity(tile, tiles, planned.rows, recipe.replicates, epochs),
+            seed=recipe.seed,
+            paired=recipe.paired,
+            folds=recipe.foldings.get(spec.key),
+            epoch=recipe.epoch,
+            devices=devices[:tiles],
+        )
 
     def _trained(self, order: Train, who: Who) -> Trained:
         unit, local = order.unit, self._local(order.unit.key)

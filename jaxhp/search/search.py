@@ -28,12 +28,11 @@ from jaxhp.search.extension import Request, grow, limit_of, recorded_in, wanted
 from jaxhp.search.finals import Setting
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
-from jaxhp.search.machine import Machine
+from jaxhp.search.machine import Elsewhere, Machine, elsewhere
 from jaxhp.search.manifest import recorded
 from jaxhp.search.refit import refit
 from jaxhp.search.run import Wiring, run_search
 from jaxhp.search.sealed import open_test
-from jaxhp.search.workers import Workers, hired, remote
 from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.task import compared_by
 from jaxhp.values import Config, Json
@@ -130,7 +129,7 @@ class Search(Asked):
           Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
             the finished rounds.
         """
-        with hired(executor, members, dir) as workers:
+        with elsewhere(executor, members, dir) as workers:
             return run_search(
                 dir,
                 partial(self._wire, devices, memory, workers),
@@ -227,7 +226,7 @@ class Search(Asked):
         return self.groups.spec(config).made
 
     def _wire(
-        self, devices: Sequence[Device] | None, memory: int | None, workers: Workers | None, begun: Json, emit: Emit
+        self, devices: Sequence[Device] | None, memory: int | None, workers: Elsewhere | None, begun: Json, emit: Emit
     ) -> Wiring:
         """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
         held = self.held(begun)
@@ -250,7 +249,7 @@ class Search(Asked):
         wiring = Wiring(
             course=course,
             finals=held._setting(course),
-            executor=held.local(machine, emit) if workers is None else remote(held, workers, manifest, emit),
+            executor=held.local(machine, emit) if workers is None else workers.remote(held, manifest, emit),
             devices=machine.devices,
             plan=held.plan_on(machine),
             manifest=manifest,
@@ -272,7 +271,7 @@ class Search(Asked):
         self,
         devices: Sequence[Device] | None,
         memory: int | None,
-        workers: Workers | None,
+        workers: Elsewhere | None,
         ledger: Ledger,
         of: Wiring,
         emit: Emit,

@@ -15,16 +15,16 @@ from jaxhp.engine.spec import key_of_group
 from jaxhp.engine.work import Emit
 from jaxhp.executors.crew import Crew
 from jaxhp.executors.described import Described
+from jaxhp.executors.entry import describe
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.orders import Address
 from jaxhp.executors.pool import Pool, as_pool
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed
-from jaxhp.executors.worker import describe
 from jaxhp.store.files import located
 from jaxhp.trials import ceil_div
-from jaxhp.values import Error, Json
+from jaxhp.values import Json
 
 
 class Workers(NamedTuple):
@@ -44,24 +44,35 @@ class Workers(NamedTuple):
     place: str
     stores: list[MemberStore]
 
+    def remote(self, search: Any, manifest: Json, emit: Emit) -> Remote:
+        """Return what trains a `Search` there; workers find it in the members' store.
+
+        Args:
+          manifest: of the search, by which its part of the store is named.
+        """
+        tiles = manifest["tile"] if isinstance(manifest["tile"], list) else [manifest["tile"]]
+        named = dict(zip(search.groups.specs, tiles, strict=True))
+        recipe = recipe_of(search, named, max(len(self.pool.workers()), 1), len(self.devices))
+        place = f"{self.place.rstrip('/')}/{_name(manifest)}"
+        store = MemberStore(place)
+        self.stores.append(store)
+        digest = store.put_blob(packed(recipe, store.put_blob))
+        crew = Crew(self.pool, Address(place, digest, self.environment))
+        return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
+
 
 @contextmanager
-def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers | None]:
+def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers]:
     """Have workers while the block runs; those that a text names end with it.
 
     Args:
-      executor: see `Search.run`; None: no workers.
+      executor: see `Search.run`.
       members: the members' store; None: a folder of the run directory, or without one a temporary one.
       dir: the run directory.
 
     Raises:
       Error: there are no such workers.
     """
-    if executor is None:
-        if members is not None:
-            raise Error(f"members: expected none without an executor, whose workers share them, got {str(members)!r}")
-        yield None
-        return
     temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
     place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
     pool = as_pool(executor)
@@ -76,22 +87,6 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
             pool.close()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def remote(search: Any, of: Workers, manifest: Json, emit: Emit) -> Remote:
-    """Return what trains a `Search` on workers; they find it in the members' store.
-
-    Args:
-      manifest: of the search, by which its part of the store is named.
-    """
-    tiles = dict(zip(search.groups.specs, _listed(manifest["tile"], len(search.groups.specs)), strict=True))
-    recipe = recipe_of(search, tiles, max(len(of.pool.workers()), 1), len(of.devices))
-    place = f"{of.place.rstrip('/')}/{_name(manifest)}"
-    store = MemberStore(place)
-    of.stores.append(store)
-    digest = store.put_blob(packed(recipe, store.put_blob))
-    crew = Crew(of.pool, Address(place, digest, of.environment))
-    return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
 
 
 def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:
@@ -125,10 +120,6 @@ def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) ->
         devices=devices,
         memory=search.memory,
     )
-
-
-def _listed(tiles: int | list[int], count: int) -> list[int]:
-    return [tiles] * count if isinstance(tiles, int) else tiles
 
 
 def _name(manifest: Json) -> str:
