@@ -1,7 +1,7 @@
 """Searches on real engines, of processes that die, halt and join, have the digest of one process.
 
-Each test is a process of `experiments/engines.py`, so that engines leave nothing behind in this one; the whole matrix is
-that script without arguments.
+Each test is a process of `experiments/engines.py`, so that engines leave nothing behind in this one. The whole matrix
+is that script without arguments.
 """
 
 import os
