@@ -34,21 +34,12 @@ class Remote:
       recipe: of the search, as the workers have it.
       key_of: the group of a config.
       emit: told what happens.
-      unit_s: seconds that a worker trains before what it has comes back.
     """
 
-    def __init__(
-        self,
-        crew: Crew,
-        store: MemberStore,
-        recipe: Recipe,
-        key_of: Callable[[Config], str],
-        emit: Emit,
-        unit_s: float = UNIT_S,
-    ):
+    def __init__(self, crew: Crew, store: MemberStore, recipe: Recipe, key_of: Callable[[Config], str], emit: Emit):
         self._crew, self._recipe, self._key_of = crew, recipe, key_of
         self._stock = Stock(crew, store)
-        self._work = UnderWay(crew, self._stock, recipe, unit_s, emit)
+        self._work = UnderWay(crew, self._stock, recipe, UNIT_S, emit)
         self._chunks: dict[Chunk, tuple[Chunk, ...]] = {}  # how the replicates of jobs are dealt out
         self._call: Call | None = None
         self._held: tuple[dict[Name, str], Chunk] = {}, ()  # members of the last job, their groups, and replicates

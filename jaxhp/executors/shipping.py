@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -137,6 +138,7 @@ def _is_private(module: ModuleType) -> bool:
     )
 
 
+@cache
 def _installed() -> set[str]:
     """Return the folders of what is installed."""
     folders = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages()}

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxhp.engine.environment import differences, environment, harmful, sentence
+from jaxhp.engine.environment import differences, environment, harmful
 from jaxhp.engine.events import Event, Progressed
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
@@ -53,6 +53,7 @@ from jaxhp.executors.shipping import unpacked
 from jaxhp.executors.units import Raw, Unit
 from jaxhp.trials import Rung
 from jaxhp.values import Json
+from jaxhp.words import short
 
 Rows = list[tuple[Name, list[np.ndarray]]]
 
@@ -71,7 +72,8 @@ def work(place: Address, order: Order) -> Answer:
         who = _who()
         other = harmful(differences(place.environment, environment(jax.local_devices())))
         if other:
-            return Refused(sentence(other), who)
+            told = (f"its {name} is {short(here)}, not {short(wanted)}" for name, wanted, here in other)
+            return Refused("; ".join(told), who)
         key = place.store, place.recipe
         if key not in _sites:
             _sites.clear()  # of the search before
