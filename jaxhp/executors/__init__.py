@@ -5,11 +5,26 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
+    from jaxhp.executors.dask import Dask
+    from jaxhp.executors.mailbox import Mailbox
+    from jaxhp.executors.mpi import MPI
     from jaxhp.executors.pool import Pool, Submit, WorkerLost
     from jaxhp.executors.processes import Processes
+    from jaxhp.executors.ray import Ray
+    from jaxhp.executors.slurm import Slurm
 
-__all__ = ["Pool", "Processes", "Submit", "WorkerLost"]
-_HOMES = {"Pool": "pool", "Processes": "processes", "Submit": "pool", "WorkerLost": "pool"}
+__all__ = ["MPI", "Dask", "Mailbox", "Pool", "Processes", "Ray", "Slurm", "Submit", "WorkerLost"]
+_HOMES = {
+    "Dask": "dask",
+    "MPI": "mpi",
+    "Mailbox": "mailbox",
+    "Pool": "pool",
+    "Processes": "processes",
+    "Ray": "ray",
+    "Slurm": "slurm",
+    "Submit": "pool",
+    "WorkerLost": "pool",
+}
 
 
 def __getattr__(name: str) -> object:

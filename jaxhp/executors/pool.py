@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxhp.values import Error, check_int
 
 _ADAPTERS = {"distributed": "dask", "ray": "ray", "submitit": "slurm", "mpi4py": "mpi"}  # by an executor's own library
-_NAMES = ("processes:4", "ray", "dask://host:port", "slurm:nodes=8,gres=gpu:1", "mpi")
+_NAMES = ("processes:4", "ray", "dask://host:port", "slurm:nodes=8,gres=gpu:1", "mailbox:FOLDER", "mpi")
 _COUNTS = ("max_workers", "_max_workers", "num_workers")  # where executors tell how many workers they have
 
 
@@ -112,7 +112,7 @@ def parsed(text: str) -> Pool:
       Error: it names none.
     """
     name, _, rest = text.partition(":")
-    if name not in ("processes", *_ADAPTERS.values()):
+    if name not in ("processes", "mailbox", *_ADAPTERS.values()):
         raise Error(f"executor: expected one of {', '.join(_NAMES)}, got {text!r}")
     return import_module(f"jaxhp.executors.{name}").parsed(rest)
 

@@ -75,7 +75,7 @@ class Workers(NamedTuple):
 
 @contextmanager
 def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers]:
-    """Have workers while the block runs; those that a text names end with it.
+    """Have workers while the block runs; those that it has started end with it.
 
     Args:
       executor: see `Search.run`.
@@ -98,7 +98,7 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
             with suppress(OSError):  # something else is in it
                 Path(place).rmdir()
     finally:
-        if isinstance(executor, str):
+        if pool is not executor:  # made here
             pool.close()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
