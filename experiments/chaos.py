@@ -1,6 +1,6 @@
 """Kills, stops and replaces the processes of searches on several workers, and compares every end with a quiet one.
 
-    python experiments/chaos.py --kills 100     # about twenty minutes of two cores
+    python experiments/chaos.py --kills 50      # about ten minutes of two cores
     python experiments/chaos.py --smoke         # 4 kills of one strategy, a minute
 
 The searches of `kill_harness.py`, with longer trainings, run on three worker processes, the third of which joins late.
@@ -33,7 +33,7 @@ harness = importlib.import_module("kill_harness")
 import jaxhp as hp  # noqa: E402, beside what it is used with
 from jaxhp.executors.processes import Processes  # noqa: E402
 
-BATCH, PATIENCE_S = 4, 600
+BATCH, PATIENCE_S, GROWN_S = 4, 600, 15
 KINDS = ("worker", "coordinator", "stop")
 CHANCES = (0.65, 0.15, 0.2)
 
@@ -132,6 +132,7 @@ class Disturbed:
     def __init__(self, kind: str, epochs: int, directory: Path, pause: float, left: int):
         self._of, self._directory, self._pause, self._left = (kind, epochs), directory, pause, left
         self._stopped: dict[int, float] = {}  # until when
+        self._seen: dict[int, float] = {}  # since when
         self.done: Counter[str] = Counter()
 
     @property
@@ -150,13 +151,20 @@ class Disturbed:
                 blow = random.choices(KINDS, CHANCES)[0]
                 if blow == "coordinator":
                     process = self._without_coordinator(process)
-                elif workers := [worker for worker in workers_of(process) if worker not in self._stopped]:
-                    self._strike(random.choice(workers), blow)
+                else:
+                    self._strike(workers_of(process), blow)
         for worker in self._stopped:
             sent(worker, signal.SIGCONT)
         harness.finish(process, self._directory)
 
-    def _strike(self, worker: int, blow: str) -> None:
+    def _strike(self, workers: list[int], blow: str) -> None:
+        """Strike a worker, the sooner the longer it lives: one that is killed before it has begun does nothing lost."""
+        now = time.monotonic()
+        self._seen = {worker: self._seen.get(worker, now) for worker in workers}
+        able = [w for w in workers if w not in self._stopped and now - self._seen[w] >= random.uniform(0, GROWN_S)]
+        if not able:
+            return
+        worker = random.choice(able)
         if blow == "worker":
             self.done[blow] += sent(worker, signal.SIGKILL)
         elif sent(worker, signal.SIGSTOP):
@@ -183,7 +191,7 @@ class Disturbed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--pause", type=float, default=4.0, help="seconds between two blows at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
@@ -193,7 +201,7 @@ def main() -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")  # of workers too
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     kinds = ["halving"] if options.smoke else [*harness.STRATEGIES]
-    kills, epochs = (4, 12) if options.smoke else (options.kills, 40)
+    kills, epochs = (4, 12) if options.smoke else (options.kills, 25)
     total: Counter[str] = Counter()
     expected = {}
     for number in range(10**6):
