@@ -95,10 +95,8 @@ class Crew:
         """
         why = ""
         for _ in range(_TRIES):
-            alive = self.alive()
-            while not alive:
+            while not (alive := self.alive(anew=True)):
                 time.sleep(_TICK_S)
-                alive = self.alive()
             chosen = worker if worker in alive else min(alive, key=lambda name: self._busy.get(name, 0))
             done: SimpleQueue[Future[Answer]] = SimpleQueue()
             self._submit(order, chosen, done.put)

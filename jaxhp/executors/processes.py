@@ -113,7 +113,7 @@ class _Process:
     """
 
     def __init__(self, name: str, environment: dict[str, str]):
-        self.name, self.alive = name, True
+        self.name, self._ended = name, False
         self._calls: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from jaxhp.executors.process import main; main()"],
@@ -126,6 +126,11 @@ class _Process:
         self._thread.start()
 
     @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return not self._ended and self._process.poll() is None
+
+    @property
     def waiting(self) -> int:
         """How many calls wait here."""
         return self._calls.qsize()
@@ -134,7 +139,7 @@ class _Process:
         """Have a function called there."""
         future: Future[Any] = Future()
         self._calls.put((future, pickle.dumps((fn, args))))
-        if not self.alive:
+        if self._ended:
             self._drain()
         return future
 
@@ -153,14 +158,14 @@ class _Process:
             try:
                 fine, value = pickle.loads(_exchanged(request, reply, content))
             except (OSError, EOFError) as error:
-                self.alive = False
+                self._ended = True
                 future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
                 break
             if fine:
                 future.set_result(value)
             else:
                 future.set_exception(value)
-        self.alive = False
+        self._ended = True
         self._process.kill()
         self._process.wait()
         for pipe in (request, reply):

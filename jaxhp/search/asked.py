@@ -37,6 +37,7 @@ from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.pbt import PBT
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int
+from jaxhp.words import short
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -103,6 +104,9 @@ class Asked:
         if default:
             self._know("finals", self._finals_that_fit())
         self._know("include", tuple(self.include))
+        for config in self.include:
+            if not isinstance(config, Mapping):
+                raise Error(f"include: expected a list of configs, got {short(config)} in it")
         self._know("parent", parent(self.warm_start))
         known = earlier(self.warm_start, Result.load)
         self._know("warm_start", known)

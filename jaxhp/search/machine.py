@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.work import Emit, Executor
 from jaxhp.values import Error, Json
@@ -33,6 +34,10 @@ class Elsewhere(Protocol):
     @property
     def environment(self) -> Json:
         """That of each worker."""
+        ...
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """Return the plan of one worker as that of all."""
         ...
 
     def remote(self, search: Any, manifest: Json, emit: Emit) -> Executor:

@@ -251,7 +251,7 @@ class Search(Asked):
             finals=held._setting(course),
             executor=held.local(machine, emit) if workers is None else workers.remote(held, manifest, emit),
             devices=machine.devices,
-            plan=held.plan_on(machine),
+            plan=held.plan_on(machine) if workers is None else workers.planned(held, held.plan_on(machine)),
             manifest=manifest,
             metric=held.metric,
             objectives=objectives,

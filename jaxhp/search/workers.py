@@ -7,10 +7,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxhp.engine.plan import Plan
+from jaxhp.engine.sizes import member_bytes
 from jaxhp.engine.spec import key_of_group
 from jaxhp.engine.work import Emit
 from jaxhp.executors.crew import Crew
@@ -24,7 +27,9 @@ from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed
 from jaxhp.store.files import located
 from jaxhp.trials import ceil_div
-from jaxhp.values import Json
+from jaxhp.values import Error, Json
+
+_TRIES = 5  # workers that may be lost before one says what it is
 
 
 class Workers(NamedTuple):
@@ -43,6 +48,13 @@ class Workers(NamedTuple):
     environment: Json
     place: str
     stores: list[MemberStore]
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """Return the plan of one worker as that of all: a member moves once into the store, and once from there."""
+        workers = max(len(self.pool.workers()), 1)
+        size = max(member_bytes(spec.shapes, search.epochs) for spec in search.groups.specs.values())
+        seconds = None if plan.seconds is None else plan.seconds / workers
+        return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
 
     def remote(self, search: Any, manifest: Json, emit: Emit) -> Remote:
         """Return what trains a `Search` there; workers find it in the members' store.
@@ -77,16 +89,35 @@ def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> 
     place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
     pool = as_pool(executor)
     try:
-        _, devices, environment = pool.submit(describe).result()
+        devices, environment = _what_they_are(pool)
         workers = Workers(pool, devices, environment, place, [])
         yield workers
         for store in workers.stores:  # the search is finished
             store.clear()
+        if members is None:
+            with suppress(OSError):  # something else is in it
+                Path(place).rmdir()
     finally:
         if pool is not executor:  # made here
             pool.close()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _what_they_are(pool: Pool) -> tuple[list[Described], Json]:
+    """Ask a worker for its devices and its environment; one that dies before it answers is one that dies later.
+
+    Raises:
+      Error: several died.
+    """
+    why = ""
+    for _ in range(_TRIES):
+        try:
+            _, devices, environment = pool.submit(describe).result()
+            return devices, environment
+        except Exception as error:  # of an engine
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}")
 
 
 def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:
