@@ -5,6 +5,7 @@
     python experiments/engines.py dask ray slurm --disturb    a worker is killed or halted, and another joins
     python experiments/engines.py dask slurm --relay          begun on the first, gone on with on the second
     python experiments/engines.py dask --overhead             one worker against one process, at units of ten seconds
+    python experiments/engines.py dask --kills 60             random kills for a minute, for each search
     mpiexec -n 3 python experiments/engines.py mpi            MPI, whose ranks mpiexec starts
 
 Engines start on this machine: three Ray nodes, a Dask cluster of four processes, submitit's local executor with two
@@ -16,9 +17,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,12 +66,14 @@ class Started(NamedTuple):
     pool: Any
     kill: Callable[[], object] = lambda: None
     join: Callable[[], object] = lambda: None
+    numbers: Callable[[], list[int]] = list  # of the processes that work
+    replace: Callable[[], object] = lambda: None  # one that was killed
 
 
 @contextmanager
 def processes(workers: int = 3) -> Iterator[Started]:
     pool = hp.executors.Processes(workers)
-    yield Started(pool, lambda: end(pool))
+    yield Started(pool, lambda: end(pool), numbers=lambda: [each._process.pid for each in pool._slots if each])
     pool.close()
 
 
@@ -89,7 +94,12 @@ def dask(workers: int = 4) -> Iterator[Started]:
     cluster: Any = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster) as client:
         pool = hp.executors.Dask(client)
-        yield Started(pool, lambda: end(pool), lambda: cluster.scale(workers + 1))
+        yield Started(
+            pool,
+            lambda: end(pool),
+            lambda: cluster.scale(workers + 1),
+            lambda: [nanny.pid for nanny in cluster.workers.values() if nanny.pid],
+        )
         pool.close()
 
 
@@ -105,6 +115,7 @@ def ray(workers: int = 3) -> Iterator[Started]:
             pool,
             lambda: cluster.remove_node(nodes.pop(), allow_graceful=False),
             lambda: nodes.append(cluster.add_node(num_cpus=1)),
+            lambda: actors(os.getpid()),
         )
     finally:
         pool.close()
@@ -123,7 +134,13 @@ def slurm(workers: int = 2) -> Iterator[Started]:
             calls = next(Path(folder).glob("calls-*"))
             late.append(subprocess.Popen([sys.executable, "-m", "jaxhp.executors.serve", str(calls)]))
 
-        yield Started(pool, lambda: end(pool, signal.SIGSTOP), join)
+        yield Started(
+            pool,
+            lambda: end(pool, signal.SIGSTOP),
+            join,
+            lambda: [int(name.split("-")[-2]) for name in pool.workers()],
+            join,
+        )
         pool.close()
         for process in late:
             process.wait()
@@ -138,6 +155,18 @@ def mpi() -> Iterator[Started]:
 
 _ALL: tuple[Any, ...] = (processes, plain, dask, ray, slurm, mpi)
 ENGINES = {each.__name__: each for each in _ALL}
+
+
+def actors(ancestor: int) -> list[int]:
+    """Return the processes of the actors of the clusters that a process has started."""
+    import psutil
+
+    found = []
+    for process in psutil.Process(ancestor).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_Actor"):
+                found.append(process.pid)
+    return found
 
 
 def end(pool: Any, by: signal.Signals = signal.SIGKILL) -> None:
@@ -205,8 +234,8 @@ def relay(engines: list[str], name: str) -> bool:
     return same(" then ".join(engines), name, result, time.perf_counter() - began, 0)
 
 
-def overhead(engine: str) -> None:
-    """Print what an engine with one worker costs beyond one process, in wall and in CPU seconds.
+def overhead(engines: list[str]) -> None:
+    """Print what engines with one worker each cost beyond one process, in wall and in CPU seconds.
 
     Both train a short and a long search: their difference has neither start nor compilation in it.
     """
@@ -227,12 +256,42 @@ def overhead(engine: str) -> None:
 
     short, long = 5, 105
     here = -spent(None, short) + spent(None, long)
-    with ENGINES[engine](1) as started:
-        there = -spent(started.pool, short) + spent(started.pool, long)
-    for what, one, other in zip(("wall", "CPU"), here, there, strict=True):
-        print(
-            f"{engine:10} {what:4} seconds: {one:.1f} in one process, {other:.1f} on a worker, {other / one - 1:+.1%}"
-        )
+    for engine in engines:
+        with ENGINES[engine](1) as started:
+            there = -spent(started.pool, short) + spent(started.pool, long)
+        for what, one, other in zip(("wall", "CPU"), here, there, strict=True):
+            text = f"{one:.1f} in one process, {other:.1f} on a worker, {other / one - 1:+.1%}"
+            print(f"{engine:10} {what:4} seconds: {text}", flush=True)
+
+
+def killed(engine: str, name: str, seconds: float, pause: float) -> bool:
+    """Run a search again and again while random workers are killed; return whether all have the same digest."""
+    until, kills, fine, rng = time.monotonic() + seconds, 0, [], random.Random(0)
+    with ENGINES[engine]() as started:
+        over = threading.Event()
+
+        def kill() -> None:
+            nonlocal kills
+            while not over.wait(rng.uniform(0.5, 1.5) * pause):
+                if numbers := started.numbers():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(rng.choice(numbers), signal.SIGKILL)
+                        kills += 1
+                        started.replace()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        try:
+            while time.monotonic() < until:
+                began = time.perf_counter()
+                with tempfile.TemporaryDirectory() as folder:
+                    result = SEARCHES[name]().run(folder, quiet=True, executor=started.pool)
+                fine.append(same(engine, name, result, time.perf_counter() - began, kills))
+        finally:
+            over.set()
+            thread.join()
+    print(f"{engine:14} {name:12} {sum(fine)} of {len(fine)} runs the same, {kills} kills", flush=True)
+    return all(fine)
 
 
 def main() -> int:
@@ -242,12 +301,16 @@ def main() -> int:
     parser.add_argument("--disturb", action="store_true")
     parser.add_argument("--relay", action="store_true")
     parser.add_argument("--overhead", action="store_true")
+    parser.add_argument("--kills", type=float, metavar="SECONDS", help="of random kills, for each engine and search")
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds between kills, about")
     asked = parser.parse_args()
     engines = asked.engines or [name for name in ENGINES if name != "mpi"]
     if asked.overhead:
-        for engine in engines:
-            overhead(engine)
+        overhead(engines)
         return 0
+    if asked.kills:
+        pairs = [(engine, name) for engine in engines for name in asked.searches]
+        return not all([killed(*pair, asked.kills, asked.pause) for pair in pairs])
     if asked.relay:
         return not all([relay(engines, name) for name in asked.searches])
     return not all([compare(engine, asked.searches, asked.disturb) for engine in engines])
