@@ -33,7 +33,7 @@ evaluation included. 1,024 networks, us a network and step, by the size of a til
 
 A search takes 256: 42 times one after another with SGD, 33 with AdamW, 23 with SGD in full float32 (4.59 us); 4,096
 networks in tiles of 1,024 46 times (2.29). Fewer networks than a tile cost as much as one: 64 of them 9 times, 16
-twice; so tiles of small searches are smaller now (16 in a tile of 16: 9 times, 1 in one of 1: 0.7). At 37.5 TFLOP/s it is
+twice; so small searches take smaller tiles now (16 in a tile of 16: 9 times, 1 in one of 1: 0.7). At 37.5 TFLOP/s it is
 .11 of the peak (350) and .85 of hidden products (44). The small network on whole images takes 0.45 us in tiles of 256
 and 0.31 of 1,024; on 8x8 images 0.27 and 0.16.
 
