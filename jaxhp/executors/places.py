@@ -11,6 +11,7 @@ import io
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -82,8 +83,10 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """See `Place.has`."""
-        path = self._path(name)
-        return path.is_file() and not path.is_symlink()
+        try:
+            return stat.S_ISREG(os.lstat(self._path(name)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def names(self) -> Iterator[str]:
         """See `Place.names`."""

@@ -12,10 +12,10 @@ from jaxhp.engine.work import Cost, Emit, Job, MembersLost, Outcome, Snapshot, m
 from jaxhp.executors.crew import Crew
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.orders import Answered, Failed, Missing, Name, Show
-from jaxhp.executors.parts import Part
 from jaxhp.executors.ranking import ranked_by
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.stock import Stock
+from jaxhp.executors.strands import Strand
 from jaxhp.executors.under_way import Call, UnderWay, error_of
 from jaxhp.executors.units import chunks_of, split, tiles_of, together
 from jaxhp.executors.whereabouts import Chunk, checked
@@ -183,4 +183,4 @@ class Remote:
             workers=alive,
             devices=recipe.devices,
         )
-        return Call(job, emit, [Part(unit, homes[int(unit.rows[0])]) for unit in units])
+        return Call(job, emit, [Strand(unit, homes[int(unit.rows[0])]) for unit in units])

@@ -15,10 +15,10 @@ from jaxhp.engine.sizes import member_bytes
 from jaxhp.engine.work import Cost, Emit, Job
 from jaxhp.executors.crew import Arrived, Crew, Lost
 from jaxhp.executors.orders import Failed, Missing, Refused, Train, Trained
-from jaxhp.executors.parts import Part, Result, Tag
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.scheduling import Dismissed, Fact, Finished, GivenUp, Outvoted, Schedule, Undecided
 from jaxhp.executors.stock import Stock
+from jaxhp.executors.strands import Made, Strand, Tag
 from jaxhp.executors.units import Unit
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error
@@ -29,10 +29,10 @@ class Call(NamedTuple):
 
     job: Job
     emit: Emit
-    parts: list[Part]
+    parts: list[Strand]
 
     @property
-    def left(self) -> list[Part]:
+    def left(self) -> list[Strand]:
         """Those that are not done."""
         return [part for part in self.parts if part.outcome is None]
 
@@ -73,7 +73,7 @@ class UnderWay:
             for part in call.left:
                 self._schedule.withdraw(part.tag)
 
-    def _add(self, part: Part) -> None:
+    def _add(self, part: Strand) -> None:
         """Have what is left of a part trained."""
         unit = part.unit
         tiles = ceil_div(len(unit.rows), self._recipe.tiles[unit.key]) * len(unit.replicates)
@@ -140,7 +140,7 @@ class UnderWay:
             case _:
                 raise TypeError(f"expected what training answers, got {one.answer!r}")
 
-    def _take(self, tag: Tag, result: Result, call: Call) -> None:
+    def _take(self, tag: Tag, result: Made, call: Call) -> None:
         """Know what a worker made of a piece."""
         part, trained = tag.part, result.trained
         self._spend(trained)
@@ -160,7 +160,7 @@ class UnderWay:
             self._accept(tag, next(one for one in known if one.bits == right), call)
         self._follow([fact for fact in facts if not isinstance(fact, Finished)])
 
-    def _accept(self, tag: Tag, result: Result, call: Call) -> None:
+    def _accept(self, tag: Tag, result: Made, call: Call) -> None:
         """Go on from a result."""
         part, trained, piece = tag.part, result.trained, tag.part.pieces[tag.number]
         part.accept(tag.number, result)

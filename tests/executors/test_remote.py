@@ -13,9 +13,9 @@ from jaxhp.engine.work import Cost, Job, Outcome
 from jaxhp.executors import under_way
 from jaxhp.executors.crew import Arrived
 from jaxhp.executors.orders import Trained, Who
-from jaxhp.executors.parts import Part
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.executors.scheduling import Schedule
+from jaxhp.executors.strands import Strand
 from jaxhp.executors.under_way import Call, UnderWay
 from jaxhp.executors.units import Unit
 from jaxhp.executors.worker import Site
@@ -96,10 +96,10 @@ def test_a_result_that_comes_twice_is_compared_and_a_third_decides(monkeypatch, 
     crew, said = Crew(bits, "slow"), []
     work = UnderWay(crew, Stock(), recipe, 10.0, said.append)
     whole = Job(0, np.arange(8, dtype=np.int32), [{}] * 8, *[np.zeros(8, np.int32)] * 2, 4, range(1))
-    call = Call(whole, said.append, [Part(unit) for unit in units])
+    call = Call(whole, said.append, [Strand(unit) for unit in units])
     work.train(call)
     while wrong and not crew.dismissed:  # where it came after all others were done
-        work.train(Call(whole, said.append, [Part(units[0])]))
+        work.train(Call(whole, said.append, [Strand(units[0])]))
     assert crew.dismissed == ([wrong] if wrong else [])
     warned = [event.text for event in said if isinstance(event, Warned)]
     assert len(warned) == (2 if wrong else 0)

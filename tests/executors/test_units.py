@@ -66,7 +66,8 @@ def test_the_outcome_of_replicates_that_were_trained_apart_is_of_all_of_them(rea
     for unit in units:
         some = [*unit.job.replicates]
         raw = Raw(curve[:, some], np.zeros((3, 2), np.float32), diverged[:, some])
-        apart = Outcome(*[np.zeros(3)] * 2, 10.0 + np.zeros((3, 2)) + some, *[np.zeros(3)] * 2, valid=valid[:, some])
+        none = np.zeros(3)
+        apart = Outcome(none, none, 10.0 + np.zeros((3, 2)) + some, none, none, valid=valid[:, some])
         parts.append((unit, apart, raw))
     found = together(job, parts[::-1], {"a": rank})
     at = np.full(3, 4) if read is None else read

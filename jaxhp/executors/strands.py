@@ -17,11 +17,11 @@ from jaxhp.executors.units import Raw, Unit
 class Tag(NamedTuple):
     """Names a piece: a part, and the number of the piece of it. No number comes twice."""
 
-    part: Part
+    part: Strand
     number: int
 
 
-class Result(NamedTuple):
+class Made(NamedTuple):
     """What a worker made of a piece.
 
     Attributes:
@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
 
 @dataclass(eq=False)
-class Part:
+class Strand:
     """A unit, and how far it has come.
 
     Attributes:
@@ -56,7 +56,7 @@ class Part:
     raw: Raw | None = None
     losses: list[str] = field(default_factory=list)
     pieces: dict[int, Unit] = field(default_factory=dict)
-    results: dict[int, list[Result]] = field(default_factory=dict)
+    results: dict[int, list[Made]] = field(default_factory=dict)
 
     def begin(self) -> Tag:
         """Return the name of what is left, as one piece."""
@@ -76,14 +76,14 @@ class Part:
             return piece
         return piece._replace(job=piece.job._replace(stop=known[0].trained.reached))
 
-    def know(self, number: int, worker: str, trained: Trained) -> Result:
+    def know(self, number: int, worker: str, trained: Trained) -> Made:
         """Keep a result. One that came to another epoch than the first cannot be compared, and passes as equal."""
         known = self.results.setdefault(number, [])
         comparable = not known or known[0].trained.reached == trained.reached
-        known.append(Result(worker, trained, fingerprint(trained) if comparable else known[0].bits))
+        known.append(Made(worker, trained, fingerprint(trained) if comparable else known[0].bits))
         return known[-1]
 
-    def accept(self, number: int, result: Result) -> None:
+    def accept(self, number: int, result: Made) -> None:
         """Go on from a result of a piece."""
         trained = result.trained
         self.unit, self.home, self.number = self.pieces[number].rest(trained.reached), result.worker, number
