@@ -128,13 +128,13 @@ class Population:
         del state
         first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()  # type: ignore[union-attr]
         if first == 0:
-            for device, fresh in enumerate(self.programs.fresh.on_each()):
+            for device, fresh in enumerate(self.programs.fresh.on_each()[: layout.tiles]):  # the others have no tile
                 root = self.feed.copies[device][1]
                 parts[device] = fresh(parts[device], places.part(device), filled[device], root)
         for begin, end, copies in self.feed.spans(int(first), int(last)):
             epochs = {name: np.clip(getattr(places, name), begin, end) for name in ("start", "stop")}
             jax.block_until_ready(parts)  # so that a stream is not brought here faster than it is used
-            for device, train in enumerate(self.programs.step.on_each()):
+            for device, train in enumerate(self.programs.step.on_each()[: layout.tiles]):
                 mine = places._replace(**epochs).part(device)
                 parts[device] = train(parts[device], mine, filled[device], *copies[device])
         state = join(parts, self.tiling.sharded)

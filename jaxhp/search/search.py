@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,9 @@ from jaxtyping import PyTree
 from jaxhp.data.folds import Folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.local import Local
-from jaxhp.engine.runtime import Device
+from jaxhp.engine.population import Population
+from jaxhp.engine.runtime import Device, keep_compiled
+from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
@@ -208,8 +211,15 @@ class Search(Asked):
         )
 
     def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
-        """Return what trains on a machine."""
-        return Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit)
+        """Return what trains on a machine, where each group's first tile is on another device than the last one's."""
+        turns = itertools.count()
+
+        def compile(spec: Spec, at_most: int | None) -> Population:
+            first = next(turns) % len(machine.devices)
+            devices = [*machine.devices[first:], *machine.devices[:first]]
+            return self.population(spec, machine._replace(devices=devices), at_most)
+
+        return Local(self.groups.spec, compile, emit)
 
     def _made(self, config: Config) -> PyTree:
         """Return the shapes of what `init` makes of a config."""
@@ -219,6 +229,7 @@ class Search(Asked):
         """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
         held = self.held(begun)
         machine = held.machine_of(begun, devices, memory)
+        keep_compiled(machine.devices[0])
         course = held.course(extended=bool(begun.get("extended")))
         objectives = compared_by(held.groups.first.task)
 
