@@ -53,8 +53,8 @@ def default_tile(shapes: Shapes, device: Device) -> int:
 def overhead(tile: int, device: Device) -> float:
     """Returns how many members could be trained in the time that each tile costs beside its members'.
 
-    On two cores, networks of a layer or two of 16 to 64 units took 2.1 times as long in tiles of 1 as in tiles of 16, and
-    1.3 to 1.8 times in tiles of 2: about one member. An accelerator is busy with a quarter of its default tile.
+    On two cores, networks of a layer or two of 16 to 64 units took 2.1 times as long in tiles of 1 as in tiles of 16,
+    and 1.3 to 1.8 times in tiles of 2: about one member. An accelerator is busy with a quarter of its default tile.
 
     Args:
       tile: `default_tile` for this device.
