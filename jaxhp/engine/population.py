@@ -319,8 +319,6 @@ def compile(
     Raises:
       Error: a metric of the task is not one of each example.
     """
-    with on_host():
-        check_rows(spec.task, spec.shapes, spec.static, spec.traced)
     tiling = Tiling(capacity, devices or jax.local_devices())
     examples = examples_of(spec.task.train, spec.task.valid, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
@@ -329,6 +327,8 @@ def compile(
     traced: Counter[str] = Counter()
     keep_compiled(tiling.devices[0])
     fresh, step = _started(spec, tiling, rules, feed, traced)
+    with on_host():  # while XLA is at it
+        check_rows(spec.task, spec.shapes, spec.static, spec.traced)
     n_valid = int(examples.valid_count[0])
     return Population(
         spec,

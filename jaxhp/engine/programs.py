@@ -2,7 +2,8 @@
 
 Python traces and lowers it at once, on the thread that asks, whose settings of JAX count; XLA compiles it on a thread
 of a pool meanwhile, for the first device. The others get the same executable, loaded for them, which takes a hundredth
-of the time, and where JAX does not load it there, it is compiled for them too.
+of the time, and where JAX does not load it there, it is compiled for them too; so it is on accelerators, of which JAX
+itself finds the program of one in its cache for the others.
 
 JAX's own cache of compiled programs has one for each device. What was read from it cannot be loaded for another one:
 of a CPU's program, jaxlib 0.10.2 writes out again without its functions. So what is loaded is kept beside it, in files
@@ -78,6 +79,9 @@ class Program:
     def _build(self, lowered: jax.stages.Lowered) -> tuple[list[jax.stages.Compiled | None], float]:
         """Returns it for each device, None for those but the first where it is not loaded, and the seconds."""
         began = time.perf_counter()
+        if self._devices[0].platform != "cpu":
+            found = [lowered.compile(self._options), *[None for _ in self._devices[1:]]]
+            return found, time.perf_counter() - began
         file = _file(lowered, self._devices[0], self._options)
         content = _kept(file)
         found = [loaded(content, lowered, device, self._options) for device in self._devices]
@@ -121,7 +125,7 @@ def loaded(
       content: what `serialize` wrote; None: nothing.
       lowered: the same program, for whichever device.
     """
-    if content is None or device.platform not in ("cpu", "gpu"):
+    if content is None:
         return None
     try:
         found, infos, no_kwargs = _Loader(content, device, options).load()
