@@ -29,7 +29,11 @@ def compiled(monkeypatch):
 
     monkeypatch.setattr(programs, "_file", lambda *_: None)
     monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
-    return seen
+    name = "jax_persistent_cache_min_compile_time_secs"  # so that JAX's own cache keeps nothing
+    before = jax.config.values[name]
+    jax.config.update(name, 1e9)
+    yield seen
+    jax.config.update(name, before)
 
 
 @pytest.fixture
