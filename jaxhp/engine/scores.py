@@ -110,3 +110,9 @@ def ranking(
     """Return `rank_trials`, compiled once for all populations of a shape."""
     rank = partial(rank_trials, metric=metric, mode=mode, n_valid=n_valid, epoch=epoch)
     return jax.jit(rank, compiler_options=dict(options))
+
+
+def lengthened(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return curves f32[n, R, E, 2, M] with room for so many epochs, if they have less."""
+    more = epochs - curve.shape[2] if curve.ndim == 5 else 0
+    return np.pad(curve, [(0, 0)] * 2 + [(0, more)] + [(0, 0)] * 2, constant_values=np.nan) if more > 0 else curve
