@@ -55,8 +55,8 @@ from jaxhp.engine.layout import arrange
 from jaxhp.engine.population import _rules as rules_of
 from jaxhp.engine.runtime import compiler_options
 from jaxhp.engine.sizes import default_tile
-from jaxhp.engine.tile import abstract_state, places_of, train_tiles
-from jaxhp.engine.tiling import Capacity, Tiling
+from jaxhp.engine.tile import abstract_state, train_tiles
+from jaxhp.engine.tiling import Capacity, Tiling, places_of
 from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import Task
 

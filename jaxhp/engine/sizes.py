@@ -66,6 +66,18 @@ def _power_of_two(fit: float, most: int) -> int:
     return 2 ** int(np.log2(np.clip(fit, 1, most)))
 
 
+def overhead(tile: int, device: Device) -> float:
+    """Returns how many members could be trained in the time that each tile costs beside its members'.
+
+    On two cores, networks of a layer or two of 16 to 64 units took 2.1 times as long in tiles of 1 as in tiles of 16,
+    and 1.3 to 1.8 times in tiles of 2: about one member. An accelerator is busy with a quarter of its default tile.
+
+    Args:
+      tile: `default_tile` for this device.
+    """
+    return 1.0 if device.platform == "cpu" else tile / 4
+
+
 def rows_at_once(task: AnyTask, shapes: Shapes, tile: int, device: Device) -> int:
     """Chooses how many examples a tile is evaluated on at once.
 

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from jaxhp.data.folds import Folds, checked_folds
-from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.layout import fitting_tile, tiles_needed
 from jaxhp.engine.plan import GroupPlan, Plan
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.runtime import Device, setup
-from jaxhp.engine.sizes import default_tile
+from jaxhp.engine.sizes import default_tile, overhead
 from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result
 from jaxhp.search.changes import changed
@@ -258,7 +258,7 @@ class Asked:
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
             epoch=self.epoch,
-            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
+            devices=machine.devices[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
         )
 
     def manifest(self, machine: Machine | None = None) -> Json:
@@ -276,9 +276,17 @@ class Asked:
         return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
 
     def _tile(self, spec: Spec, machine: Machine) -> int:
-        """Return a group's tile: the one given, else the one its directory was begun with, else the default."""
-        tile = self.tile or machine.tiles.get(spec.key)
-        return tile or default_tile(spec.shapes, machine.devices[0], stages(self.rungs))
+        """Return a group's tile: the one given, else the one its directory was begun with, else the default.
+
+        Where there are several groups, which have few trials each, it is as large as these fill.
+        """
+        if known := self.tile or machine.tiles.get(spec.key):
+            return known
+        device, groups = machine.devices[0], len(self.groups.specs)
+        if groups == 1:
+            return default_tile(spec.shapes, device, stages(self.rungs))
+        most = default_tile(spec.shapes, device)
+        return fitting_tile(most, max(r.trials for r in self.rungs), self.members, groups, overhead(most, device))
 
     def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
         return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)
