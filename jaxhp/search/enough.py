@@ -17,7 +17,6 @@ from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
 from jaxhp.report.pieces import plural
 from jaxhp.search.loop import Course
-from jaxhp.search.pace import Pace
 from jaxhp.search.workload import trained
 from jaxhp.selection.verdict import Finals
 from jaxhp.store.enlarging import LIMIT
@@ -84,6 +83,17 @@ class Plans(Protocol):
     def ended_after(self) -> Callable[[int], Plans]: ...
 
 
+class Speed(Protocol):
+    """How fast a search is trained; see `Pace`."""
+
+    @property
+    def rate(self) -> float | None: ...
+    def elapsed(self) -> float: ...
+    def work(self, trials: int, members: int, epochs: float) -> float: ...
+    def round(self, rate: float, trials: int, epochs: int) -> float: ...
+    def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float: ...
+
+
 class Ending:
     """Decides whether a search ends, and records it.
 
@@ -95,7 +105,7 @@ class Ending:
       emit: told why.
     """
 
-    def __init__(self, until: Until, of: Plans, pace: Pace, ledger: Ledger, emit: Emit):
+    def __init__(self, until: Until, of: Plans, pace: Speed, ledger: Ledger, emit: Emit):
         self._until, self._of, self._pace, self._ledger, self._emit = until, of, pace, ledger, emit
         self._course = of.course
         self._best: list[tuple[int, float]] = []  # epochs and best score of the rounds that are finished
