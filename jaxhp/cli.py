@@ -20,7 +20,6 @@ from jaxhp.report.curves import draw_curves
 from jaxhp.report.page import live_page, write_report
 from jaxhp.report.result import Result
 from jaxhp.report.serving import watch
-from jaxhp.report.what_next import what_next
 from jaxhp.search.signals import Stopped
 from jaxhp.store.files import STDOUT, located, read_json
 from jaxhp.store.ledger import Ledger
@@ -164,14 +163,14 @@ def _run(options: argparse.Namespace) -> int:
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search, search.run(directory, experiment=experiment.to_json(), **known), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory)
 
 
 def _resume(options: argparse.Namespace) -> int:
     known = _how(options)
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    return _present(search, search.run(directory, accept_environment=options.accept_environment, **known), directory)
+    return _present(search.run(directory, accept_environment=options.accept_environment, **known), directory)
 
 
 def _extend(options: argparse.Namespace) -> int:
@@ -182,8 +181,9 @@ def _extend(options: argparse.Namespace) -> int:
     rounds, known = options.rounds and read_rounds(options.rounds), _how(options)
     search, directory = _recorded_search(options.dir), options.dir.expanduser()
     larger = search.reaching(in_all(directory, search.strategy, search.extent, rounds, options.epochs))
-    result = search.run(directory, larger=larger, accept_environment=options.accept_environment, **known)
-    return _present(search, result, directory)
+    return _present(
+        search.run(directory, larger=larger, accept_environment=options.accept_environment, **known), directory
+    )
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
@@ -210,15 +210,9 @@ def _recorded_search(directory: Path) -> Search:
     return experiment.search()
 
 
-def _present(search: Search, result: Result, directory: Path) -> int:
-    from jaxhp.search.extension import rounds_of
-
+def _present(result: Result, directory: Path) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
-    test = not result.opened and all(spec.task.test is not None for spec in search.groups.specs.values())
-    more = rounds_of(search.strategy) is not None
-    following = what_next(directory, found=result.ruin is None, more_rounds=more, test=test)
-    told = [result.table(), result.summary(), f"picture   {plain(picture)}", *map(plain, following)]
-    print(*told, sep="\n")
+    print(result.table(), result.summary(), f"picture   {plain(picture)}", sep="\n")
     return NOTHING if result.ruin is not None else 0
 
 

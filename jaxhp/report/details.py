@@ -131,6 +131,12 @@ def setting(run: RunRecord) -> Markup:
     search = [(name, listed(run.manifest[name])) for name in _SEARCH if run.manifest.get(name) is not None]
     machine = [(name, listed(run.told(name))) for name in _MACHINE if run.told(name) is not None]
     machine.append(("bits depend on", depends_on(run.manifest)))
+    argv = run.told("argv")
+    if isinstance(argv, list):
+        machine.append(("command", " ".join(map(str, argv))))
+    for name, spent in run.spent.items():
+        machine.append((name.removesuffix("_s"), duration(spent) if name.endswith("_s") else f"{spent:,.0f}"))
+    machine.append(("digest", run.result.digest))
     columns = {"Space": space, "Search": search, "Machine": machine}
     parts = (
         element("div", element("h3", name), pairs((key.replace("_", " "), given) for key, given in entries))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,9 +28,7 @@ from jaxhp.engine.events import (
 )
 from jaxhp.report.panels import Now, Panel, panel
 from jaxhp.report.table import show_config
-from jaxhp.trials import Status, Trial, Trials, best_of, joined, rank, standing
-
-Left = Callable[[], float | None]  # seconds to the end of the search; None: not known yet
+from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
 
 
 class _Work(NamedTuple):
@@ -40,14 +38,6 @@ class _Work(NamedTuple):
     done: int = 0
     timed: int = 0
     seconds: float = 0.0
-
-
-class _Tally(NamedTuple):
-    """What is counted over the whole search, of the rounds that are finished."""
-
-    best: tuple[float, ...] = ()  # score so far, after each round
-    diverged: frozenset[int] = frozenset()
-    warnings: int = 0
 
 
 class _Phase(NamedTuple):
@@ -61,34 +51,25 @@ class _Phase(NamedTuple):
 
 
 class Display:
-    """Show round, epoch, members a second, time left, the best so far, what diverged, and the current top five.
+    """Show round, epoch, members a second, time left and the current top five.
 
     Args:
       total: member-epochs of the whole search.
       metric: the name of the score.
       mode: "max" or "min", which scores are better.
-      left: says how long it will take to its end.
       quiet: show nothing.
       console: where it is shown; None: standard output.
     """
 
     def __init__(
-        self,
-        total: int,
-        metric: str,
-        mode: str = "max",
-        *,
-        left: Left = lambda: None,
-        quiet: bool = False,
-        console: Console | None = None,
+        self, total: int, metric: str, mode: str = "max", *, quiet: bool = False, console: Console | None = None
     ):
-        self._work, self._metric, self._mode, self._left = _Work(total), metric, mode, left
+        self._work, self._metric, self._mode = _Work(total), metric, mode
         self._console = None if quiet else console or Console()
         self._panel: Panel | None = None
         self._said = 0.0
         self._now = _Phase("", 1, Trials.of(()), {})
         self._top = Trials.of(())  # the best of the rounds that are finished
-        self._tally = _Tally()
 
     def __enter__(self) -> Display:
         if self._console is not None:
@@ -105,8 +86,7 @@ class Display:
             return
         match event:
             case SearchBegan():
-                for number in np.unique(event.trials.round):
-                    self._count(event.trials[event.trials.round == number])
+                self._top = best_of(Trials.of(()), event.trials, self._mode, 5)
             case RoundBegan():
                 label, rows = f"round {event.round + 1}/{event.rounds}", enumerate(event.trials.trial_id.tolist())
                 self._now = _Phase(label, event.epochs, event.trials, {trial: row for row, trial in rows})
@@ -114,7 +94,7 @@ class Display:
                 self._now = _Phase("finals", event.epochs, Trials.of(()), {})
                 self._top = Trials.of(event.trials[:5])
             case RoundFinished():
-                self._count(event.trials)
+                self._top = best_of(self._top, event.trials, self._mode, 5)
             case RoundSkipped():
                 self.skip(event.member_epochs)
             case Compiling():
@@ -126,20 +106,10 @@ class Display:
             case Shrunk():
                 before, now = event.rows_before, event.rows_now
                 self.note(f"out of memory with {before} trials at once: going on with {now} (same tile, same numbers)")
-            case Warned():
-                self._tally = self._tally._replace(warnings=self._tally.warnings + 1)
-                self.note(f"warning: {event.text}")
-            case Noted():
+            case Warned() | Noted():
                 self.note(event.text)
             case _:
                 pass
-
-    def _count(self, trials: Trials) -> None:
-        """Count the trials of a round that is finished."""
-        self._top = best_of(self._top, trials, self._mode, 5)
-        lost = frozenset(trials.trial_id[trials.having(Status.DIVERGED)].tolist())
-        best = (*self._tally.best, float(self._top[0].score)) if len(self._top) else self._tally.best
-        self._tally = self._tally._replace(best=best, diverged=self._tally.diverged | lost)
 
     def _progress(self, event: Progressed) -> None:
         now, epochs = self._now, np.full(len(event.trials), event.epoch)
@@ -188,10 +158,9 @@ class Display:
         line = f"{label}  epoch {epoch}/{epochs}"
         work = self._work
         if work.seconds:
-            line += f"  {work.timed / work.seconds:,.0f} member-epochs/s"
-        left = self._left()
-        if left is not None:
-            line += f"  {clock(left)} left"
+            rate = work.timed / work.seconds
+            left = max(work.total - work.done, 0) / max(rate, 1e-9)
+            line += f"  {rate:,.0f} member-epochs/s  {_clock(left)} left"
         if self._panel is not None:
             self._panel.show(self._so_far(line, top))
         elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
@@ -200,19 +169,9 @@ class Display:
             self.note(f"{line}  best {self._metric} {best}")
 
     def _so_far(self, line: str, top: Sequence[Trial]) -> Now:
-        scores = (*self._tally.best, float(top[0].score)) if len(top) else self._tally.best
-        tally = self._tally
-        return Now(
-            line, self._work.done, self._work.total, top, self._metric, scores, len(tally.diverged), tally.warnings
-        )
+        return Now(line, self._work.done, self._work.total, top, self._metric)
 
 
-def clock(seconds: float) -> str:
-    """Write a time.
-
-    >>> clock(5.4), clock(75.0), clock(3 * 3600 + 62.0)
-    ('0:05', '1:15', '3:01:02')
-    """
+def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{minutes}:{rest:02d}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -217,29 +216,15 @@ def progress(run: RunRecord) -> Markup | None:
     rows = []
     typical = [_typical(run)] * len(ends)
     columns = (pieces.scores([pair[place] for pair in ends], typical)[0] for place in (0, 1))
-    on = _went_on(run)
     for (asked, scores), best, middle in zip(finished, *columns, strict=True):
         lost = int((~np.isfinite(scores)).sum())
         wall = None if asked.wall_s is None else f"{asked.wall_s:.1f}"
-        further = [on.get(asked.number)] if on else []
-        rows.append([asked.number + 1, len(scores), asked.epochs, *further, best, middle, lost or None, wall])
-    names = ("round", "trials", "epochs", *(["went on"] if on else []), "best", "median", "diverged", "seconds")
-    shown = table(names, rows, "Rounds")
+        rows.append([asked.number + 1, len(scores), asked.epochs, best, middle, lost or None, wall])
+    shown = table(("round", "trials", "epochs", "best", "median", "diverged", "seconds"), rows, "Rounds")
     if len(rows) > 12:
         shown = element("details", element("summary", f"{len(rows)} rounds"), shown)
     lead = "Boxes: the middle half of a round; whiskers: 10% to 90%; dots: its best; line: the best so far."
     return section("Progress", lead, element("div", element("figure", picture), element("div", shown), class_="two"))
-
-
-def _went_on(run: RunRecord) -> dict[int, str]:
-    """Say of each round that is a rung how many of its trials went on, and which; {} where none did."""
-    found = {}
-    for rung, after in itertools.pairwise(run.rounds):
-        same = np.intersect1d(rung.trials, after.trials)
-        if after.epochs > rung.epochs and len(same):
-            ids = ", ".join(map(str, same[:6].tolist())) + (", …" if len(same) > 6 else "")
-            found[rung.number] = f"{len(same)}: {ids}"
-    return found
 
 
 def _typical(run: RunRecord) -> float:

@@ -11,7 +11,7 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
-from jaxhp.report import details, findings, searched
+from jaxhp.report import details, findings
 from jaxhp.report.markup import Markup, element
 from jaxhp.report.pieces import section
 from jaxhp.report.reading import RunRecord, read
@@ -25,13 +25,11 @@ _SECTIONS = (
     findings.front,
     findings.curves,
     findings.scatter,
-    searched.looked,
     findings.progress,
     findings.importance,
     findings.finalists,
     details.trials,
     details.events,
-    searched.cost,
     details.setting,
 )
 

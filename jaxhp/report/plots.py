@@ -92,7 +92,7 @@ def score_by_parameter(
       chosen: the id of the chosen trial, which gets a ring; None if there is none.
     """
     having = [trial for trial in trials if name in trial.config]
-    x = np.asarray([where(parameter, trial.config[name], trial.trial_id) for trial in having], np.float64)
+    x = np.asarray([_place(parameter, trial.config[name], trial.trial_id) for trial in having], np.float64)
     scores = np.asarray([trial.score for trial in having], np.float64)
     diverged = np.asarray([trial.status is Status.DIVERGED for trial in having], bool)
     stopped = np.asarray([trial.status is Status.STOPPED for trial in having], bool)
@@ -115,7 +115,7 @@ def score_by_parameter(
     return Picture(parameter_axis(parameter), y, marks, told, name, metric)
 
 
-def where(parameter: Parameter, given: Any, trial_id: int) -> float:
+def _place(parameter: Parameter, given: Any, trial_id: int) -> float:
     """Return a value on its `parameter_axis`; those of a category are spread so as not to hide one another."""
     if parameter.scale != "category":
         return float(given)
@@ -132,7 +132,7 @@ def trials_by_two(trials: Sequence[Trial], names: tuple[str, str], space: Space,
     parameters = [space.parameters[name] for name in names]
     having = [trial for trial in trials if all(name in trial.config for name in names)]
     x, y = (
-        np.asarray([where(parameter, trial.config[name], trial.trial_id) for trial in having], np.float64)
+        np.asarray([_place(parameter, trial.config[name], trial.trial_id) for trial in having], np.float64)
         for name, parameter in zip(names, parameters, strict=True)
     )
     diverged = np.asarray([trial.status is Status.DIVERGED for trial in having], bool)
@@ -150,7 +150,7 @@ def threads(trials: Sequence[Trial], parameters: Mapping[str, Parameter]) -> tup
     axes = {name: parameter_axis(parameter) for name, parameter in parameters.items()}
     places = [
         [
-            where(parameters[name], trial.config[name], trial.trial_id) if name in trial.config else math.nan
+            _place(parameters[name], trial.config[name], trial.trial_id) if name in trial.config else math.nan
             for trial in trials
         ]
         for name in axes

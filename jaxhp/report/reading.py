@@ -13,7 +13,6 @@ from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
 from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger, Round
-from jaxhp.store.ours import SUMMARY
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Json
 
@@ -29,7 +28,6 @@ class RunRecord:
       rounds: those that have begun.
       events: in order, see `Ledger.events`.
       spent: see `Ledger.spent`.
-      summary: what `summary.json` says; {} where there is none yet.
       importance: what mattered, or why that cannot be said.
     """
 
@@ -41,7 +39,6 @@ class RunRecord:
     rounds: list[Round]
     events: list[Json]
     spent: dict[str, float]
-    summary: Json
     importance: Importance | str
 
     @property
@@ -81,7 +78,6 @@ def read(directory: str | Path) -> RunRecord:
         rounds=rounds,
         events=events,
         spent=spent,
-        summary=read_json(place / SUMMARY) if (place / SUMMARY).is_file() else {},
         importance=mattered,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -59,46 +59,16 @@ def trials_text(
     return "".join(lines)
 
 
-def trials_table(trials: Sequence[Trial], metric: str, top: int, width: int) -> Table:
-    """Make the table for a live display of so many columns; see `cells_of`. What is too long, or too much, is cut."""
-    headings, *rows = fitted([[shortened(cell) for cell in row] for row in cells_of(trials, metric, top)], width)
+def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
+    """Make the table for a live display; see `cells_of`."""
+    headings, *rows = cells_of(trials, metric, top)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in headings:
-        table.add_column(Text(heading), justify="left" if heading == "status" else "right")
+    for heading in headings[:-1]:
+        table.add_column(Text(heading), justify="right")
+    table.add_column(Text(headings[-1]))
     for row in rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def fitted(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """Leave out columns of `cells_of` until a table is no wider than so many characters: status, round and epochs, then
-    the last parameters, in whose place stands how many these are.
-
-    >>> row = ["rank", "trial", "accuracy", "± stderr", "lr", "momentum", "epochs", "round", "status"]
-    >>> fitted([row], 60)
-    [['rank', 'trial', 'accuracy', '± stderr', 'lr', 'momentum', 'epochs', 'round']]
-    >>> fitted([row], 40)
-    [['rank', 'trial', 'accuracy', '± stderr', 'lr', '+1']]
-    """
-    widths = [max(map(cell_len, column)) + 2 for column in zip(*rows, strict=True)]
-    fixed, names, end = 4, len(widths) - 3, len(widths)
-    while end > names and sum(widths[:end]) - 2 > width:
-        end -= 1
-    shown = min(names, end)
-    while shown > fixed and sum(widths[: end if shown == names else shown]) + 5 * (shown < names) - 2 > width:
-        shown -= 1
-    if shown == names:
-        return [[*row[:end]] for row in rows]
-    return [[*row[:shown], "" if at else f"+{names - shown}"] for at, row in enumerate(rows)]
-
-
-def shortened(text: str, width: int = 20) -> str:
-    """Cut text to so many columns of a terminal, in which some characters take two.
-
-    >>> shortened("a" * 30), shortened("学習率" * 8), shortened("lr")
-    ('aaaaaaaaaaaaaaaaaaa…', '学習率学習率学習率…', 'lr')
-    """
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def finals_column(trials: Sequence[Trial], finals: FreshScores) -> dict[int, tuple[float, str]]:

@@ -1,7 +1,7 @@
 """When it is enough: a search ends before a round that would not leave time for its finals, or is of no use any more.
 
 How many rounds that makes is a fact in the ledger, so that a resume does not decide again. Time is that of this run,
-compiling included, and what is left to do is expected from what was measured (`pace.py`).
+compiling included, and what is left to do is expected from what was measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxhp.engine.events import Noted
+from jaxhp.engine.events import Compiling, Event, Noted, Progressed, RoundFinished
+from jaxhp.engine.layout import expected_slots
+from jaxhp.engine.plan import Plan
 from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
 from jaxhp.report.pieces import plural
@@ -25,6 +27,8 @@ from jaxhp.trials import signed
 from jaxhp.values import Error, check_int
 
 _SPARE = 1.1  # times what is expected, for a machine that does other things too
+_END = 1.0  # seconds that the choice among finalists and the last files take
+Clock = Callable[[], float]
 
 
 class Until(NamedTuple):
@@ -61,6 +65,79 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
 
 
+class Pace:
+    """Observes how long training takes; says how long more of it will.
+
+    Args:
+      plan: of the search.
+      members: of a trial.
+      clock: the time in seconds.
+      began: the time at which the run began.
+    """
+
+    def __init__(self, plan: Plan, members: int, clock: Clock, began: float):
+        self._plan, self._members, self._clock, self._began = plan, members, clock, began
+        self._calls: list[tuple[float, float]] = []  # work and seconds of each call of the step in the round under way
+        self._rates: list[float] = []  # seconds a unit of work, of every round
+        self._waiting: float | None = None  # since when a group is compiled
+        self._compiling = [0.0]  # seconds until the first results of what was compiled
+        self._beside, self._last = math.inf, began  # least seconds of a round beside its training; when one ended
+
+    def observe(self, event: Event) -> None:
+        """Learn from an event."""
+        now = self._clock()
+        if isinstance(event, Compiling) and self._waiting is None:
+            self._waiting = now
+        if isinstance(event, Progressed):
+            if self._waiting is not None:
+                self._compiling.append(now - self._waiting)
+                self._waiting = None
+            elif not event.fresh:
+                rows = len(event.trials)
+                work = self.work(rows, self._members, event.member_epochs / max(rows * self._members, 1))
+                self._calls.append((work, event.seconds))
+        if isinstance(event, RoundFinished):
+            self._learn(now)
+
+    def _learn(self, now: float) -> None:
+        work, seconds = np.sum([(0.0, 0.0), *self._calls], 0)
+        if work:
+            self._rates.append(float(seconds / work))
+        self._beside = min(self._beside, max(now - self._last - seconds - sum(self._compiling), 0.0))
+        self._compiling, self._calls, self._last = [max(self._compiling)], [], now
+
+    def work(self, trials: int, members: int, epochs: float) -> float:
+        """Return about how many operations a device has, padding of tiles included, if trials fall to groups alike."""
+        groups, devices = self._plan.groups, self._plan.devices
+        total = 0.0
+        for group in groups:
+            tiles = expected_slots(trials, members, group.tile, len(groups)) / len(groups) / group.tile
+            total += math.ceil(tiles / devices) * group.tile * max(group.epoch_flops, 1.0)
+        return total * epochs
+
+    def elapsed(self) -> float:
+        """Return the seconds of this run so far."""
+        return self._clock() - self._began
+
+    @property
+    def rate(self) -> float | None:
+        """The seconds that a unit of work takes: in the last round or on average, what is more; None: not known yet."""
+        return max(self._rates[-1], sum(self._rates) / len(self._rates)) if self._rates else None
+
+    def round(self, rate: float, trials: int, epochs: int) -> float:
+        """Return the seconds that a round will take."""
+        beside = self._beside if math.isfinite(self._beside) else 0.0
+        return rate * self.work(trials, self._members, epochs) + beside
+
+    def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float:
+        """Return the seconds that finals will take, with what they compile, and the end of the search."""
+        if finals is None:
+            return _END
+        rounds, estimating = finals.blocks(folds)
+        work = sum(self.work(finals.top, replicates, epochs) for replicates in (*rounds, estimating))
+        return rate * work + _END + max(self._compiling)
+
+
 class Judged(Protocol):
     """A search that ends with finals."""
 
@@ -83,17 +160,6 @@ class Plans(Protocol):
     def ended_after(self) -> Callable[[int], Plans]: ...
 
 
-class Speed(Protocol):
-    """How fast a search is trained; see `Pace`."""
-
-    @property
-    def rate(self) -> float | None: ...
-    def elapsed(self) -> float: ...
-    def work(self, trials: int, members: int, epochs: float) -> float: ...
-    def round(self, rate: float, trials: int, epochs: int) -> float: ...
-    def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float: ...
-
-
 class Ending:
     """Decides whether a search ends, and records it.
 
@@ -105,7 +171,7 @@ class Ending:
       emit: told why.
     """
 
-    def __init__(self, until: Until, of: Plans, pace: Speed, ledger: Ledger, emit: Emit):
+    def __init__(self, until: Until, of: Plans, pace: Pace, ledger: Ledger, emit: Emit):
         self._until, self._of, self._pace, self._ledger, self._emit = until, of, pace, ledger, emit
         self._course = of.course
         self._best: list[tuple[int, float]] = []  # epochs and best score of the rounds that are finished

@@ -42,13 +42,12 @@ from jaxhp.report.rows import table_rows
 from jaxhp.report.stage import NO_FINALS, RUNGS
 from jaxhp.search.best import Best
 from jaxhp.search.durable import Durable
-from jaxhp.search.enough import Ending, Until
+from jaxhp.search.enough import Ending, Pace, Until
 from jaxhp.search.extension import Request, limit_of
 from jaxhp.search.finals import Setting, run_finals
 from jaxhp.search.lineage import Lineage
 from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
-from jaxhp.search.pace import Pace
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
 from jaxhp.search.stopping import with_finished
 from jaxhp.search.watching import guarded, read_only, told, unrepeated, warning
@@ -113,12 +112,9 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
-        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
-        finals = of.finals and of.finals.finals
-        left = partial(pace.left, of.course.rungs, finals, of.folds, of.course.epochs)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, left=left, quiet=quiet)
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
-        observers[:0] = [partial(_record, ledger), pace.observe, display.observe, front.observe]
+        observers[:0] = [partial(_record, ledger), display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
@@ -133,8 +129,9 @@ def run_search(
         )
         account = _Account(executor, ledger)
         networks = Best(executor, lineage, of.course.mode, of.finals.finals.top if of.finals else 1)
+        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
         ending = Ending(until, of, pace, ledger, emit)
-        observers += [executor.observe, networks.observe, warning(failures, emit)]
+        observers += [executor.observe, networks.observe, pace.observe, warning(failures, emit)]
         params = None
         try:
             with display:

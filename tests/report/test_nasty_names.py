@@ -90,16 +90,7 @@ def run_of(name: str, value: str, metric: str) -> Result:
         ledger.set_meta("finished", "yes")
         result = Result.of(ledger, metric, "max", space=space)
         record = RunRecord(
-            name,
-            None,
-            manifest(space, metric),
-            result,
-            space,
-            ledger.rounds(),
-            ledger.events(),
-            {},
-            {},
-            "too few trials",
+            name, None, manifest(space, metric), result, space, ledger.rounds(), ledger.events(), {}, "too few trials"
         )
     return result, page(record)
 

@@ -10,7 +10,6 @@ from recorded import made
 
 import jaxhp as hp
 from jaxhp.report.page import write_report
-from jaxhp.report.searched import by_round
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials
@@ -285,22 +284,3 @@ def test_a_hundred_thousand_trials_give_a_page_of_sane_size(tmp_path):
             ledger.finish(number, Trials.of(trials), curves[:, -1], 1.0)
     page = write_report(tmp_path)
     assert page.stat().st_size < 5e6
-
-
-def test_where_rounds_looked_what_they_cost_and_how_to_run_it_again(run, page):
-    result, text = hp.Result.load(run), told(page)
-    assert "Where it looked" in text
-    for number in {trial.round for trial in result.trials}:
-        count = sum(trial.round == number for trial in result.trials)
-        assert f"round {number + 1}: {count} values of lr" in text
-    assert "Cost, and how to run it again" in text
-    assert f"jaxhp verify {run}" in text
-
-
-def test_the_values_of_a_round_are_told_by_their_quantiles():
-    trials = [Trial(i, {"lr": 10.0 ** (i - 10)}, i // 5) for i in range(10)]
-    picture = by_round(trials, [0, 1], "lr", hp.LogUniform(1e-10, 1e-1), trials[7])
-    first, second, line = picture.marks
-    assert first.quantiles == (1e-10, 1e-9, 1e-8, 1e-7, 1e-6)
-    assert second.quantiles == (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    assert line.y.tolist() == [1e-3, 1e-3]

@@ -11,8 +11,7 @@ import jaxhp as hp
 from jaxhp.engine.events import Compiling, Progressed, RoundFinished
 from jaxhp.objectives import Objectives
 from jaxhp.report.result import Result
-from jaxhp.search.enough import Ending, Until, read_time
-from jaxhp.search.pace import Pace
+from jaxhp.search.enough import Ending, Pace, Until, read_time
 from jaxhp.store.enlarging import LIMIT
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Rung, Trial, Trials
