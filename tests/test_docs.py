@@ -20,7 +20,7 @@ from jaxhp.space.parameters import KINDS
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {str(page.relative_to(DOCS)): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
 FENCE = re.compile(r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-ELSEWHERE = ("data.md",)  # tests/data/test_data_page.py runs it
+ELSEWHERE = ("data.md", "index.md")  # tests/data/test_data_page.py runs the one, tests/test_package.py the other
 
 
 def blocks(page: str, kind: str) -> list[str]:
