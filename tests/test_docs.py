@@ -20,7 +20,7 @@ from jaxhp.space.parameters import KINDS
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {str(page.relative_to(DOCS)): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
 FENCE = re.compile(r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-ELSEWHERE = ("data.md", "index.md")  # tests/data/test_data_page.py runs the one, tests/test_package.py the other
+ELSEWHERE = ("clusters.md", "data.md", "index.md")  # what runs in tests of their own: executors/, data/, test_package.py
 
 
 def blocks(page: str, kind: str) -> list[str]:
@@ -49,7 +49,7 @@ def test_its_python_runs(page, tmp_path, monkeypatch, capsys):
 def test_every_block_says_what_it_is():
     for page, text in PAGES.items():
         assert text.count("\n```") == 2 * len(list(FENCE.finditer(text))), page
-        assert {found["kind"] for found in FENCE.finditer(text)} <= {"python", "sh", "text"}, page
+        assert {found["kind"] for found in FENCE.finditer(text)} <= {"python", "sh", "text", "yaml"}, page
     unrun = [found["why"] for text in PAGES.values() for found in FENCE.finditer(text) if found["why"]]
     assert len(unrun) <= 4
 
