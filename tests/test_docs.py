@@ -1,4 +1,4 @@
-"""The documentation works: its Python runs, its commands parse, its links lead somewhere, every public name is in it."""
+"""The documentation works: its Python runs, its commands parse, its links lead somewhere, all public names are in it."""
 
 import re
 import shlex
@@ -20,7 +20,11 @@ from jaxhp.space.parameters import KINDS
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {str(page.relative_to(DOCS)): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
 FENCE = re.compile(r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-ELSEWHERE = ("clusters.md", "data.md", "index.md")  # what runs in tests of their own: executors/, data/, test_package.py
+ELSEWHERE = (
+    "clusters.md",
+    "data.md",
+    "index.md",
+)  # what runs in tests of their own: executors/, data/, test_package.py
 
 
 def blocks(page: str, kind: str) -> list[str]:
@@ -105,7 +109,9 @@ def public(module: ModuleType) -> list[str]:
     """The names that a module says are public, or defines."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
-    return [n for n, value in vars(module).items() if n[0] != "_" and getattr(value, "__module__", "") == module.__name__]
+    return [
+        n for n, value in vars(module).items() if n[0] != "_" and getattr(value, "__module__", "") == module.__name__
+    ]
 
 
 def test_every_public_name_is_in_the_reference():

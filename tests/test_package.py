@@ -57,7 +57,8 @@ def test_the_wheel_has_the_package_and_nothing_else(dist):
 @pytest.mark.slow
 def test_the_sdist_has_what_the_wheel_is_made_of(dist):
     (sdist,) = dist.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "jaxhp/__init__.py", "jaxhp/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests", "docs", "experiments", "runs", "site"))]
 
