@@ -2,7 +2,7 @@
 
     python experiments/pictures.py pinn vae        # runs these experiments, and draws what their search found
     python experiments/pictures.py figures         # draws the tables that experiments have in their docstrings
-    python experiments/pictures.py --smoke         # a small search, and the tables, into a folder that is thrown away
+    python experiments/pictures.py --smoke         # the tables, into a folder that is thrown away
 
 Needs what the experiments need. Those that are run take half a minute to three minutes of CPU each.
 """
@@ -179,15 +179,13 @@ def draw(name: str, folder: Path, smoke: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*SEARCHES, *FIGURES, "figures", []], help="none: all")
-    parser.add_argument("--smoke", action="store_true", help="small versions, into a folder that is thrown away")
+    parser.add_argument(
+        "--smoke", action="store_true", help="small, into a folder that is thrown away; with no names the tables"
+    )
     arguments = parser.parse_args()
-    names = [
-        one
-        for name in arguments.names or [*(["pinn"] if arguments.smoke else SEARCHES), "figures"]
-        for one in (FIGURES if name == "figures" else (name,))
-    ]
+    names = arguments.names or (["figures"] if arguments.smoke else [*SEARCHES, "figures"])
     with tempfile.TemporaryDirectory() as away:
-        for name in names:
+        for name in [one for name in names for one in (FIGURES if name == "figures" else [name])]:
             draw(name, Path(away) if arguments.smoke else GALLERY, arguments.smoke)
 
 

@@ -1,4 +1,4 @@
-"""The documentation works: its Python runs, its commands parse, its links lead somewhere, all public names are in it."""
+"""The documentation works: its Python runs, commands parse, links lead somewhere, all public names are in it."""
 
 import re
 import shlex
