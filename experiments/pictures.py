@@ -179,13 +179,11 @@ def draw(name: str, folder: Path, smoke: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*SEARCHES, *FIGURES, "figures", []], help="none: all")
-    parser.add_argument(
-        "--smoke", action="store_true", help="small, into a folder that is thrown away; with no names the tables"
-    )
+    parser.add_argument("--smoke", action="store_true", help="small; into a folder that is thrown away")
     arguments = parser.parse_args()
     names = arguments.names or (["figures"] if arguments.smoke else [*SEARCHES, "figures"])
     with tempfile.TemporaryDirectory() as away:
-        for name in [one for name in names for one in (FIGURES if name == "figures" else [name])]:
+        for name in [one for of in names for one in (FIGURES if of == "figures" else [of])]:
             draw(name, Path(away) if arguments.smoke else GALLERY, arguments.smoke)
 
 
