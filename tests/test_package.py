@@ -104,12 +104,6 @@ def test_the_version_is_the_same_everywhere():
 
 
 @pytest.mark.slow
-def test_the_citation_is_valid():
-    pytest.importorskip("cffconvert")
-    run(Path(sys.executable).with_name("cffconvert"), "--validate", cwd=ROOT)
-
-
-@pytest.mark.slow
 def test_the_documentation_builds_without_a_warning_and_has_every_public_name(tmp_path):
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings")
