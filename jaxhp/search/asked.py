@@ -30,7 +30,7 @@ from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
 from jaxhp.search.planning import plan_of, plan_one
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, parent, recalled
-from jaxhp.search.workload import finals_that_fit, why_no_finals
+from jaxhp.search.workload import finals_that_fit, stages, why_no_finals
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
@@ -199,8 +199,8 @@ class Asked:
         return sized
 
     def _finals_that_fit(self, machine: Machine | None = None) -> Finals | None:
-        device = (machine or self.machine()).devices[0]
-        tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
+        device, rounds = (machine or self.machine()).devices[0], stages(self.rungs)
+        tile = self.tile or max(default_tile(spec.shapes, device, rounds) for spec in self.groups.specs.values())
         return finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds)
 
     def course(self, extended: bool) -> Course:
@@ -277,7 +277,8 @@ class Asked:
 
     def _tile(self, spec: Spec, machine: Machine) -> int:
         """Return a group's tile: the one given, else the one its directory was begun with, else the default."""
-        return self.tile or machine.tiles.get(spec.key) or default_tile(spec.shapes, machine.devices[0])
+        tile = self.tile or machine.tiles.get(spec.key)
+        return tile or default_tile(spec.shapes, machine.devices[0], stages(self.rungs))
 
     def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
         return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)
