@@ -49,8 +49,8 @@ def conv_general_dilated(
     Args:
       lhs: the input, by default [batch, channels, *spatial].
       rhs: the kernel, by default [features, channels / groups, *window].
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
-        precision, preferred_element_type, out_sharding: as in `jax.lax.conv_general_dilated`. With
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers: as in `jax.lax.conv_general_dilated`.
+      feature_group_count, batch_group_count, precision, preferred_element_type, out_sharding: likewise. With
         `batch_group_count` other than 1 or an `out_sharding`, that function is called.
 
     Returns:

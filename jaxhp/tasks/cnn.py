@@ -71,7 +71,7 @@ def cnn(
             h = conv_general_dilated(h, layer["w"], (1, 1), "VALID", dimension_numbers=_ORDER)
             # Bias and ReLU keep the order of numbers, so they may follow the pooling, which leaves a quarter to do.
             h = relu(max_pool(h, (2, 2), (2, 2)) + layer["b"][:, None, None, None])
-        return dense(params[len(channels) :], h.reshape(-1, len(x)), dropout)
+        return dense(params[len(channels) :], h.reshape(-1, x.shape[0]), dropout)
 
     return classification(
         data,

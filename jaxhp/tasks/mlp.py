@@ -61,7 +61,7 @@ def mlp(
         ]
 
     def logits(params: PyTree[Array], x: jax.Array, dropout: Dropout) -> jax.Array:
-        return dense(params, x.reshape(len(x), -1).T, dropout)
+        return dense(params, x.reshape(x.shape[0], -1).T, dropout)
 
     return classification(
         data,

@@ -166,7 +166,7 @@ def write(url: str, number: int) -> None:
 
 
 def test_many_writers_at_once(tmp_path):
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write, args=(str(tmp_path / "members"), n)) for n in range(4)]
     for writer in writers:
         writer.start()
