@@ -5,13 +5,13 @@
 
 `curves.npz` beside this file holds f32[1024, 6], Sobol points in the unit cube of `SPACE`, and for each data set
 f16[1024, 50], the score on validation data after each of 50 epochs, higher is better, NaN once it diverged. That of
-pictures, digits and spirals is accuracy, that of the others minus the cross-entropy, which overfits where accuracy would
-tie. What is decided by the curves is decided on `CHOOSING`; what is claimed is shown on `SHOWING`, whose data are of
-other sources. Networks have one hidden layer of 32 units, SGD with momentum.
+pictures, digits and spirals is accuracy, that of the others minus the cross-entropy, which overfits where accuracy
+would tie. What is decided by the curves is decided on `CHOOSING`; what is claimed is shown on `SHOWING`, whose data are
+of other sources. Networks have one hidden layer of 32 units, SGD with momentum.
 
-Pictures are MNIST's (the bundled sample) and Fashion-MNIST's (`--data`), as means of 2 x 2 pixels; `few` has 200 training
-examples, `noisy` 30% random labels. `digits`, `breast_cancer`, `wine` and `diabetes` (which third a patient is in) are
-scikit-learn's, and `friedman` is its first function of that name in four equal classes.
+Pictures are MNIST's (the bundled sample) and Fashion-MNIST's (`--data`), as means of 2 x 2 pixels; `few` has 200
+training examples, `noisy` 30% random labels. `digits`, `breast_cancer`, `wine` and `diabetes` (which third a patient is
+in) are scikit-learn's, and `friedman` is its first function of that name in four equal classes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def task_of(name: str, data: Path) -> hp.Task:
     """What is trained on a data set; Fashion-MNIST's files are in `data`/fashion_mnist."""
     kind, _, variant = name.partition("_")
     if kind in ("mnist", "fashion"):
-        return _pictures(hp.data.mnist_sample(3000) if kind == "mnist" else hp.data.idx(data / "fashion_mnist"), variant)
+        return _pictures(
+            hp.data.mnist_sample(3000) if kind == "mnist" else hp.data.idx(data / "fashion_mnist"), variant
+        )
     x, y, batch, metric = _table(name)
     x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
     known = hp.data.arrays({"image": x.astype(np.float32), "label": y.astype(np.int32)})

@@ -2,58 +2,192 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray
 
-from jaxhp.strategies.gp import GP
-from jaxhp.strategies.history import History, answered, asked
-from jaxhp.strategies.outer import turns
-from jaxhp.strategies.sampler import Sampler
+from jaxhp.compiling import jit
+from jaxhp.strategies import budgets
+from jaxhp.strategies.gp import CANDIDATES, GP
+from jaxhp.strategies.halving import survivors
+from jaxhp.strategies.history import History, append, empty, finite, snap
+from jaxhp.strategies.sampler import Sampler, fresh
+from jaxhp.strategies.sobol import spread
 from jaxhp.strategies.tpe import TPE
-from jaxhp.trials import Proposal
+from jaxhp.trials import Proposal, Rung
+from jaxhp.values import Error
 
-MODELLED = 4000  # points; a longer history is TPE's
+MODELLED = 4000  # points; without rungs a longer history is TPE's
 TREES = 64
+ETA = 3  # one in so many trials goes on from a rung, to about so many times the epochs
+RUNGS = 3  # of a round; the first is an ETA ** 2 th of the full budget
+SHORT = 4  # epochs of a full budget that is too small for rungs: fewer than these
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Climb:
+    """What was told at all rungs, and the population whose best go on."""
+
+    seen: History  # a point's last coordinate is the rung, from 0 for the first to 1 for the full budget
+    unit: Float32[Array | np.ndarray, "P D"]  # the last population
+    score: Float32[Array | np.ndarray, "P"]  # its scores; NaN before they are told
+    told: int = field(default=0, metadata={"static": True})  # rungs told
 
 
 @dataclass(frozen=True)
 class Auto(Sampler):
-    """Sobol points first; then a Gaussian process and a forest in turn, and TPE once more than 4,000 points are told.
+    """Sobol points first; then batches from a Gaussian process that learns from every rung (`budgets.py`).
 
-    Where the first round is told other points than were asked for, as from a pool of configs, three of four rows
-    are outer moves (`outer.py`).
+    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, the best third of
+    them go on to a third of the epochs, and the best third of these to the end. A search takes about a quarter of the
+    epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
 
-    Chosen by `experiments/benchmarks/strategies.py`. A third of each batch from TPE, as a hedge, was tried and is not
-    worth its rows: what TPE would propose is among the candidates of the process.
+    Where most coordinates have a few values each, as in spaces of choices and integers, a forest picks every other row.
+    Without rungs the process is `GP`'s, and TPE's once more than 4,000 points are told.
+
+    Chosen by `experiments/benchmarks/auto.py` and `experiments/benchmarks/strategies.py`.
     """
 
     rounds: int = 4
 
-    def ask(self, state: History) -> tuple[Proposal, History]:
-        """Propose the next round of fresh points.
+    def budgets(self, epochs: int) -> tuple[int, ...]:
+        """Return the epochs of the rungs of a round, ascending; the last is the full budget."""
+        if epochs < SHORT:
+            return (epochs,)
+        return tuple(sorted({max(1, round(epochs / ETA**i)) for i in range(RUNGS)}))
+
+    def brackets(self, epochs: int) -> tuple[tuple[Rung, ...], ...]:
+        """Plan the rungs of each round."""
+        known = list(enumerate(self.budgets(epochs)))
+        return tuple(tuple(Rung(max(1, round(size / ETA**i)), budget) for i, budget in known) for size in self.sizes)
+
+    def schedule(self, epochs: int) -> tuple[Rung, ...]:
+        """Plan the asks: one `Rung` each, round after round."""
+        return tuple(rung for bracket in self.brackets(epochs) for rung in bracket)
+
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History | Climb:
+        """Make the state before the first ask; see `Sampler.init`."""
+        if len(self.budgets(epochs)) == 1:
+            return super().init(key, dim, epochs)
+        empty(key, dim, epochs, 1)  # checks
+        seen = empty(key, dim + 1, epochs, sum(rung.trials for rung in self.schedule(epochs)))
+        return Climb(seen, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32))
+
+    def ask(self, state: History | Climb) -> tuple[Proposal, History | Climb]:
+        """Propose fresh points, or after a rung those of its trials that go on.
 
         Returns:
-          The proposal, and the state past this ask, which remembers the first round.
-        """
-        proposal, after = super().ask(state)
-        return proposal, asked(after, proposal.unit)
+          The proposal, and the state past this ask.
 
-    def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
-        """Learn scores, and in the first round whether other points were told than asked for.
+        Raises:
+          Error: there are rungs, and the last proposal has not been told.
+        """
+        if isinstance(state, History):
+            return super().ask(state)
+        seen = state.seen
+        if state.told < seen.round:
+            raise Error(f"ask: expected the scores of round {seen.round} to be told first, none were")
+        number, step = self._place(seen)
+        rung = self.brackets(seen.epochs)[min(number, self.rounds - 1)][step]
+        if step:
+            unit, parent = survivors(seen.key, state.unit, state.score, seen.asked, rung.trials)
+        else:
+            unit, parent = snap(self._started(seen, number, rung.trials)), fresh(rung.trials)
+        asked = seen.asked + (0 if step else rung.trials)
+        blank = jnp.full(rung.trials, jnp.nan, jnp.float32)
+        after = replace(state, seen=replace(seen, asked=asked, round=seen.round + 1), unit=unit, score=blank)
+        return Proposal(unit, parent, rung.epochs), after
+
+    def _place(self, seen: History, back: int = 0) -> tuple[int, int]:
+        """Return the round, and the rung in it, of the next ask."""
+        return divmod(seen.round - back, len(self.budgets(seen.epochs)))
+
+    def _started(self, seen: History, number: int, size: int) -> Float32[Array, "{size} D"]:
+        """Choose the points of a round."""
+        base = spread(seen.key, seen.asked, max(CANDIDATES // 3, size), seen.dim - 1)
+        if seen.told == 0:
+            return base[:size]
+        left = jnp.float32(max(0, self.rounds - 1 - number) / max(1, self.rounds - 1))
+        belief = budgets.learn(seen.key, seen.round, seen.unit, seen.score, seen.told)
+        of = seen.key, seen.round, left, base, belief, size
+        few = few_values(seen.unit[:, :-1], seen.unit[:, -1], seen.told)
+        if isinstance(few, Tracer):
+            return jax.lax.cond(few, lambda: budgets.batch(*of, TREES), lambda: budgets.batch(*of, 0))
+        return budgets.batch(*of, TREES if few else 0)
+
+    def tell(
+        self, state: History | Climb, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]
+    ) -> History | Climb:
+        """Learn scores; where there are rungs, those of the last proposal.
 
         Args:
-          state: the state so far.
-          proposal: its P points count.
+          state: past the ask for it.
+          proposal: its P points, as they were trained.
           scores: f32[P], higher is better, NaN is diverged.
 
         Raises:
           Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
-        return answered(super().tell(state, proposal, scores), proposal.unit)
+        if isinstance(state, History):
+            return super().tell(state, proposal, scores)
+        if not state.seen.round or np.shape(scores) != state.score.shape:
+            raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
+        _, step = self._place(state.seen, back=1)
+        seen = _told(state.seen, proposal.unit, scores, step / (len(self.budgets(state.seen.epochs)) - 1))
+        unit, score = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
+        return replace(state, seen=seen, unit=unit, score=score, told=seen.round)
+
+    def recall(
+        self,
+        state: History | Climb,
+        unit: Float[Array | np.ndarray, "N D"],
+        scores: Float[Array | np.ndarray, "scores"],
+    ) -> History | Climb:
+        """Learn from full trainings of an earlier search, before the first ask; see `Sampler.recall`."""
+        if isinstance(state, History):
+            return super().recall(state, unit, scores)
+        return replace(state, seen=_told(state.seen, unit, scores, 1.0))
 
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
-        """Choose `size` points, f32[size, D], by a model and, where points are displaced, by outer moves."""
-        model = TPE() if history.told > MODELLED else GP(rounds=self.rounds, trees=TREES)
-        return turns(history, model.points(history, size))
+        """Choose `size` points, f32[size, D], by a model of full trainings."""
+        if history.told > MODELLED:
+            return TPE().points(history, size)
+        smooth, rough = GP(rounds=self.rounds), GP(rounds=self.rounds, trees=TREES)
+        if history.told == 0:
+            return smooth.points(history, size)
+        few = few_values(history.unit, jnp.zeros_like(history.score), history.told)
+        if isinstance(few, Tracer):
+            return jax.lax.cond(few, lambda: rough.points(history, size), lambda: smooth.points(history, size))
+        return (rough if few else smooth).points(history, size)
+
+
+def _told(
+    seen: History, unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarray, "..."], rung: float
+) -> History:
+    """Add points that were told at a rung."""
+    unit = jnp.asarray(unit)
+    if unit.ndim != 2 or unit.shape[1] != seen.dim - 1:
+        raise Error(f"unit: expected points of shape (P, {seen.dim - 1}), got {unit.shape}")
+    return append(seen, jnp.concatenate([unit, jnp.full((len(unit), 1), rung, unit.dtype)], axis=1), scores)
+
+
+@jit
+def few_values(unit: Float32[Array, "C D"], rung: Float32[Array, "C"], told: Int[Array, ""]) -> Bool[Array, ""]:
+    """Tell whether most coordinates of the told points have a few values each, as those of choices and integers have.
+
+    Args:
+      unit: f32[C, D], points.
+      rung: f32[C], where each was told; those of the first rung count.
+      told: how many rows, from the first on, are told.
+    """
+    present = jnp.arange(unit.shape[0]) < told
+    present = present & (rung == jnp.min(rung, initial=1.0, where=present))
+    ordered = jnp.sort(jnp.where(present[:, None], unit, 2.0), axis=0)
+    new = jnp.concatenate([jnp.ones((1, unit.shape[1]), bool), ordered[1:] != ordered[:-1]])
+    distinct = jnp.sum(new & present[:, None], axis=0)
+    return 2 * jnp.sum(8 * distinct <= 5 * jnp.sum(present)) >= unit.shape[1]
