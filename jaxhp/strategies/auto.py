@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
 
 from jaxhp.compiling import jit
 from jaxhp.strategies import budgets
@@ -43,14 +43,15 @@ class Climb:
 class Auto(Sampler):
     """Sobol points first; then batches from a Gaussian process that learns from every rung (`budgets.py`).
 
-    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, the best third of
-    them go on to a third of the epochs, and the best third of these to the end. A search takes about a quarter of the
-    epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
+    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, a third of them go
+    on to a third of the epochs, and a third of these to the end. Half of those that go on have the best scores, the
+    others are those of whom the process expects most at the end, so that slow starters have a chance. A search takes
+    about a quarter of the epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
 
     Where most coordinates have a few values each, as in spaces of choices and integers, a forest picks every other row.
     Without rungs the process is `GP`'s, and TPE's once more than 4,000 points are told.
 
-    Chosen by `experiments/benchmarks/auto.py` and `experiments/benchmarks/strategies.py`.
+    Chosen by `experiments/benchmarks/rungs.py` and `experiments/benchmarks/strategies.py`.
     """
 
     rounds: int = 4
@@ -95,7 +96,7 @@ class Auto(Sampler):
         number, step = self._place(seen)
         rung = self.brackets(seen.epochs)[min(number, self.rounds - 1)][step]
         if step:
-            unit, parent = survivors(seen.key, state.unit, state.score, seen.asked, rung.trials)
+            unit, parent = self._going_on(state, rung.trials)
         else:
             unit, parent = snap(self._started(seen, number, rung.trials)), fresh(rung.trials)
         asked = seen.asked + (0 if step else rung.trials)
@@ -119,6 +120,13 @@ class Auto(Sampler):
         if isinstance(few, Tracer):
             return jax.lax.cond(few, lambda: budgets.batch(*of, TREES), lambda: budgets.batch(*of, 0))
         return budgets.batch(*of, TREES if few else 0)
+
+    def _going_on(self, state: Climb, kept: int) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
+        """Choose who goes on: half by their scores, and of the others those of whom most is expected."""
+        seen = state.seen
+        belief = budgets.learn(seen.key, seen.round, seen.unit, seen.score, seen.told)
+        merit = budgets.merit(budgets.expected(belief, state.unit), state.score, -(-kept // 2))
+        return survivors(seen.key, state.unit, merit, seen.asked, kept)
 
     def tell(
         self, state: History | Climb, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]

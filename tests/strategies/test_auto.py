@@ -49,14 +49,23 @@ def rounds(strategy, objective, dim=2, epochs=9, state=None):
 
 
 @pytest.mark.slow
-def test_the_best_go_on_with_the_same_bits():
+def test_the_best_half_goes_on_whatever_is_expected_and_with_the_same_bits():
     steps = rounds(Auto(12, 2), lambda unit, epochs: -np.square(unit - 0.3).sum(axis=1))
     for (before, scores), (after, _) in itertools.pairwise(steps):
-        kept = len(after.unit)
-        expected = np.full(12, -1) if kept == 12 else np.sort(np.argsort(-scores, kind="stable")[:kept])
-        np.testing.assert_array_equal(after.parent, expected)
-        if kept < 12:
-            np.testing.assert_array_equal(after.unit, np.asarray(before.unit)[expected])
+        parent, kept = np.asarray(after.parent), len(after.unit)
+        if kept == 12:
+            assert (parent == -1).all()
+            continue
+        assert np.isin(np.argsort(-scores)[: -(-kept // 2)], parent).all()
+        assert (np.diff(parent) > 0).all()
+        np.testing.assert_array_equal(after.unit, np.asarray(before.unit)[parent])
+
+
+def test_half_go_on_by_scores_and_half_by_what_is_expected():
+    score = jnp.array([0.5, 0.9, jnp.nan, 0.8, 0.1, 0.2], jnp.float32)
+    hope = jnp.array([0.0, -1.0, 9.0, 0.1, 0.3, 0.2], jnp.float32)
+    merit = np.asarray(budgets.merit(hope, score, 2))
+    np.testing.assert_array_equal(merit, np.array([0.0, np.inf, np.nan, np.inf, 0.3, 0.2], np.float32))
 
 
 @pytest.mark.slow
