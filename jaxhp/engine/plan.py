@@ -63,6 +63,9 @@ class Plan:
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`. None where a loop is trained,
         most of whose operations may be others.
       groups: what each static group needs; those are compiled that a trial is asked for in.
+      workers: that train at the same time, with such devices each; 0: this process alone.
+      moved_bytes: that a member moves at most, between workers and their store, in a rung that others follow: there
+        and, to another worker, back.
     """
 
     device: str
@@ -76,6 +79,8 @@ class Plan:
     flops: float
     seconds: float | None
     groups: list[GroupPlan]
+    workers: int = 0
+    moved_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
@@ -102,7 +107,7 @@ class Plan:
             training = f", about {self.seconds:.0f} s of training"
         count = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
         lines = [
-            f"device      {self.devices} x {self.device}",
+            f"device      {self.devices} x {self.device}" + (f" on {self.workers} workers" if self.workers else ""),
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
             f"finals      {finals}",
             f"work        {self.member_epochs:,} member-epochs, {self.slot_epochs:,.0f} with the padding of tiles, "
@@ -110,6 +115,8 @@ class Plan:
             f"compiling   about {self.compile_seconds:.0f} s for {count}, none for what earlier processes have kept",
             f"memory      {_size(self.peak_bytes)} at most",
         ]
+        if self.workers:
+            lines.append(f"moves       {_size(self.moved_bytes)} at most, a member and rung that others follow")
         for group in self.groups:
             name = ", ".join(f"{k}={v}" for k, v in group.static.items()) or "all trials"
             lines.append(

@@ -17,7 +17,8 @@ SHARE = 0.5  # of that rate, what populations reach: .5 (tiny networks) to .75, 
 def expected_seconds(flops: float, devices: Sequence[Device]) -> float:
     """How long so many floating-point operations of a population take on these devices: right within a factor of two
     for the networks of the benchmarks."""
-    return flops / (SHARE * product_rate(tuple(devices)))
+    told = getattr(devices[0], "rate", None)  # of devices that are elsewhere
+    return flops / (SHARE * (product_rate(tuple(devices)) if told is None else told * len(devices)))
 
 
 def compile_seconds(equations: int) -> float:

@@ -98,3 +98,9 @@ def quotient(total: Float32[Array, "*shape"], count: Float32[Array, "*#shape"]) 
     share = 1 / count
     about = total * share
     return about + (total - about * count) * share
+
+
+def lengthened(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return curves f32[n, R, E, 2, M] with room for so many epochs, if they have less."""
+    more = epochs - curve.shape[2] if curve.ndim == 5 else 0
+    return np.pad(curve, [(0, 0)] * 2 + [(0, more)] + [(0, 0)] * 2, constant_values=np.nan) if more > 0 else curve

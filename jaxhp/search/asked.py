@@ -37,6 +37,7 @@ from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.pbt import PBT
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int
+from jaxhp.words import short
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -103,6 +104,9 @@ class Asked:
         if default:
             self._know("finals", self._finals_that_fit())
         self._know("include", tuple(self.include))
+        for config in self.include:
+            if not isinstance(config, Mapping):
+                raise Error(f"include: expected a list of configs, got {short(config)} in it")
         self._know("parent", parent(self.warm_start))
         known = earlier(self.warm_start, Result.load)
         self._know("warm_start", known)
@@ -186,8 +190,16 @@ class Asked:
             ended._know("finals", ended._finals_that_fit())
         return ended
 
-    def _finals_that_fit(self) -> Finals | None:
-        device = self.machine().devices[0]
+    def sized_for(self, machine: Machine) -> Self:
+        """Return the same search with the default finals of a machine that is elsewhere."""
+        if not self.default_finals:
+            return self
+        sized = copy.copy(self)
+        sized._know("finals", sized._finals_that_fit(machine))
+        return sized
+
+    def _finals_that_fit(self, machine: Machine | None = None) -> Finals | None:
+        device = (machine or self.machine()).devices[0]
         tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
         return finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds)
 

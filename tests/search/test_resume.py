@@ -20,9 +20,10 @@ from safetensors.numpy import load_file
 from small_search import Shared, digest, search, shared, task
 
 import jaxhp as hp
+from jaxhp.engine.environment import differences
 from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
-from jaxhp.search.manifest import claim, differences
+from jaxhp.search.manifest import claim
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import files, params
 from jaxhp.store.checkpoints import Checkpoints
