@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def test_the_number_of_scores_is_checked_for_everyone(strategy):
 
 
 def history(**other):
-    parts = {"key": jnp.zeros(2, jnp.uint32), "unit": jnp.zeros((5, 2)), "score": jnp.zeros(5)}
+    parts: dict[str, Any] = {"key": jnp.zeros(2, jnp.uint32), "unit": jnp.zeros((5, 2)), "score": jnp.zeros(5)}
     return History(**parts | other)
 
 

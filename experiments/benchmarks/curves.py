@@ -21,6 +21,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,21 +66,27 @@ def _pictures(source: hp.data.Dataset, variant: str) -> hp.Task:
     return hp.tasks.mlp(known, (32,), optimizer="momentum", valid=2000, batch_size=batch, train_examples=200)
 
 
-def _table(name: str) -> tuple[np.ndarray, np.ndarray, int, str]:
+def _table(name: str) -> tuple[Any, Any, int, str]:
     """Features, classes, the size of a batch, and what is compared."""
     from sklearn import datasets
 
+    known: Any
     if name == "digits":
-        return *datasets.load_digits(return_X_y=True), 32, "accuracy"
+        known = datasets.load_digits(return_X_y=True)
+        return *known, 32, "accuracy"
     if name == "breast_cancer":
-        return *datasets.load_breast_cancer(return_X_y=True), 32, "loss"
+        known = datasets.load_breast_cancer(return_X_y=True)
+        return *known, 32, "loss"
     if name == "wine":
-        return *datasets.load_wine(return_X_y=True), 16, "loss"
+        known = datasets.load_wine(return_X_y=True)
+        return *known, 16, "loss"
     if name == "diabetes":
-        x, y = datasets.load_diabetes(return_X_y=True)
+        known = datasets.load_diabetes(return_X_y=True)
+        x, y = known
         return x, np.digitize(y, np.quantile(y, (1 / 3, 2 / 3))), 32, "loss"
     if name == "friedman":
-        x, y = datasets.make_friedman1(1200, noise=1.0, random_state=0)
+        known = datasets.make_friedman1(1200, noise=1.0, random_state=0)
+        x, y = known
         return x, np.digitize(y, np.quantile(y, (0.25, 0.5, 0.75))), 32, "loss"
     rng = np.random.default_rng(20)  # two spirals of one and a half turns
     turn, y = 3 * np.pi * np.sqrt(rng.random(2000)), rng.integers(0, 2, 2000)
@@ -119,7 +126,7 @@ def main() -> None:
         seconds = time.process_time() - began
         print(f"{name:14s} quantiles {spread}, {np.isnan(last).sum()} diverged, {seconds:.0f} CPU s", flush=True)
     if not args.smoke:
-        np.savez_compressed(args.out, **found)
+        np.savez_compressed(args.out, allow_pickle=False, **found)
         print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
 
 

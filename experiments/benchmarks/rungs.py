@@ -26,14 +26,15 @@ from curves import SHOWING, SPACE, load, task_of
 import jaxhp as hp
 
 REGIMES = ("32x4", "16x8", "64x4")
-REFERENCE = "GP and forest"
+REFERENCE, OPTUNA = "GP and forest", "Optuna TPE"
 
 
-def _optuna(size: int, rounds: int) -> Any:
+def _optuna(size: int, rounds: int, direction: Any, seed: int) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return hp.optuna.Study(optuna.samplers.TPESampler(), population=size, rounds=rounds)
+    study = optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=seed))
+    return hp.optuna.Study(study, population=size, rounds=rounds)
 
 
 def _alike(make: Callable[[int], Any], like: Any, epochs: int) -> Any:
@@ -55,7 +56,6 @@ METHODS: dict[str, Callable[[int, int, int], Any]] = {
     "GP": lambda size, rounds, _: hp.GP(size, rounds),
     "Narrowing": lambda size, rounds, _: hp.Narrowing(size, rounds),
     "TPE": lambda size, rounds, _: hp.TPE(size, rounds),
-    "Optuna TPE": lambda size, rounds, _: _optuna(size, rounds),
     "Halving": lambda size, rounds, e: _alike(lambda p: hp.Halving(p, rounds=rounds), hp.Auto(size, rounds), e),
     "Halving(TPE)": lambda size, rounds, e: _alike(
         lambda p: hp.Halving(p, rounds=rounds, inner=hp.TPE()), hp.Auto(size, rounds), e
@@ -67,7 +67,8 @@ METHODS: dict[str, Callable[[int, int, int], Any]] = {
 def run(task: hp.Task, method: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
     """One search: the score that it ends with, higher is better, and what it trained."""
     size, rounds = map(int, regime.split("x"))
-    strategy = METHODS[method](size, rounds, epochs)
+    direction = "maximize" if task.mode == "max" else "minimize"
+    strategy = METHODS[method](size, rounds, epochs) if method != OPTUNA else _optuna(size, rounds, direction, seed)
     trials = hp.Search(task, SPACE, strategy, epochs=epochs, seed=seed, finals=None).run(quiet=True).trials
     full = [trial.score for trial in trials if trial.epochs == epochs and np.isfinite(trial.score)]
     best = (max(full) if task.mode == "max" else -min(full)) if full else float("nan")
@@ -93,7 +94,7 @@ def show(records: list[dict[str, Any]]) -> None:
     records = regrets(records)
     for regime, epochs in sorted({(r["regime"], r["epochs"]) for r in records}):
         mine = [r for r in records if (r["regime"], r["epochs"]) == (regime, epochs)]
-        methods = [m for m in METHODS if any(r["method"] == m for r in mine)]
+        methods = [m for m in [*METHODS, OPTUNA] if any(r["method"] == m for r in mine)]
         by = {(r["method"], r["set"], r["seed"]): r for r in mine}
         pairs = sorted({(r["set"], r["seed"]) for r in mine if all((m, r["set"], r["seed"]) in by for m in methods)})
         if not pairs:
@@ -117,7 +118,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
     parser.add_argument("--out", type=Path, default=Path("runs/rungs.jsonl"), help="records are added to this file")
     parser.add_argument("--sets", default="wine,diabetes,friedman", help=f"of {', '.join(SHOWING)}")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=",".join([*METHODS, OPTUNA]))
     parser.add_argument("--regimes", default=",".join(REGIMES))
     parser.add_argument("--epochs", type=int, default=27)
     parser.add_argument("--seeds", default="0:10", help="FIRST:END")

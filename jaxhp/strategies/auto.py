@@ -30,13 +30,15 @@ SHORT = 4  # epochs of a full budget that is too small for rungs: fewer than the
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Climb:
-    """What was told at all rungs, and the population whose best go on."""
+class Climb(History):
+    """What was told at all rungs, and the population whose best go on.
 
-    seen: History  # a point's last coordinate is the rung, from 0 for the first to 1 for the full budget
-    unit: Float32[Array | np.ndarray, "P D"]  # the last population
-    score: Float32[Array | np.ndarray, "P"]  # its scores; NaN before they are told
-    told: int = field(default=0, metadata={"static": True})  # rungs told
+    A point's last coordinate is the rung, from 0 for the first to 1 for the full budget.
+    """
+
+    population: Float32[Array | np.ndarray, "P dim"] = field(kw_only=True)  # the last points, without their rung
+    standing: Float32[Array | np.ndarray, "P"] = field(kw_only=True)  # their scores; NaN before they are told
+    rungs: int = field(default=0, kw_only=True, metadata={"static": True})  # told
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,15 @@ class Auto(Sampler):
         """Plan the asks: one `Rung` each, round after round."""
         return tuple(rung for bracket in self.brackets(epochs) for rung in bracket)
 
-    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History | Climb:
-        """Make the state before the first ask; see `Sampler.init`."""
+    def init(self, key: PRNGKeyArray, dim: int, epochs: int = 1) -> History:
+        """Make the state before the first ask, a `Climb` where there are rungs; see `Sampler.init`."""
+        state = super().init(key, dim, epochs)
         if len(self.budgets(epochs)) == 1:
-            return super().init(key, dim, epochs)
-        empty(key, dim, epochs, 1)  # checks
-        seen = empty(key, dim + 1, epochs, sum(rung.trials for rung in self.schedule(epochs)))
-        return Climb(seen, jnp.zeros((0, dim), jnp.float32), jnp.zeros(0, jnp.float32))
+            return state
+        begun = empty(key, dim + 1, epochs, sum(rung.trials for rung in self.schedule(epochs)))
+        return Climb(**vars(begun), population=jnp.zeros((0, dim), jnp.float32), standing=jnp.zeros(0, jnp.float32))
 
-    def ask(self, state: History | Climb) -> tuple[Proposal, History | Climb]:
+    def ask(self, state: History) -> tuple[Proposal, History]:
         """Propose fresh points, or after a rung those of its trials that go on.
 
         Returns:
@@ -88,49 +90,44 @@ class Auto(Sampler):
         Raises:
           Error: there are rungs, and the last proposal has not been told.
         """
-        if isinstance(state, History):
+        if not isinstance(state, Climb):
             return super().ask(state)
-        seen = state.seen
-        if state.told < seen.round:
-            raise Error(f"ask: expected the scores of round {seen.round} to be told first, none were")
-        number, step = self._place(seen)
-        rung = self.brackets(seen.epochs)[min(number, self.rounds - 1)][step]
+        if state.rungs < state.round:
+            raise Error(f"ask: expected the scores of round {state.round} to be told first, none were")
+        number, step = divmod(state.round, len(self.budgets(state.epochs)))
+        rung = self.brackets(state.epochs)[min(number, self.rounds - 1)][step]
         if step:
             unit, parent = self._going_on(state, rung.trials)
         else:
-            unit, parent = snap(self._started(seen, number, rung.trials)), fresh(rung.trials)
-        asked = seen.asked + (0 if step else rung.trials)
+            unit, parent = snap(self._begun(state, number, rung.trials)), fresh(rung.trials)
         blank = jnp.full(rung.trials, jnp.nan, jnp.float32)
-        after = replace(state, seen=replace(seen, asked=asked, round=seen.round + 1), unit=unit, score=blank)
+        asked = state.asked + rung.trials
+        after = replace(state, asked=asked, round=state.round + 1, population=unit, standing=blank)
         return Proposal(unit, parent, rung.epochs), after
 
-    def _place(self, seen: History, back: int = 0) -> tuple[int, int]:
-        """Return the round, and the rung in it, of the next ask."""
-        return divmod(seen.round - back, len(self.budgets(seen.epochs)))
-
-    def _started(self, seen: History, number: int, size: int) -> Float32[Array, "{size} D"]:
+    def _begun(self, state: Climb, number: int, size: int) -> Float32[Array, "{size} D"]:
         """Choose the points of a round."""
-        base = spread(seen.key, seen.asked, max(CANDIDATES // 3, size), seen.dim - 1)
-        if seen.told == 0:
+        base = spread(state.key, state.asked, max(CANDIDATES // 3, size), state.dim - 1)
+        if state.told == 0:
             return base[:size]
         left = jnp.float32(max(0, self.rounds - 1 - number) / max(1, self.rounds - 1))
-        belief = budgets.learn(seen.key, seen.round, seen.unit, seen.score, seen.told)
-        of = seen.key, seen.round, left, base, belief, size
-        few = few_values(seen.unit[:, :-1], seen.unit[:, -1], seen.told)
+        of = state.key, state.round, left, base, self._learnt(state), size
+        few = few_values(state.unit[:, :-1], state.unit[:, -1], state.told)
         if isinstance(few, Tracer):
             return jax.lax.cond(few, lambda: budgets.batch(*of, TREES), lambda: budgets.batch(*of, 0))
         return budgets.batch(*of, TREES if few else 0)
 
     def _going_on(self, state: Climb, kept: int) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
         """Choose who goes on: half by their scores, and of the others those of whom most is expected."""
-        seen = state.seen
-        belief = budgets.learn(seen.key, seen.round, seen.unit, seen.score, seen.told)
-        merit = budgets.merit(budgets.expected(belief, state.unit), state.score, -(-kept // 2))
-        return survivors(seen.key, state.unit, merit, seen.asked, kept)
+        hope = budgets.expected(self._learnt(state), state.population)
+        merit = budgets.merit(hope, state.standing, -(-kept // 2))
+        return survivors(state.key, state.population, merit, state.asked, kept)
 
-    def tell(
-        self, state: History | Climb, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]
-    ) -> History | Climb:
+    def _learnt(self, state: Climb) -> budgets.Belief:
+        """Fit the process to what was told."""
+        return budgets.learn(state.key, state.round, state.unit, state.score, state.told)
+
+    def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
         """Learn scores; where there are rungs, those of the last proposal.
 
         Args:
@@ -141,25 +138,20 @@ class Auto(Sampler):
         Raises:
           Error: there are more scores or fewer than points, or these lie outside the unit cube.
         """
-        if isinstance(state, History):
+        if not isinstance(state, Climb):
             return super().tell(state, proposal, scores)
-        if not state.seen.round or np.shape(scores) != state.score.shape:
-            raise Error(f"scores: expected shape {state.score.shape}, the last proposal's, got {np.shape(scores)}")
-        _, step = self._place(state.seen, back=1)
-        seen = _told(state.seen, proposal.unit, scores, step / (len(self.budgets(state.seen.epochs)) - 1))
-        unit, score = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
-        return replace(state, seen=seen, unit=unit, score=score, told=seen.round)
+        if not state.round or np.shape(scores) != state.standing.shape:
+            raise Error(f"scores: expected shape {state.standing.shape}, the last proposal's, got {np.shape(scores)}")
+        last = len(self.budgets(state.epochs)) - 1
+        after = _told(state, proposal.unit, scores, (state.round - 1) % (last + 1) / last)
+        unit, standing = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
+        return replace(after, population=unit, standing=standing, rungs=state.round)
 
     def recall(
-        self,
-        state: History | Climb,
-        unit: Float[Array | np.ndarray, "N D"],
-        scores: Float[Array | np.ndarray, "scores"],
-    ) -> History | Climb:
+        self, state: History, unit: Float[Array | np.ndarray, "N D"], scores: Float[Array | np.ndarray, "scores"]
+    ) -> History:
         """Learn from full trainings of an earlier search, before the first ask; see `Sampler.recall`."""
-        if isinstance(state, History):
-            return super().recall(state, unit, scores)
-        return replace(state, seen=_told(state.seen, unit, scores, 1.0))
+        return _told(state, unit, scores, 1.0) if isinstance(state, Climb) else super().recall(state, unit, scores)
 
     def points(self, history: History, size: int) -> Float32[Array, "{size} D"]:
         """Choose `size` points, f32[size, D], by a model of full trainings."""
@@ -175,13 +167,15 @@ class Auto(Sampler):
 
 
 def _told(
-    seen: History, unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarray, "..."], rung: float
-) -> History:
+    state: Climb, unit: Float[Array | np.ndarray, "..."], scores: Float[Array | np.ndarray, "..."], rung: float
+) -> Climb:
     """Add points that were told at a rung."""
     unit = jnp.asarray(unit)
-    if unit.ndim != 2 or unit.shape[1] != seen.dim - 1:
-        raise Error(f"unit: expected points of shape (P, {seen.dim - 1}), got {unit.shape}")
-    return append(seen, jnp.concatenate([unit, jnp.full((len(unit), 1), rung, unit.dtype)], axis=1), scores)
+    if unit.ndim != 2 or unit.shape[1] != state.dim - 1:
+        raise Error(f"unit: expected points of shape (P, {state.dim - 1}), got {unit.shape}")
+    after = append(state, jnp.concatenate([unit, jnp.full((len(unit), 1), rung, unit.dtype)], axis=1), scores)
+    assert isinstance(after, Climb)
+    return after
 
 
 @jit

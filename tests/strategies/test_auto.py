@@ -86,7 +86,7 @@ def test_recalled_points_are_full_trainings():
     auto = Auto(12, 2)
     state = auto.recall(auto.init(KEY, 2, 9), old, -np.abs(old - 0.9).sum(axis=1))
     assert np.median(auto.ask(state)[0].unit) > 0.7
-    assert float(state.seen.unit[:40, -1].min()) == 1.0
+    assert float(state.unit[:40, -1].min()) == 1.0
 
 
 def test_without_rungs_any_number_of_any_points_may_be_told():
