@@ -23,8 +23,8 @@ from jaxhp.values import Error
 
 MODELLED = 4000  # points; without rungs a longer history is TPE's
 TREES = 64
-ETA = 3  # one in so many trials goes on from a rung, to about so many times the epochs
-RUNGS = 3  # of a round; the first is an ETA ** 2 th of the full budget
+RUNGS = 1 / 9, 1 / 3, 1.0  # shares of the full budget
+SHARES = 1.0, 2 / 5, 1 / 6  # of a round's trials that come to each rung
 SHORT = 4  # epochs of a full budget that is too small for rungs: fewer than these
 
 
@@ -45,10 +45,10 @@ class Climb(History):
 class Auto(Sampler):
     """Sobol points first; then batches from a Gaussian process that learns from every rung (`budgets.py`).
 
-    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, a third of them go
-    on to a third of the epochs, and a third of these to the end. Half of those that go on have the best scores, the
-    others are those of whom the process expects most at the end, so that slow starters have a chance. A search takes
-    about a quarter of the epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
+    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, two fifths go on
+    to a third of the epochs, and a sixth to the end. Half of those that go on have the best scores, the others are
+    those of whom the process expects most at the end, so that slow starters have a chance. A search takes less than a
+    third of the epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
 
     Where most coordinates have a few values each, as in spaces of choices and integers, a forest picks every other row.
     Without rungs the process is `GP`'s, and TPE's once more than 4,000 points are told.
@@ -62,12 +62,13 @@ class Auto(Sampler):
         """Return the epochs of the rungs of a round, ascending; the last is the full budget."""
         if epochs < SHORT:
             return (epochs,)
-        return tuple(sorted({max(1, round(epochs / ETA**i)) for i in range(RUNGS)}))
+        return tuple(sorted({max(1, round(epochs * share)) for share in RUNGS}))
 
     def brackets(self, epochs: int) -> tuple[tuple[Rung, ...], ...]:
         """Plan the rungs of each round."""
-        known = list(enumerate(self.budgets(epochs)))
-        return tuple(tuple(Rung(max(1, round(size / ETA**i)), budget) for i, budget in known) for size in self.sizes)
+        *lower, full = self.budgets(epochs)
+        shares = [*zip(SHARES, lower, strict=False), (SHARES[-1] if lower else 1.0, full)]
+        return tuple(tuple(Rung(max(1, round(size * s)), budget) for s, budget in shares) for size in self.sizes)
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
         """Plan the asks: one `Rung` each, round after round."""
