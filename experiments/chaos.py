@@ -8,6 +8,12 @@ At random moments a worker or the process that coordinates is killed with SIGKIL
 on some seconds later (SIGCONT), as one that is slow. A worker that was killed has a successor. After the coordinator
 was killed its workers must end by themselves, all that the ledger held must be there, unchanged and once, and the
 search goes on with workers again or, three times of ten, in one process. Every digest must be that of one process.
+
+Result on 2 cores that others used too (a load of 20), `--pause 3`, seeds 4 and 5 (15 and 10 minutes) of versions that
+struck the coordinator more often: 100 kills over 9 searches of four strategies, 31 of workers, 69 of coordinators (42
+resumed with workers, 27 in one process), 6 workers stopped; no trial lost or doubled, every digest that of one process.
+Before that a run found that a worker that died while it was asked what it is ended the search; another one is asked
+now. Five that die there one after another still end it.
 """
 
 import argparse
@@ -150,7 +156,7 @@ class Disturbed:
             if self.kills < self._left and not is_over(process):
                 workers = workers_of(process)
                 blow = random.choices(KINDS, CHANCES)[0]
-                if blow == "coordinator" or not (workers or random.random() < 0.5):  # one process is struck as often
+                if blow == "coordinator" or not (workers or random.random() < 0.8):  # one process is struck too
                     process = self._without_coordinator(process)
                 else:
                     self._strike(workers, blow)

@@ -194,11 +194,11 @@ def alone(name: str) -> str:
     return SEARCHES[name]().run(quiet=True).digest
 
 
-def same(engine: str, name: str, result: hp.Result, seconds: float, workers: int) -> bool:
+def same(engine: str, name: str, result: hp.Result, seconds: float, more: str = "") -> bool:
     """Print what came of a search, and return whether its digest is that of one process."""
     fine = result.digest == alone(name)
     text = "same" if fine else f"OTHER than {alone(name)[:12]}"
-    print(f"{engine:14} {name:12} {result.digest[:12]} {text}  {seconds:.1f} s, {workers} workers", flush=True)
+    print(f"{engine:14} {name:12} {result.digest[:12]} {text}  {seconds:.1f} s{more}", flush=True)
     return fine
 
 
@@ -211,7 +211,7 @@ def compare(engine: str, names: list[str], disturb: bool) -> bool:
             watch = [disturbed(started, 3)] if disturb else []
             with tempfile.TemporaryDirectory() as folder:
                 result = SEARCHES[name]().run(folder, quiet=True, executor=started.pool, watch=watch)
-            workers = len(as_pool(started.pool).workers())
+            workers = f", {len(as_pool(started.pool).workers())} workers"
             fine.append(same(engine, name, result, time.perf_counter() - began, workers))
     return all(fine)
 
@@ -231,13 +231,13 @@ def relay(engines: list[str], name: str) -> bool:
                 SEARCHES[name]().run(folder, quiet=True, executor=started.pool, watch=[stop])
         with ENGINES[engines[-1]]() as started:
             result = SEARCHES[name]().run(folder, quiet=True, executor=started.pool)
-    return same(" then ".join(engines), name, result, time.perf_counter() - began, 0)
+    return same(" then ".join(engines), name, result, time.perf_counter() - began)
 
 
 def overhead(engines: list[str]) -> None:
     """Print what engines with one worker each cost beyond one process, in wall and in CPU seconds.
 
-    Both train a short and a long search: their difference has neither start nor compilation in it.
+    Both train a short and a long search, in turn: the difference has neither start nor compilation in it.
     """
 
     def search(epochs: int) -> hp.Search:
@@ -248,20 +248,23 @@ def overhead(engines: list[str]) -> None:
     def spent(pool: Any, epochs: int) -> np.ndarray:
         def now() -> np.ndarray:
             there = 0.0 if pool is None else pool.submit(time.process_time).result()
-            return np.array([time.perf_counter(), time.process_time() + there])
+            return np.array([time.perf_counter(), time.process_time() + there, time.process_time()])
 
         began = now()
         search(epochs).run(quiet=True, executor=pool)
         return now() - began
 
-    short, long = 5, 105
-    here = -spent(None, short) + spent(None, long)
+    def difference(pool: Any) -> np.ndarray:
+        return -spent(pool, 5) + spent(pool, 105)
+
     for engine in engines:
         with ENGINES[engine](1) as started:
-            there = -spent(started.pool, short) + spent(started.pool, long)
-        for what, one, other in zip(("wall", "CPU"), here, there, strict=True):
+            turns = np.array([(difference(None), difference(started.pool)) for _ in range(3)])
+        here, there = turns.min(0)  # the least disturbed by whatever else runs
+        for what, one, other in zip(("wall", "CPU"), here, there, strict=False):
             text = f"{one:.1f} in one process, {other:.1f} on a worker, {other / one - 1:+.1%}"
             print(f"{engine:10} {what:4} seconds: {text}", flush=True)
+        print(f"{engine:10} CPU  seconds of those who coordinate: {there[2]:.2f}", flush=True)
 
 
 def killed(engine: str, name: str, seconds: float, pause: float) -> bool:
@@ -286,7 +289,7 @@ def killed(engine: str, name: str, seconds: float, pause: float) -> bool:
                 began = time.perf_counter()
                 with tempfile.TemporaryDirectory() as folder:
                     result = SEARCHES[name]().run(folder, quiet=True, executor=started.pool)
-                fine.append(same(engine, name, result, time.perf_counter() - began, kills))
+                fine.append(same(engine, name, result, time.perf_counter() - began, f", {kills} kills so far"))
         finally:
             over.set()
             thread.join()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import jax
 
-from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.layout import most_of_a_group, tiles_needed
 from jaxhp.engine.rate import compile_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
@@ -145,6 +145,7 @@ def plan_group(
     epochs: int,
     devices: Sequence[Device],
     memory: int | None,
+    groups: int = 1,
 ) -> GroupPlan:
     """Chooses tile and waves for one static group, whose finals are trained in the tiles of the search.
 
@@ -156,13 +157,14 @@ def plan_group(
       epochs: E, epochs of a member at most.
       devices: that train.
       memory: bytes at most; None: `memory_limit`.
+      groups: of the search; where there are several, those trials are planned for at once that may fall to one.
 
     Raises:
       MemoryError: even one tile with its replicates does not fit.
     """
     task, shapes = spec.task, spec.shapes
     tile = tile or default_tile(shapes, devices[0])
-    trials = max(rung.trials for rung in rungs)
+    trials = most_of_a_group(max(rung.trials for rung in rungs), groups)
     tile_bytes = tile * member_bytes(shapes, epochs)
     held = 1 if task.stream is None else 2  # epochs of training data
     data_bytes = held * tree_bytes(task.train) + tree_bytes(task.valid)

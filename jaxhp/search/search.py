@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from jaxtyping import PyTree
 from jaxhp.data.folds import Folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.local import Local
-from jaxhp.engine.runtime import Device
+from jaxhp.engine.population import Population
+from jaxhp.engine.runtime import Device, keep_compiled
+from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
@@ -218,8 +221,15 @@ class Search(Asked):
         )
 
     def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
-        """Return what trains on a machine."""
-        return Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit)
+        """Return what trains on a machine, where each group's first tile is on another device than the last one's."""
+        turns = itertools.count()
+
+        def compile(spec: Spec, at_most: int | None) -> Population:
+            first = next(turns) % len(machine.devices)
+            devices = [*machine.devices[first:], *machine.devices[:first]]
+            return self.population(spec, machine._replace(devices=devices), at_most)
+
+        return Local(self.groups.spec, compile, emit)
 
     def _made(self, config: Config) -> PyTree:
         """Return the shapes of what `init` makes of a config."""
@@ -231,6 +241,7 @@ class Search(Asked):
         """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
         held = self.held(begun)
         here = machine = held.machine_of(begun, devices, memory)
+        keep_compiled(here.devices[0])
         if workers is not None:
             machine = here._replace(devices=workers.devices)
             held = held.sized_for(machine)

@@ -22,7 +22,7 @@ mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathse
 
 def compared(*arguments, by=(sys.executable,)):
     """Run the script; return the searches that had the digest of one process."""
-    ran = subprocess.run([*by, SCRIPT, *arguments], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run([*by, SCRIPT, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "OTHER" not in ran.stdout
     return re.findall(r"^.+?  +(\w+) +[0-9a-f]{12} same", ran.stdout, re.M)

@@ -417,7 +417,7 @@ def test_the_tile_of_the_manifest_is_used_again(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True, watch=[dying("manifest written")])
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
-    monkeypatch.setattr(sys.modules["jaxhp.search.asked"], "default_tile", lambda shapes, device: tile + 1)
+    monkeypatch.setattr(sys.modules["jaxhp.search.asked"], "default_tile", lambda *_: tile + 1)
     assert automatic.manifest()["tile"] == tile + 1
     automatic.run(tmp_path, quiet=True)
     assert files.read_json(tmp_path / "manifest.json")["tile"] == tile
