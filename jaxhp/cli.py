@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         text = "log it while it runs: tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv:PATH; may be given again"
         made.add_argument("--watch", action="append", default=[], metavar="TRACKER", help=text)
 
+    def elsewhere(made: argparse.ArgumentParser) -> None:
+        text = "train on workers: processes:4, ray, dask://host:port, slurm:nodes=8,gres=gpu:1 or mpi; the same digest"
+        made.add_argument("--executor", metavar="ENGINE", help=text)
+        made.add_argument("--members", metavar="URL", help="where workers share members; by default in the directory")
+
     def until(made: argparse.ArgumentParser) -> None:
         made.add_argument(
             "--time",
@@ -103,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     experiment(run)
     run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
     watched(run)
+    elsewhere(run)
     until(run)
     resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
     extend = command("extend", _extend, "go on with a search for more rounds or epochs; what was trained stays")
@@ -117,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             "so that last bits may differ",
         )
         watched(made)
+        elsewhere(made)
         until(made)
     show = command("show", _show, "print the ranked trials of a run directory")
     show.add_argument("dir", type=Path)
@@ -181,12 +188,13 @@ def _extend(options: argparse.Namespace) -> int:
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    """Return until when to run, and who watches, as arguments of `Search.run`."""
+    """Return who trains, until when, and who watches, as arguments of `Search.run`."""
     from jaxhp.search.enough import read_time
 
     watch = [parsed(text) for text in options.watch]
     seconds = None if options.time is None else read_time(options.time)
-    return {"seconds": seconds, "target": options.target, "patience": options.patience, "watch": watch}
+    until = {"seconds": seconds, "target": options.target, "patience": options.patience}
+    return until | {"watch": watch, "executor": options.executor, "members": options.members}
 
 
 def _recorded_search(directory: Path) -> Search:

@@ -311,7 +311,8 @@ def _summary(of: Wiring, account: _Account, result: Result) -> Json:
         "members": len(result.trials) * of.course.members,
         "best": table_rows([result.best])[0],
         "digest": result.digest,
-        "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes},
+        "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes}
+        | ({"workers": of.plan.workers, "moved_bytes": of.plan.moved_bytes} if of.plan.workers else {}),
         "measured": {
             "flops": cost["slot_epochs"] * of.plan.flops / of.plan.slot_epochs,
             "seconds": cost["step_s"],
