@@ -12,7 +12,7 @@ GPU whenever it starts, so put them into a folder of their own:
     pip install --no-deps --target cuda jax-cuda13-pjrt==$V jax-cuda13-plugin==$V
     PYTHONPATH=cuda:. python experiments/benchmarks/budgets.py
 
-`tests/test_budgets.py` does the same with the folder that JAXHP_CUDA_WHEELS names, and asserts budgets.
+`tests/test_gpu_budgets.py` does the same with the folder that JAXHP_CUDA_WHEELS names, and asserts budgets.
 
 A row is one network in a tile as a search takes it, and one step of it: `update` is its minibatch alone, `step` has its
 share of the epoch besides, most of which is the evaluation of the validation data and of as many training examples (or

@@ -235,7 +235,7 @@ def _input_gradient(shape: _Shape, spatial: tuple[int, ...], kernel: jax.Array, 
 
     def part(n: jax.Array, dx: jax.Array) -> jax.Array:
         patches = _dot(shape, kernel, _rows(shape, g, n), 2, 1, dtype).reshape(len(g), -1, *size[1:])
-        for tap, start in enumerate(shape.taps):
+        for tap, start in enumerate(shape.taps.tolist()):
             at = (0, 0, n * shape.rows + start[0], *start[1:], 0)
             dx = lax.dynamic_update_slice(dx, lax.dynamic_slice(dx, at, size) + patches[:, tap], at)
         return dx

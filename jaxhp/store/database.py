@@ -293,9 +293,10 @@ def _open_to_read(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
         try:
             return _connect_to_read(f"{path.as_uri()}?mode=ro", path, tables)
         except sqlite3.OperationalError as error:  # no permission to write; nobody writes where there is no log
-            if error.sqlite_errorname == _CUT_SHORT:
+            name = getattr(error, "sqlite_errorname", "")  # an error that Python makes itself has none
+            if name == _CUT_SHORT:
                 return _read_mended(path, tables)
-            if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            if name.startswith("SQLITE_BUSY"):
                 raise
             if path.with_name(NAME + "-wal").exists():
                 text = "its search did not end, and its log is read only where files may be made: copy the directory"
