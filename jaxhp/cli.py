@@ -204,7 +204,8 @@ def _recorded_search(directory: Path) -> Search:
     record = read_json(located(directory) / "manifest.json").get("experiment")
     if record is None:
         raise Error(
-            f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again"
+            f"{directory}: expected a search that jaxhp run started; this one was started by a script: run that again, "
+            "or call search.extend, search.test or hp.verify in it"
         )
     experiment = Experiment.from_json(record)
     print(f"running the code of {plain(experiment)}", file=sys.stderr)
@@ -273,5 +274,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _digest(options: argparse.Namespace) -> None:
+    read_json(located(options.dir) / "manifest.json")  # without one nothing was begun in it
     with Ledger(options.dir) as ledger:
         print(ledger.digest())

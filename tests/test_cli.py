@@ -157,6 +157,15 @@ def test_equal_searches_have_equal_digests(file, done, tmp_path, capsys):
     assert out(capsys, "digest", tmp_path / "other")[1] != expected
 
 
+def test_a_directory_in_which_nothing_was_begun_has_no_digest(tmp_path, capsys):
+    with Ledger(tmp_path / "run", write=True):
+        pass
+    code, shown, told = out(capsys, "digest", tmp_path / "run")
+    assert code
+    assert not shown
+    assert "manifest.json" in told
+
+
 def test_a_run_is_watched_also_one_that_is_finished(done, file, tmp_path):
     logs, path = tmp_path / "logs", tmp_path / "curves.csv"
     assert main(["run", str(file), "--dir", str(done), "--watch", f"tensorboard:{logs}", "--watch", f"csv:{path}"]) == 0

@@ -41,7 +41,10 @@ def write_exported(
         content = export.export(jax.jit(function))(shapes).serialize()
     except ImportError as error:
         raise Error(f"export: needs the package flatbuffers ({error}): pip install 'jaxhp[export]'") from error
-    except jax.errors.JAXTypeError as error:
-        raise Error(f"export: expected a predict that takes any number of rows; give rows=: {error}") from error
+    except TypeError as error:
+        if rows is not None:
+            raise
+        cure = "x.shape[0] in the place of len(x), or give rows="
+        raise Error(f"export: expected a predict that takes any number of rows ({cure}): {error}") from error
     write_out(path, bytes(content))
     return tuple(sorted(reads))

@@ -141,7 +141,8 @@ class Display:
             case Progressed():
                 self._progress(event)
             case Retrained():
-                self.note(f"round {event.round + 1}: training {event.members} member(s) again, not saved")
+                again = plural(event.members, "network")
+                self.note(f"round {event.round + 1}: training {again} again, whose weights were not kept")
             case Shrunk():
                 before, now = event.rows_before, event.rows_now
                 self.note(f"out of memory with {before} trials at once: going on with {now} (same tile, same numbers)")

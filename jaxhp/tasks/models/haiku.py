@@ -25,7 +25,7 @@ def haiku(
 
         def make(config):
             def net(x, is_training):
-                h = hk.Linear(config["width"])(x.reshape(len(x), -1))
+                h = hk.Linear(config["width"])(x.reshape(x.shape[0], -1))
                 h = jax.nn.relu(hk.BatchNorm(True, True, 0.9)(h, is_training))
                 if is_training:
                     h = hk.dropout(hk.next_rng_key(), config["dropout"], h)

@@ -29,7 +29,7 @@ def linen(
 
             @linen.compact
             def __call__(self, x, train):
-                h = linen.Dense(self.width)(x.reshape(len(x), -1))
+                h = linen.Dense(self.width)(x.reshape(x.shape[0], -1))
                 h = linen.relu(linen.BatchNorm(use_running_average=not train)(h))
                 if train:
                     h = hp.nn.dropout(self.make_rng("dropout"), h, self.dropout)

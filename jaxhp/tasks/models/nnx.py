@@ -31,7 +31,7 @@ def nnx(
                 self.out = nnx.Linear(config["width"], 10, rngs=rngs)
 
             def __call__(self, x):
-                h = nnx.relu(self.norm(self.hidden(x.reshape(len(x), -1))))
+                h = nnx.relu(self.norm(self.hidden(x.reshape(x.shape[0], -1))))
                 return self.out(h if self.deterministic else hp.nn.dropout(self.rngs(), h, self.rate))
 
         def loss(model, batch, key, config):
