@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 TYPE_CHECKING = _TYPE_CHECKING  # the name that type checkers know
 if TYPE_CHECKING:
-    from jaxhp import data, nn, optuna, schedules, strategies, tasks
+    from jaxhp import data, executors, nn, optuna, schedules, strategies, tasks
     from jaxhp.data import Folds, split
     from jaxhp.engine import events
     from jaxhp.engine.runtime import setup
@@ -87,6 +87,7 @@ __all__ = [
     "compare",
     "data",
     "events",
+    "executors",
     "include",
     "metrics",
     "nn",
@@ -102,7 +103,7 @@ __all__ = [
     "verify",
     "watch",
 ]
-_PACKAGES = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
+_PACKAGES = ("data", "executors", "nn", "optuna", "schedules", "search", "strategies", "tasks")
 _MODULES = {"events": "engine.events", "metrics": "tasks.metrics", "watch": "interop.watch"}
 _HOMES = {
     "data": ("Folds", "split"),

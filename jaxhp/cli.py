@@ -17,6 +17,7 @@ from jaxhp.interop import FORMATS, export
 from jaxhp.interop.watch import parsed
 from jaxhp.report.bits import depends_on
 from jaxhp.report.curves import draw_curves
+from jaxhp.report.following import following, written
 from jaxhp.report.page import live_page, write_report
 from jaxhp.report.result import Result
 from jaxhp.report.serving import watch
@@ -89,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         text = "log it while it runs: tensorboard:DIR, mlflow[:URI], wandb[:PROJECT] or csv:PATH; may be given again"
         made.add_argument("--watch", action="append", default=[], metavar="TRACKER", help=text)
 
+    def elsewhere(made: argparse.ArgumentParser) -> None:
+        text = "train on workers: processes:4, ray, dask://host:port, slurm:nodes=8,gres=gpu:1 or mpi; the same digest"
+        made.add_argument("--executor", metavar="ENGINE", help=text)
+        made.add_argument("--members", metavar="URL", help="where workers share members; by default in the directory")
+
     def until(made: argparse.ArgumentParser) -> None:
         made.add_argument(
             "--time",
@@ -102,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     experiment(run)
     run.add_argument("--dir", type=Path, help="the run directory; by default runs/ and the file's name")
     watched(run)
+    elsewhere(run)
     until(run)
     resume = command("resume", _resume, "go on with a search after a crash, a kill or a pre-emption")
     extend = command("extend", _extend, "go on with a search for more rounds or epochs; what was trained stays")
@@ -116,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             "so that last bits may differ",
         )
         watched(made)
+        elsewhere(made)
         until(made)
     show = command("show", _show, "print the ranked trials of a run directory")
     show.add_argument("dir", type=Path)
@@ -156,14 +164,15 @@ def _run(options: argparse.Namespace) -> int:
     experiment = Experiment.parse(options.experiment, options.seed, options.set, options.smoke)
     search = experiment.search()
     directory = (options.dir or Path("runs") / Path(experiment.file).stem).expanduser()
-    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory)
+    return _present(search.run(directory, experiment=experiment.to_json(), **known), directory, search)
 
 
 def _resume(options: argparse.Namespace) -> int:
     known = _how(options)
     search = _recorded_search(options.dir)
     directory = options.dir.expanduser()
-    return _present(search.run(directory, accept_environment=options.accept_environment, **known), directory)
+    result = search.run(directory, accept_environment=options.accept_environment, **known)
+    return _present(result, directory, search)
 
 
 def _extend(options: argparse.Namespace) -> int:
@@ -174,18 +183,18 @@ def _extend(options: argparse.Namespace) -> int:
     rounds, known = options.rounds and read_rounds(options.rounds), _how(options)
     search, directory = _recorded_search(options.dir), options.dir.expanduser()
     larger = search.reaching(in_all(directory, search.strategy, search.extent, rounds, options.epochs))
-    return _present(
-        search.run(directory, larger=larger, accept_environment=options.accept_environment, **known), directory
-    )
+    result = search.run(directory, larger=larger, accept_environment=options.accept_environment, **known)
+    return _present(result, directory, search)
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    """Return until when to run, and who watches, as arguments of `Search.run`."""
+    """Return who trains, until when, and who watches, as arguments of `Search.run`."""
     from jaxhp.search.enough import read_time
 
     watch = [parsed(text) for text in options.watch]
     seconds = None if options.time is None else read_time(options.time)
-    return {"seconds": seconds, "target": options.target, "patience": options.patience, "watch": watch}
+    until = {"seconds": seconds, "target": options.target, "patience": options.patience}
+    return until | {"watch": watch, "executor": options.executor, "members": options.members}
 
 
 def _recorded_search(directory: Path) -> Search:
@@ -202,9 +211,11 @@ def _recorded_search(directory: Path) -> Search:
     return experiment.search()
 
 
-def _present(result: Result, directory: Path) -> int:
+def _present(result: Result, directory: Path, search: Search) -> int:
     picture = draw_curves(result.trials, result.metric, directory / "curves.png")
     print(result.table(), result.summary(), f"picture   {plain(picture)}", sep="\n")
+    tested = getattr(search.groups.first.task, "test", None) is not None
+    print(written(following(result, directory, tested=tested)))
     return NOTHING if result.ruin is not None else 0
 
 

@@ -1,6 +1,7 @@
 """The command line, on a small experiment file: what it prints, and what it says when something does not fit."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,6 +79,13 @@ def test_run_ends_with_a_table_a_picture_and_the_choice(file, done, capsys):
     assert "chosen    trial" in shown
     assert "raw best  error" in shown
     assert (done / "curves.png").read_bytes().startswith(b"\x89PNG")
+    following = shown[shown.index("next ") :]
+    commands = [line[10:].split("  # ")[0].strip() for line in following.splitlines()]
+    assert [shlex.split(command)[:2] for command in commands[:-1]] == [
+        ["jaxhp", name] for name in ("report", "extend", "test", "verify")
+    ]
+    assert all(shlex.split(command)[2] == str(done) for command in commands[:-1])
+    assert "best.params" in commands[-1]
 
 
 def test_where_every_trial_diverged_it_says_so_and_where_and_exits_with_a_code_of_its_own(file, tmp_path, capsys):

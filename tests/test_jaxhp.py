@@ -46,7 +46,7 @@ def test_it_offers_what_it_declares():
 @pytest.mark.parametrize("name", hp.__all__)
 def test_no_submodule_hides_a_name(name):
     """Importing a submodule binds its name in the package."""
-    modules = ("data", "nn", "optuna", "schedules", "search", "strategies", "tasks")
+    modules = ("data", "executors", "nn", "optuna", "schedules", "search", "strategies", "tasks")
     assert (find_spec(f"jaxhp.{name}") is not None) == (name in modules)
 
 

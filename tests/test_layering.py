@@ -16,7 +16,7 @@ FLOORS = (
     {"data", "nn", "objectives"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},
-    {"report"},
+    {"report", "executors"},
     {"search", "interop"},
     {"cli", "optuna", "jaxhp", "__main__"},
 )
@@ -107,7 +107,7 @@ def test_the_house_is_small_to_enter():
     assert sum(map(lines, loop)) <= 3500
     assert max(map(depth, MODULES)) <= 12
     assert len(FLOORS) <= 8
-    assert len({package(name) for name, file in MODULES.items() if file.parent != ROOT}) <= 11
+    assert len({package(name) for name, file in MODULES.items() if file.parent != ROOT}) <= 12
 
 
 def test_files_functions_and_objects_stay_small():

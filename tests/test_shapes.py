@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jaxhp.selection.intervals import crossed_mean
 from jaxhp.strategies import PBT, Halving, Random
 from jaxhp.strategies.edges import edges
 from jaxhp.strategies.gp import squares
-from jaxhp.strategies.history import History, displaced
+from jaxhp.strategies.history import History
 
 KEY = jax.random.key(0)
 STRATEGIES = [Random(4), Halving(4), PBT(4)]
@@ -51,8 +52,8 @@ def test_the_number_of_scores_is_checked_for_everyone(strategy):
 
 
 def history(**other):
-    parts = {"key": jnp.zeros(2, jnp.uint32), "unit": jnp.zeros((5, 2)), "score": jnp.zeros(5)}
-    return History(**parts | {"first": jnp.zeros((0, 2)), "displaced": jnp.asarray(False)} | other)
+    parts: dict[str, Any] = {"key": jnp.zeros(2, jnp.uint32), "unit": jnp.zeros((5, 2)), "score": jnp.zeros(5)}
+    return History(**parts | other)
 
 
 def layout(slots):
@@ -71,15 +72,11 @@ def ranked(tiles):
     ("right", "wrong"),
     [
         (history, lambda: history(score=jnp.zeros(6))),
-        (history, lambda: history(unit=jnp.zeros((5, 3)))),
+        (history, lambda: history(unit=jnp.zeros((6, 2)))),
         (lambda: layout(np.zeros((4, 1), np.int32)), lambda: layout(np.zeros(4, np.int32))),
         (lambda: layout(np.zeros((4, 1), np.int32)), lambda: layout(np.zeros((4, 1)))),
         (lambda: ranked(1), lambda: ranked(2)),
         (lambda: squares(jnp.zeros((3, 2)), jnp.zeros((4, 2))), lambda: squares(jnp.zeros((3, 2)), jnp.zeros((4, 3)))),
-        (
-            lambda: displaced(jnp.zeros((3, 2)), jnp.zeros((3, 2))),
-            lambda: displaced(jnp.zeros((3, 2)), jnp.zeros((4, 2))),
-        ),
         (lambda: edges(np.zeros((3, 2)), np.zeros(3)), lambda: edges(np.zeros((3, 2)), np.zeros(4))),
         (lambda: latest(np.zeros((3, 2))), lambda: latest(np.zeros(3))),
         (

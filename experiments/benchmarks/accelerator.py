@@ -1,7 +1,8 @@
 """How much of an accelerator does a population use, and how many networks a second does it train?
 
     python experiments/benchmarks/accelerator.py [--json] [--smoke] [--network NAME ...] [--optimizer NAME ...]
-                                                 [--precision NAME ...] [--members N ...] [--tile N]
+                                                 [--precision NAME ...] [--dtype NAME] [--members N ...] [--tile N]
+    python experiments/benchmarks/accelerator.py --before FOLDER [--json] [--smoke]
 
 The networks of `peak.py` and a LeNet-like one on MNIST images (the small network on such of 8x8 pixels), mini-batches
 of 100, three epochs, with the evaluation of training and validation data after each, on one accelerator (or whatever
@@ -14,7 +15,13 @@ JAX finds; the CPU will do to see that it works):
 Shares are of what plain products reach in the same run and precision: of the best of a few large square ones, and of
 the best that the network's own kind reaches, [100, 100] by [100, 100] for as many networks as a tile has (either
 side transposed or neither), which moves as much memory as it does arithmetic. Precision is JAX's default for float32
-(TF32 on recent NVIDIA GPUs, bfloat16 passes on TPUs) or full float32. Compilation apart; median of three runs.
+(TF32 on recent NVIDIA GPUs, bfloat16 passes on TPUs) or full float32. Compilation apart; median of three runs. The
+digest is one of all scores: equal in equal tiles, whatever the size of the population.
+
+With `--before` the networks a second of searches of 64 (the book's network and the CNN, this also in bfloat16) are set
+against those of an older version's step, each in processes of its own, in turns; in about six minutes on a GPU. The
+folder holds that version's files, of 0.1.0: `mkdir before && git archive 7c695d0^ | tar x -C before`. The last column
+says whether 64 networks have the same bits in a population of 64 and in one of 256, in equal tiles.
 
 Result (one NVIDIA H200, JAX 0.11.2, TF32, best of three runs; measured by parts of this script in three short loans of
 such a card, not yet by it as a whole). Book's network: in sequence 104.6 us a step with SGD and 102.1 with AdamW,
@@ -26,7 +33,7 @@ evaluation included. 1,024 networks, us a network and step, by the size of a til
 
 A search takes 256: 42 times one after another with SGD, 33 with AdamW, 23 with SGD in full float32 (4.59 us); 4,096
 networks in tiles of 1,024 46 times (2.29). Fewer networks than a tile cost as much as one: 64 of them 9 times, 16
-twice; pin a smaller tile for small searches (16 in a tile of 16: 9 times, 1 in one of 1: 0.7). At 37.5 TFLOP/s that is
+twice; so small searches take smaller tiles now (16 in a tile of 16: 9 times, 1 in one of 1: 0.7). At 37.5 TFLOP/s it is
 .11 of the peak (350) and .85 of hidden products (44). The small network on whole images takes 0.45 us in tiles of 256
 and 0.31 of 1,024; on 8x8 images 0.27 and 0.16.
 
@@ -45,9 +52,16 @@ CNN (LeNet-like, SGD), us a network and step by tile: 16: 78, 32: 56, 64: 47, 12
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
+import json
+import os
 import statistics
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -118,7 +132,7 @@ def measure(args: argparse.Namespace, network: str, optimizer: str, precision: s
     """The rows of one network and optimizer."""
     images, epochs, repeats, sequence = (250, 1, 1, 2) if args.smoke else (5000, 3, 3, SEQUENCE)
     counts = [1, 4] if args.smoke else sorted(args.members)
-    task = NETWORKS[network](optimizer, images)
+    task = replace(NETWORKS[network](optimizer, images), dtype=None if args.dtype == "float32" else args.dtype)
     one_by_one = in_sequence(task, epochs, sequence)
     one_by_one()
     alone = statistics.median(timed(one_by_one) for _ in range(repeats)) / sequence
@@ -130,11 +144,12 @@ def measure(args: argparse.Namespace, network: str, optimizer: str, precision: s
     rows = []
     for count in counts:
         each = statistics.median(timed(lambda n=count: stacked.run(n)) for _ in range(repeats)) / count
+        scores = np.asarray(stacked.run(count).score)[:count]
         rows.append(
             {
                 "network": network,
                 "optimizer": optimizer,
-                "precision": precision,
+                "precision": precision if task.dtype is None else task.dtype,
                 "networks": count,
                 "networks/s": f"{1 / each:.4g}",
                 "times one by one": round(alone / each, 2),
@@ -143,9 +158,54 @@ def measure(args: argparse.Namespace, network: str, optimizer: str, precision: s
                 "share of hidden products": f"{work / each / hidden:.3f} of {hidden / 1e12:.3g}",
                 "tile": stacked.tile,
                 "compile s": round(stacked.population.compile_s, 1),
+                "digest": hashlib.sha256(scores.tobytes()).hexdigest()[:8],
             }
         )
     return rows
+
+
+def before_and_now(folder: Path, smoke: bool) -> list[dict[str, Any]]:
+    """The rows of searches of 64 by the older version in a folder and by this one."""
+    here, turns, few = Path(__file__).resolve().parents[2], 1 if smoke else 2, ["--smoke"] if smoke else []
+    rows = []
+    for network, dtypes in (("book MLP", ("float32",)), ("CNN", ("float32", "bfloat16"))):
+        common = ["--network", network, "--optimizer", "sgd", "--precision", "default", *few, "--members"]
+        old, new = [], {dtype: [] for dtype in dtypes}
+        for _ in range(turns):
+            old.append(run_at(folder, [*common, "64"]))
+            for dtype in dtypes:
+                new[dtype].append(run_at(here, [*common, "64", "--dtype", dtype]))
+        for dtype in dtypes:
+            rates = [[float(row["networks/s"]) for row in turn] for turn in (old, new[dtype])]
+            now = new[dtype][-1]
+            larger = run_at(here, [*common, "64", "256", "--dtype", dtype, "--tile", str(now["tile"])])
+            rows.append(
+                {
+                    "network": network,
+                    "networks": now["networks"],
+                    "dtype": dtype,
+                    "networks/s before": statistics.median(rates[0]),
+                    "now": statistics.median(rates[1]),
+                    "times": round(statistics.median(n / b for b, n in zip(*rates, strict=True)), 2),
+                    "tile before": old[-1]["tile"],
+                    "tile now": now["tile"],
+                    "same bits in a larger population": now["digest"] == larger["digest"],
+                }
+            )
+    return rows
+
+
+def run_at(folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    """The row of the fewest networks that this script, as a folder has it, prints."""
+    done = subprocess.run(
+        [sys.executable, str(folder / "experiments/benchmarks/accelerator.py"), "--json", *arguments],
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(found[0])["rows"][0]
 
 
 def main() -> None:
@@ -154,10 +214,16 @@ def main() -> None:
     parser.add_argument("--network", nargs="*", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--optimizer", nargs="*", choices=OPTIMIZERS, default=["sgd", "adamw"])
     parser.add_argument("--precision", nargs="*", choices=("default", "float32"), default=["default", "float32"])
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="that networks compute in")
+    parser.add_argument("--before", type=Path, help="folder of an older version that searches of 64 are compared with")
     parser.add_argument("--tile", type=int, help="networks of a tile; by default what a search would take")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a few networks and images, seconds")
     args = parser.parse_args()
+    if args.before is not None:
+        rows = before_and_now(args.before.resolve(), args.smoke)
+        show("Searches of 64, before and now", {"before": str(args.before)}, rows, args.json)
+        return
     networks, optimizers, precisions = (
         names[:1] if args.smoke else names for names in (args.network, args.optimizer, args.precision)
     )

@@ -28,7 +28,7 @@ class Stacked:
         self.count, self.epochs = len(next(iter(self.configs.values()))), epochs
         spec = spec_of(task, {}, dict.fromkeys(configs, np.float32))
         self.shapes = spec.shapes
-        self.tile = tile or default_tile(self.shapes, jax.local_devices()[0])
+        self.tile = tile or default_tile(self.shapes, jax.local_devices()[0], [(self.count, epochs)])
         sizes = Capacity(self.tile, tiles_needed(self.count, 1, self.tile), self.count, 1, epochs)
         self.population = population.compile(spec, sizes)
         self._state = self.population.init()

@@ -69,6 +69,10 @@ class Progressed(NamedTuple):
         return dict(zip(names, np.moveaxis(found.reshape(*found.shape[:2], len(names)), 2, 0), strict=True))
 
 
+class Awaited(NamedTuple):
+    """A moment in which nothing came from workers elsewhere: the search looks for signals, and no observer is told."""
+
+
 class RoundFinished(NamedTuple):
     """A round is trained and recorded."""
 
@@ -149,5 +153,5 @@ class SearchFinished(NamedTuple):
 
 
 _Trained = SearchBegan | RoundBegan | FinalsBegan | Compiling | Progressed | RoundFinished | RoundSkipped | Retrained
-Event = _Trained | Shrunk | Warned | Noted | StopAsked | Stored | SearchFinished
+Event = _Trained | Awaited | Shrunk | Warned | Noted | StopAsked | Stored | SearchFinished
 Observer = Callable[[Event], None]

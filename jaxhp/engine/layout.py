@@ -89,6 +89,29 @@ def expected_slots(trials: int, replicates: int, tile: int, groups: int) -> floa
     return float(groups * tile * replicates * np.sum(chance * np.ceil(np.arange(trials + 1) / tile)))
 
 
+def fitting_tile(most: int, trials: int, replicates: int, groups: int, overhead: float) -> int:
+    """Choose the tile in which trials that fall to some groups alike take the least time: a power of two up to `most`.
+
+    Args:
+      overhead: members that could be trained in the time that each tile costs beside its members'.
+
+    >>> fitting_tile(16, 64, 1, 1, 1.0), fitting_tile(16, 64, 1, 8, 1.0), fitting_tile(16, 64, 1, 240, 1.0)
+    (16, 4, 1)
+    """
+    sizes = [2**k for k in range(most.bit_length() - 1, -1, -1)]
+    return min(sizes, key=lambda tile: expected_slots(trials, replicates, tile, groups) * (1 + overhead / tile))
+
+
+def most_of_a_group(trials: int, groups: int) -> int:
+    """Return how many of some trials fall to one of some groups at most, if all are as likely: four deviations more.
+
+    >>> most_of_a_group(64, 1), most_of_a_group(64, 4), most_of_a_group(64, 240)
+    (64, 32, 3)
+    """
+    mean = trials / groups
+    return min(trials, math.ceil(mean + (4 * math.sqrt(mean) if groups > 1 else 0)))
+
+
 def tiles_needed(trials: int, replicates: int, tile: int) -> int:
     """Count the tiles of `tile` members that hold `trials` fresh trials with `replicates` replicates each."""
     return ceil_div(trials, tile) * replicates

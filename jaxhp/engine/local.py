@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterable
 from dataclasses import dataclass, field
 
 import jax
@@ -14,6 +15,7 @@ from jaxhp.engine.events import Compiling, Progressed
 from jaxhp.engine.layout import Layout, arrange
 from jaxhp.engine.members import Held, Member, Shelf, leaves_at
 from jaxhp.engine.population import Population
+from jaxhp.engine.runtime import cpu_cores
 from jaxhp.engine.scores import Ranked
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.tile import State
@@ -21,6 +23,7 @@ from jaxhp.engine.work import Cost, Emit, Job, Members, Outcome, Snapshot, merge
 from jaxhp.tasks.task import compared_by
 from jaxhp.values import Config, Error
 
+_END = object()  # of a generator
 _STEP_SECONDS = 1.0  # a call of the step should last about so long, for the display and for signals
 
 Compile = Callable[[Spec, int | None], Population]
@@ -51,11 +54,13 @@ class _Wave:
     layout: Layout
     shelf: Shelf | None
     state: State
-    epoch: int = 0
+    epoch: int = 0  # that the state is of, as soon as it is asked for
 
 
 class Local:
     """Trains on the devices of this process; an `Executor`.
+
+    Static groups that take only some of the devices are trained beside one another, and all of them are compiled so.
 
     Args:
       spec_of: the static group of a config.
@@ -69,8 +74,9 @@ class Local:
         self._at_most: int | None = None  # rows at once, where the plan turned out to be too much
         self._held: dict[str, Held] = {}  # by `Spec.key`
         self._under_way: _UnderWay | None = None
-        self._wave: _Wave | None = None
+        self._waves: dict[str, _Wave] = {}  # under way, by `Spec.key`
         self._spent = Cost()
+        self._seen = 0.0  # when a call of the step was last seen to end
 
     def train(self, job: Job, emit: Emit) -> Outcome:
         """See `Executor.train`. Rows that are not to be kept are held if they were trained in the last wave."""
@@ -80,36 +86,40 @@ class Local:
             by_group.setdefault(self._group(config), []).append(row)
         self._under_way = _UnderWay(job, emit)
         try:
-            for key, chosen in by_group.items():
-                self._train_group(key, np.asarray(chosen), self._under_way)
-                self._under_way.groups.append(key)
+            self._train_groups({key: np.asarray(rows) for key, rows in by_group.items()}, self._under_way)
             for key, held in self._held.items():
                 if key not in by_group:
                     held.place = {}
             return merge(len(job.configs), self._under_way.done)
         finally:
-            self._under_way = self._wave = None
+            self._under_way = None
+            self._waves.clear()
 
     def save(self, trials: Container[int] | None = None) -> Snapshot:
         """See `Executor.save`."""
-        if self._under_way is None or self._wave is None:
+        if self._under_way is None or not self._waves:
             copies = {key: held.copies(trials) for key, held in self._held.items() if held.place}
             return Snapshot({key: found for key, found in copies.items() if len(found.trial)})
-        job, wave, done = self._under_way.job, self._wave, self._under_way.done
+        job, done = self._under_way.job, self._under_way.done
         members = {key: self._held[key].copies() for key in self._under_way.groups} if job.keep else {}
-        leaves, rows = leaves_at(wave.state, wave.layout.slots), wave.rows
-        if wave.shelf is not None:
-            trained = wave.chosen[np.isin(wave.chosen, self._under_way.trained)]
-            kept = (leaf[np.searchsorted(wave.chosen, trained)] for leaf in wave.shelf.leaves)
-            leaves = [np.concatenate(pair) for pair in zip(kept, leaves, strict=True)]
-            rows = np.concatenate([trained, wave.rows])
-        reached = np.where(np.isin(rows, wave.rows), np.maximum(job.start[rows], wave.epoch), job.stop)
-        members[wave.key] = Members(job.trials[rows], reached.astype(np.int32), leaves)
+        for key, wave in self._waves.items():
+            members[key] = self._of_wave(wave, self._under_way)
         if job.keep or not done:
             return Snapshot(members)
         places = np.split(np.arange(len(self._under_way.trained)), np.cumsum([len(rows) for rows, _ in done])[:-1])
         outcome = merge(len(self._under_way.trained), [(at, part) for at, (_, part) in zip(places, done, strict=True)])
         return Snapshot(members, job.trials[self._under_way.trained], outcome)
+
+    def _of_wave(self, wave: _Wave, call: _UnderWay) -> Members:
+        """Return the members of a group that is under way: those of a wave, and those that wait on its shelf."""
+        job, rows, leaves = call.job, wave.rows, leaves_at(wave.state, wave.layout.slots)
+        if wave.shelf is not None:
+            trained = wave.chosen[np.isin(wave.chosen, call.trained)]
+            kept = (leaf[np.searchsorted(wave.chosen, trained)] for leaf in wave.shelf.leaves)
+            leaves = [np.concatenate(pair) for pair in zip(kept, leaves, strict=True)]
+            rows = np.concatenate([trained, wave.rows])
+        reached = np.where(np.isin(rows, wave.rows), np.maximum(job.start[rows], wave.epoch), job.stop)
+        return Members(job.trials[rows], reached.astype(np.int32), leaves)
 
     def load(self, snapshot: Snapshot, configs: Iterable[Config]) -> None:
         """See `Executor.load`."""
@@ -158,7 +168,6 @@ class Local:
         """See `Executor.cost`."""
         populations = [held.population for held in self._held.values()]
         return self._spent._replace(
-            compile_s=self._spent.compile_s + sum(p.compile_s for p in populations),
             compilations=self._spent.compilations + sum(p.compilations for p in populations),
         )
 
@@ -172,66 +181,104 @@ class Local:
         specs = (self._spec_of(config) for config in configs)
         new = {spec.key: spec for spec in specs if spec.key not in self._held}
         values = [spec.static.items() for spec in new.values()]
+        ahead: deque[Population] = deque()  # so few, since an exit waits for what is being compiled
         for number, (key, spec) in enumerate(new.items(), 1):
             own = {name: value for name, value in spec.static.items() if not all((name, value) in v for v in values)}
             self._emit(Compiling(number, len(new), own))
+            began = time.perf_counter()
             self._held[key] = Held(self._compile(spec, self._at_most))
+            ahead.append(self._held[key].population)
+            if len(ahead) > cpu_cores():
+                ahead.popleft().ready()
+            self._compiling(began)
 
-    def _train_group(self, key: str, chosen: np.ndarray, call: _UnderWay) -> None:
+    def _compiling(self, began: float) -> None:
+        """Count the time since `began` as spent on compiling."""
+        self._spent = self._spent._replace(compile_s=self._spent.compile_s + time.perf_counter() - began)
+
+    def _train_groups(self, rows: dict[str, np.ndarray], call: _UnderWay) -> None:
+        """Train the rows i64 of each group: those beside one another that are on different devices."""
+        waiting, under_way = list(rows), dict[str, Generator[None, None, None]]()
+        used = {key: self._used(self._held[key].population, call.job, chosen) for key, chosen in rows.items()}
+        while waiting or under_way:
+            busy = set().union(*(used[key] for key in under_way))
+            for key in list(waiting):
+                if not used[key] & busy:
+                    waiting.remove(key)
+                    under_way[key] = self._train_group(key, rows[key], call)
+                    busy |= used[key]
+            for key, training in list(under_way.items()):
+                if next(training, _END) is _END:
+                    del under_way[key]
+                    call.groups.append(key)
+                    self._waves.pop(key, None)
+
+    def _used(self, population: Population, job: Job, chosen: np.ndarray) -> set[int]:
+        """Return which devices train some rows of a group: the first ones of its own, where it has few tiles."""
+        first = waves_of(job.start[chosen], population, len(job.replicates))[0]
+        tiles = arrange(job.start[chosen[first]], job.replicates, population.capacity.tile).tiles
+        return {device.id for device in population.tiling.devices[:tiles]}
+
+    def _train_group(self, key: str, chosen: np.ndarray, call: _UnderWay) -> Generator[None, None, None]:
+        """Train some rows of a group; yields while the devices are at it."""
         job, held = call.job, self._held[key]
-        population = held.population
+        population, began = held.population, time.perf_counter()
+        population.ready()
+        self._compiling(began)
         waves = [chosen[wave] for wave in waves_of(job.start[chosen], population, len(job.replicates))]
         if len(waves) > 1 and np.any(job.start[chosen] > 0):
             held.to_host()
-        source = held.view()
+        source, wave = held.view(), None
         shelf = Shelf(population, len(chosen), len(job.replicates)) if job.keep and len(waves) > 1 else None
         for rows in waves:
             layout = arrange(job.start[rows], job.replicates, population.capacity.tile)
             origin: list[Member | None] = [
                 (int(job.origin[row]), int(job.start[row])) if job.start[row] > 0 else None for row in rows
             ]
-            self._wave = None  # and with it the state of the wave before
-            self._wave = _Wave(key, chosen, rows, layout, shelf, held.begin(origin, layout, source))
-            outcome = self._train_wave(self._wave, call)
-            held.state = self._wave.state
+            self._waves.pop(key, None)
+            wave = None  # and with it the state of the wave before
+            wave = _Wave(key, chosen, rows, layout, shelf, held.begin(origin, layout, source))
+            self._waves[key] = wave
+            outcome = yield from self._train_wave(wave, call)
+            held.state = wave.state
             if shelf is not None:
                 shelf.put(np.searchsorted(chosen, rows), layout, held.state)
             call.done.append((rows, outcome))
-        assert self._wave is not None
-        order = chosen if shelf is not None else self._wave.rows
+        assert wave is not None
+        order = chosen if shelf is not None else wave.rows
         names = [(int(trial), job.stop) for trial in job.trials[order]]
-        held.stand(names, self._wave.state, self._wave.layout, shelf)
+        held.stand(names, wave.state, wave.layout, shelf)
 
-    def _train_wave(self, wave: _Wave, call: _UnderWay) -> Outcome:
+    def _train_wave(self, wave: _Wave, call: _UnderWay) -> Generator[None, None, Outcome]:
         job, population = call.job, self._held[wave.key].population
         spec, start, layout = population.spec, job.start[wave.rows], wave.layout
-        configs = [job.configs[row] for row in wave.rows]
-        columns = spec.columns(configs)
+        columns = spec.columns([job.configs[row] for row in wave.rows])
         wave.epoch, length = int(start.min()), 1
         read = np.full(len(wave.rows), job.stop) if job.read is None else job.read[wave.rows]
-        left, parts = len(job.configs) - len(wave.rows) - len(call.trained), []
-        saved = len(job.configs) - left if job.keep else len(wave.rows)
+        parts = []
         while True:
-            upto = int(min(wave.epoch + length, read[read > wave.epoch].min(initial=job.stop)))
+            before, upto = wave.epoch, int(min(wave.epoch + length, read[read > wave.epoch].min(initial=job.stop)))
             began = time.perf_counter()
-            begin = np.clip(layout.start, wave.epoch, upto)
+            begin = np.clip(layout.start, before, upto)
             wave.state, ranked = population.step(wave.state, columns, job.trials[wave.rows], layout, begin, upto)
+            wave.epoch = upto
+            yield
             score = np.asarray(ranked.score)[: len(wave.rows)]
-            seconds = time.perf_counter() - began
-            done = int((upto - np.clip(start, wave.epoch, upto)).sum()) * len(job.replicates)
+            took, seconds = self._stepped(began)
+            done = int((upto - np.clip(start, before, upto)).sum()) * len(job.replicates)
             self._spent = self._spent._replace(
                 step_s=self._spent.step_s + seconds,
                 epochs_trained=self._spent.epochs_trained + done,
                 slot_epochs=self._spent.slot_epochs + int((upto - begin).sum()) * population.capacity.tile,
             )
-            calls = int((upto - wave.epoch) * _STEP_SECONDS / max(seconds, 1e-6))
-            length = max(1, min(calls, 2 * (upto - wave.epoch) * 8))
-            wave.epoch = upto
-            last = upto >= job.stop and not left
-            size = saved * len(job.replicates) * population.member_bytes
+            calls = int((upto - before) * _STEP_SECONDS / max(took, 1e-6))
+            length = max(1, min(calls, 2 * (upto - before) * 8))
+            last = upto >= job.stop and len(call.trained) + len(wave.rows) == len(job.configs)
+            saved = sum(len(other.rows) for other in self._waves.values()) + job.keep * len(call.trained)
             fresh = wave.key not in self._called
             self._called.add(wave.key)
             trials, metrics = job.trials[wave.rows], spec.shapes.metrics
+            size = saved * len(job.replicates) * population.member_bytes
             call.emit(Progressed(trials, score, upto, done, seconds, last, size, fresh, ranked.curve, metrics))
             due = np.flatnonzero(read == upto)
             if len(due):
@@ -239,6 +286,12 @@ class Local:
             if upto >= job.stop:
                 whole = np.asarray(ranked.curve)[: len(wave.rows)]  # also past what was read
                 return merge(len(wave.rows), parts)._replace(curve=whole)
+
+    def _stepped(self, began: float) -> tuple[float, float]:
+        """Return the seconds that a call of the step took, and those of them in which no other was seen to end."""
+        now = time.perf_counter()
+        alone, self._seen = now - max(began, self._seen), now
+        return now - began, alone
 
     def _measured(self, wave: _Wave, job: Job, columns: dict[str, np.ndarray], ranked: Ranked) -> Outcome:
         """Return what is known of a wave's rows where they stand now."""

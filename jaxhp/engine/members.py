@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from jaxhp.engine.layout import Layout
 from jaxhp.engine.population import Population
 from jaxhp.engine.runtime import members_at
+from jaxhp.engine.scores import lengthened
 from jaxhp.engine.shown import kept_leaves, variables_of
 from jaxhp.engine.sizes import host_memory_limit
 from jaxhp.engine.tile import State
@@ -120,7 +121,7 @@ class Held:
         expected = jax.tree.leaves(self.population.abstract_state())
         if len(leaves) != len(expected):
             raise Error(f"members: expected {len(expected)} arrays, got {len(leaves)}")
-        leaves[_CURVE] = _lengthened(leaves[_CURVE], expected[_CURVE].shape[3])
+        leaves[_CURVE] = lengthened(leaves[_CURVE], expected[_CURVE].shape[3])
         for leaf, like in zip(leaves, expected, strict=True):
             if (leaf.shape[0], leaf.shape[2:], leaf.dtype) != (len(members.trial), like.shape[3:], like.dtype):
                 raise Error(f"members: expected {like.dtype}{like.shape[3:]}, got {leaf.dtype}{leaf.shape}")
@@ -189,9 +190,3 @@ class Held:
 def leaves_at(state: PyTree[Array], slots: np.ndarray) -> list[np.ndarray]:
     """Return the members at flat slots i32[n, R], as [n, R, ...] for each leaf of a state."""
     return [members_at(leaf, slots) for leaf in jax.tree.leaves(state)]
-
-
-def _lengthened(curve: np.ndarray, epochs: int) -> np.ndarray:
-    """Return curves f32[n, R, E, 2, M] with room for so many epochs, if they have less."""
-    more = epochs - curve.shape[2] if curve.ndim == 5 else 0
-    return np.pad(curve, [(0, 0)] * 2 + [(0, more)] + [(0, 0)] * 2, constant_values=np.nan) if more > 0 else curve

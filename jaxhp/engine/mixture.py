@@ -52,11 +52,12 @@ def said_by_each(part: Part, data: PyTree[np.ndarray]) -> np.ndarray:
 
 def mixed(parts: Sequence[Part]) -> Callable[[PyTree[Array]], jax.Array]:
     """Return the function of a batch that gives the weighted mean of what networks say, to be compiled."""
+    held = [jax.tree.map(jnp.asarray, (part.variables, part.traced)) for part in parts]  # JAX may refuse NumPy's inside
 
     def mean(batch: PyTree[Array]) -> jax.Array:
         total = 0.0
-        for part in parts:
-            said = _each(part.spec)(part.variables, part.traced, batch)
+        for part, (variables, traced) in zip(parts, held, strict=True):
+            said = _each(part.spec)(variables, traced, batch)
             total = total + jnp.tensordot(part.weight, said, axes=1)
         return jnp.asarray(total)
 

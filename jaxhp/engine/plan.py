@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import jax
 
-from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.layout import most_of_a_group, tiles_needed
 from jaxhp.engine.rate import compile_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
@@ -63,6 +63,9 @@ class Plan:
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`. None where a loop is trained,
         most of whose operations may be others.
       groups: what each static group needs; those are compiled that a trial is asked for in.
+      workers: that train at the same time, with such devices each; 0: this process alone.
+      moved_bytes: that a member moves at most, between workers and their store, in a rung that others follow: there
+        and, to another worker, back.
     """
 
     device: str
@@ -76,6 +79,8 @@ class Plan:
     flops: float
     seconds: float | None
     groups: list[GroupPlan]
+    workers: int = 0
+    moved_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
@@ -102,7 +107,7 @@ class Plan:
             training = f", about {self.seconds:.0f} s of training"
         count = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
         lines = [
-            f"device      {self.devices} x {self.device}",
+            f"device      {self.devices} x {self.device}" + (f" on {self.workers} workers" if self.workers else ""),
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
             f"finals      {finals}",
             f"work        {self.member_epochs:,} member-epochs, {self.slot_epochs:,.0f} with the padding of tiles, "
@@ -110,6 +115,8 @@ class Plan:
             f"compiling   about {self.compile_seconds:.0f} s for {count}, none for what earlier processes have kept",
             f"memory      {_size(self.peak_bytes)} at most",
         ]
+        if self.workers:
+            lines.append(f"moves       {_size(self.moved_bytes)} at most, a member and rung that others follow")
         for group in self.groups:
             name = ", ".join(f"{k}={v}" for k, v in group.static.items()) or "all trials"
             lines.append(
@@ -138,6 +145,7 @@ def plan_group(
     epochs: int,
     devices: Sequence[Device],
     memory: int | None,
+    groups: int = 1,
 ) -> GroupPlan:
     """Chooses tile and waves for one static group, whose finals are trained in the tiles of the search.
 
@@ -149,13 +157,14 @@ def plan_group(
       epochs: E, epochs of a member at most.
       devices: that train.
       memory: bytes at most; None: `memory_limit`.
+      groups: of the search; where there are several, those trials are planned for at once that may fall to one.
 
     Raises:
       MemoryError: even one tile with its replicates does not fit.
     """
     task, shapes = spec.task, spec.shapes
     tile = tile or default_tile(shapes, devices[0])
-    trials = max(rung.trials for rung in rungs)
+    trials = most_of_a_group(max(rung.trials for rung in rungs), groups)
     tile_bytes = tile * member_bytes(shapes, epochs)
     held = 1 if task.stream is None else 2  # epochs of training data
     data_bytes = held * tree_bytes(task.train) + tree_bytes(task.valid)

@@ -7,10 +7,8 @@ configs and ids are data of the step, so one executable serves every round, rung
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, PyTree
 
 from jaxhp.compiling import on_host
@@ -26,12 +23,20 @@ from jaxhp.data.folds import Folding
 from jaxhp.engine.carry import first_layers
 from jaxhp.engine.examples import Examples, Feed, examples_of
 from jaxhp.engine.layout import Layout
-from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, split
-from jaxhp.engine.scores import Ranked, rank_trials
+from jaxhp.engine.programs import Program, lowered_on
+from jaxhp.engine.runtime import Device, compiler_options, join, keep_compiled, once_options, split
+from jaxhp.engine.scores import Ranked, ranking
 from jaxhp.engine.sizes import member_bytes, rows_at_once
 from jaxhp.engine.spec import Spec
-from jaxhp.engine.tile import Places, State, TileRules, abstract_state, places_of, tile_outcomes, train_tiles
-from jaxhp.engine.tiling import Capacity, Tiling
+from jaxhp.engine.tile import (
+    State,
+    TileRules,
+    abstract_state,
+    fresh_tiles,
+    tile_outcomes,
+    train_tiles,
+)
+from jaxhp.engine.tiling import Capacity, Places, Tiling, places_of
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.rows import check_rows
@@ -41,11 +46,11 @@ from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes, compar
 class Programs(NamedTuple):
     """What is compiled."""
 
-    trains: list[jax.stages.Compiled]  # `step` of each device
+    fresh: Program  # makes initial weights
+    step: Program
     rank: Callable[..., Ranked]
     gather: Callable[..., jax.Array]
     outcomes: Mapping[str, Callable[..., tuple[jax.Array, jax.Array | None]]]  # by metric that the task is ranked by
-    seconds: float  # that compiling the step took
     traced: Counter[str]  # how often each function was traced so far
 
 
@@ -70,7 +75,7 @@ class Population:
     programs: Programs
 
     def init(self) -> State:
-        """Makes an empty state: the step makes every member's weights when its tile starts at epoch 0."""
+        """Makes an empty state: `step` makes every member's weights when its tile starts at epoch 0."""
         make = jax.jit(
             lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), self.abstract_state()),
             out_shardings=self.tiling.sharded,
@@ -122,11 +127,15 @@ class Population:
         parts = split(state, self.tiling.devices)
         del state
         first, last = places.start.flat[: layout.tiles].min(), places.stop.flat[: layout.tiles].max()  # type: ignore[union-attr]
+        if first == 0:
+            for device, fresh in enumerate(self.programs.fresh.on_each()[: layout.tiles]):  # the others have no tile
+                root = self.feed.copies[device][1]
+                parts[device] = fresh(parts[device], places.part(device), filled[device], root)
         for begin, end, copies in self.feed.spans(int(first), int(last)):
             epochs = {name: np.clip(getattr(places, name), begin, end) for name in ("start", "stop")}
             jax.block_until_ready(parts)  # so that a stream is not brought here faster than it is used
-            for device, train in enumerate(self.programs.trains):
-                mine = jax.tree.map(lambda leaf, at=device: leaf[:, at : at + 1], places._replace(**epochs))
+            for device, train in enumerate(self.programs.step.on_each()[: layout.tiles]):
+                mine = places._replace(**epochs).part(device)
                 parts[device] = train(parts[device], mine, filled[device], *copies[device])
         state = join(parts, self.tiling.sharded)
         slots = np.full((self.capacity.trials, self.capacity.replicates), -1, np.int32)
@@ -269,8 +278,17 @@ class Population:
 
     @property
     def compile_s(self) -> float:
-        """Returns the seconds that compiling the step took."""
-        return self.programs.seconds
+        """Waits for the programs, and returns the seconds that the slowest took."""
+        return max(self.programs.fresh.seconds, self.programs.step.seconds)
+
+    def ready(self) -> None:
+        """Waits until what `step` needs is compiled.
+
+        Raises:
+          jax.errors.JaxRuntimeError: it does not compile.
+        """
+        self.programs.fresh.on_each()
+        self.programs.step.on_each()
 
 
 def compile(
@@ -283,7 +301,7 @@ def compile(
     epoch: str = "last",
     devices: Sequence[Device] | None = None,
 ) -> Population:
-    """Compiles the step of one static group.
+    """Compiles the step of one static group, and what makes its members: XLA is at it when this returns.
 
     Args:
       spec: the group.
@@ -301,8 +319,6 @@ def compile(
     Raises:
       Error: a metric of the task is not one of each example.
     """
-    with on_host():
-        check_rows(spec.task, spec.shapes, spec.static, spec.traced)
     tiling = Tiling(capacity, devices or jax.local_devices())
     examples = examples_of(spec.task.train, spec.task.valid, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
@@ -310,13 +326,10 @@ def compile(
     options = compiler_options(tiling.devices[0])
     traced: Counter[str] = Counter()
     keep_compiled(tiling.devices[0])
-    began = time.perf_counter()
-    programs = _lowered(spec, tiling, rules, feed, traced)
-    with ThreadPoolExecutor(len(programs)) as pool:
-        trains = list(pool.map(lambda program: program.compile(options), programs))
-    seconds = time.perf_counter() - began
+    fresh, step = _started(spec, tiling, rules, feed, traced)
+    with on_host():  # while XLA is at it
+        check_rows(spec.task, spec.shapes, spec.static, spec.traced)
     n_valid = int(examples.valid_count[0])
-    rank = partial(rank_trials, metric=rules.metric, mode=spec.task.mode, n_valid=n_valid, epoch=epoch)
     return Population(
         spec,
         tiling,
@@ -324,14 +337,14 @@ def compile(
         examples,
         feed,
         Programs(
-            trains,
-            jax.jit(rank, compiler_options=options),
+            fresh,
+            step,
+            ranking(rules.metric, spec.task.mode, n_valid, epoch, tuple(options.items())),
             jax.jit(_gather, donate_argnums=0, out_shardings=tiling.sharded),
             {
                 name: jax.jit(partial(tile_outcomes, rules, name), compiler_options=options)
                 for name in compared_by(spec.task).measured
             },
-            seconds,
             traced,
         ),
     )
@@ -361,43 +374,32 @@ def _rules(spec: Spec, tiling: Tiling, examples: Examples, paired: bool) -> Tile
     )
 
 
-def _lowered(
-    spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: Counter[str]
-) -> list[jax.stages.Lowered]:
-    """Lowers the step of each device.
+def _started(spec: Spec, tiling: Tiling, rules: TileRules, feed: Feed, traced: Counter[str]) -> tuple[Program, Program]:
+    """Begins to compile what makes the members of each device, and their step.
 
-    They are one program, traced once, that knows nothing of other devices: a program partitioned over several is
-    optimised in another order than one for a single device, and rounds otherwise.
+    On all devices they are one program, traced once, that knows nothing of other devices: a program partitioned over
+    several is optimised in another order than one for a single device, and rounds otherwise.
 
     Args:
-      traced: counts under "step" how often that is traced.
-
-    Returns:
-      `jax.stages.Lowered` of each device.
+      traced: counts under "fresh" and "step" how often these are traced.
     """
 
+    def fresh(state: State, places: Places, filled: jax.Array, root: jax.Array) -> State:
+        traced["fresh"] += 1  # runs when it is traced, and only then
+        return fresh_tiles(rules, state, places, filled, root)
+
     def step(state: State, places: Places, filled: jax.Array, examples: Examples, root: jax.Array) -> State:
-        traced["step"] += 1  # runs when the step is traced, and only then
+        traced["step"] += 1
         return train_tiles(rules, state, places, filled, examples, root)
 
     t, none = tiling.capacity.tile, np.zeros(0, np.int32)
     layout = Layout(np.zeros((0, t), np.int32), none, none, np.zeros((0, 0), np.int32))
     places = places_of(spec.traced, tiling, dict.fromkeys(spec.traced, none), np.zeros(1), layout, 0, 0)
-    jitted = jax.jit(step, donate_argnums=0)
-
-    def on(device: Device) -> jax.stages.Lowered:
-        def here(
-            s: np.ndarray | np.generic | jax.ShapeDtypeStruct, shape: tuple[int, ...] | None = None
-        ) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape or s.shape, s.dtype, sharding=SingleDeviceSharding(device))
-
-        def mine(s: np.ndarray | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            return here(s, (s.shape[0], 1, *s.shape[2:]))
-
-        state, facts = jax.tree.map(mine, abstract_state(spec.shapes, tiling)), jax.tree.map(mine, places)
-        return jitted.lower(state, facts, here(np.int32(0)), *jax.tree.map(here, feed.abstract))
-
-    return [on(device) for device in tiling.devices]
+    lowering = partial(lowered_on, abstract_state(spec.shapes, tiling), places, np.int32(0))
+    devices = tiling.devices
+    examples, root = feed.abstract
+    stepping = Program(lowering((examples, root), step), devices, compiler_options(devices[0]))
+    return Program(lowering((root,), fresh), devices, once_options(devices[0])), stepping
 
 
 def _gather(leaf: jax.Array, source: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
+import numpy as np
 
 from jaxhp.engine.runtime import Device
 
@@ -17,7 +18,8 @@ SHARE = 0.5  # of that rate, what populations reach: .5 (tiny networks) to .75, 
 def expected_seconds(flops: float, devices: Sequence[Device]) -> float:
     """How long so many floating-point operations of a population take on these devices: right within a factor of two
     for the networks of the benchmarks."""
-    return flops / (SHARE * product_rate(tuple(devices)))
+    told = getattr(devices[0], "rate", None)  # of devices that are elsewhere
+    return flops / (SHARE * (product_rate(tuple(devices)) if told is None else told * len(devices)))
 
 
 def compile_seconds(equations: int) -> float:
@@ -42,7 +44,8 @@ def product_rate(devices: tuple[Device, ...]) -> float:
 def products(devices: Sequence[Device], n: int, count: int) -> Callable[[], float]:
     """A measurement, compiled: the FLOP/s of `count` products f32[n, n] @ f32[n, n] on every device at once."""
     chain = jax.jit(lambda a, b: jax.lax.fori_loop(0, count, lambda _, c: c @ b, a))
-    matrix = jax.random.normal(jax.random.key(0), (n, n)) / n**0.5  # so that products neither grow nor vanish
+    drawn = np.random.default_rng(0).standard_normal((n, n), np.float32)  # by NumPy, which compiles nothing
+    matrix = drawn / np.float32(n**0.5)  # so that products neither grow nor vanish
     matrices = [jax.device_put(matrix, device) for device in devices]
     compiled = [chain.lower(matrix, matrix).compile() for matrix in matrices]  # here: threads have their own precision
     pool = ThreadPoolExecutor(len(devices))

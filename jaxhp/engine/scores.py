@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -98,3 +101,18 @@ def quotient(total: Float32[Array, "*shape"], count: Float32[Array, "*#shape"]) 
     share = 1 / count
     about = total * share
     return about + (total - about * count) * share
+
+
+@cache
+def ranking(
+    metric: int, mode: str, n_valid: int, epoch: str, options: tuple[tuple[str, Any], ...]
+) -> Callable[..., Ranked]:
+    """Return `rank_trials`, compiled once for all populations of a shape."""
+    rank = partial(rank_trials, metric=metric, mode=mode, n_valid=n_valid, epoch=epoch)
+    return jax.jit(rank, compiler_options=dict(options))
+
+
+def lengthened(curve: np.ndarray, epochs: int) -> np.ndarray:
+    """Return curves f32[n, R, E, 2, M] with room for so many epochs, if they have less."""
+    more = epochs - curve.shape[2] if curve.ndim == 5 else 0
+    return np.pad(curve, [(0, 0)] * 2 + [(0, more)] + [(0, 0)] * 2, constant_values=np.nan) if more > 0 else curve

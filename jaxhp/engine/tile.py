@@ -22,10 +22,9 @@ from jaxtyping import Array, Float32, Int32, PyTree
 
 from jaxhp.engine.carry import axes, carry, mapped, stacked
 from jaxhp.engine.examples import Examples
-from jaxhp.engine.layout import Layout
 from jaxhp.engine.measure import Whole, influences, measure, of_samples
 from jaxhp.engine.streams import Keys, key_of
-from jaxhp.engine.tiling import Tiling
+from jaxhp.engine.tiling import Places, Tiling
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.task import AnyTask, Member, Shapes, clock_shapes, create, params_of, shown, update
@@ -40,16 +39,6 @@ class State(NamedTuple):
     curve: Float32[Array, "*tiles T E 2 M"]  # train and valid metrics after each epoch
     spread: Float32[Array, "*tiles T"]  # variance of the metric over validation examples, last epoch; of a loop's mean
     diverged_at: Int32[Array, "*tiles T"]  # epoch from 1, 0 if it did not
-
-
-class Places(NamedTuple):
-    """A `Layout` and what it is trained for, as data of the step; of a single tile, without [N, D]."""
-
-    replicate: Int32[Array | np.ndarray, "*tiles"]
-    start: Int32[Array | np.ndarray, "*tiles"]
-    stop: Int32[Array | np.ndarray, "*tiles"]
-    trial: Int32[Array | np.ndarray, "*tiles T"]
-    config: dict[str, Array | np.ndarray]  # traced parameters, leaves [N, D, T]
 
 
 class TileRules(NamedTuple):
@@ -88,10 +77,6 @@ class TileRules(NamedTuple):
         """Returns the mapped axis of keys and minibatches, None where all members of a tile share them."""
         return None if self.paired else 0
 
-    def each(self, function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-        """Returns a function of one key as one of the tile's keys: of one that is shared, or of key[T]."""
-        return function if self.paired else jax.vmap(function)
-
 
 class _Given(NamedTuple):
     """What the epochs of one tile have in common."""
@@ -103,6 +88,22 @@ class _Given(NamedTuple):
     order: jax.Array  # key[] or key[T], of the minibatches
     noise: jax.Array  # key[] or key[T], of the loss
     evaluation: jax.Array | None  # key[] or key[T], of a loop
+
+
+def fresh_tiles(rules: TileRules, state: State, places: Places, filled: jax.Array, root: jax.Array) -> State:
+    """Makes the members of those filled tiles of one device that start at epoch 0, in place.
+
+    Args:
+      rules: of the population.
+      state, places: the device's part, leaves [N, 1, T, ...] or [N, 1].
+      filled: i32[], tiles that have members.
+      root: the key that all random numbers come from.
+    """
+
+    def make(tile: State, place: Places) -> State:
+        return lax.cond(place.start == 0, lambda: _fresh(rules, tile, place, root), lambda: tile)
+
+    return _each_tile(make, state, places, filled)
 
 
 def train_tiles(
@@ -121,18 +122,24 @@ def train_tiles(
       the state after each tile's last epoch.
     """
 
+    return _each_tile(lambda tile, place: train_tile(rules, tile, place, examples, root), state, places, filled)
+
+
+def _each_tile(function: Callable[[State, Places], State], state: State, places: Places, filled: jax.Array) -> State:
+    """Replaces the filled tiles of one device by what a function makes of them, one after another."""
+
     def body(i, state):
         def pick(leaf):
             return lax.dynamic_index_in_dim(leaf, i, 0, keepdims=False)[0]
 
-        tile = train_tile(rules, jax.tree.map(pick, state), jax.tree.map(pick, places), examples, root)
+        tile = function(jax.tree.map(pick, state), jax.tree.map(pick, places))
         return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b[None], i, 0), state, tile)
 
     return lax.fori_loop(0, filled, body, state)
 
 
 def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples, root: jax.Array) -> State:
-    """Trains T members of one replicate from epoch `start` to `stop`; those that start at 0 from fresh weights.
+    """Trains T members of one replicate from epoch `start` to `stop`.
 
     Args:
       rules: of the population.
@@ -146,7 +153,6 @@ def train_tile(rules: TileRules, tile: State, place: Places, examples: Examples,
     """
     fold = place.replicate % len(examples.train_count)
     count = examples.train_count[fold]
-    tile = lax.cond(place.start == 0, lambda: _fresh(rules, tile, place, root), lambda: tile)
     tile = tile._replace(member=carry(tile.member, rules.moved))
     order, noise = (_key(rules, place, root, stream) for stream in (Keys.ORDER, Keys.NOISE))
     evaluation = _key(rules, place, root, Keys.EVALUATE) if isinstance(rules.task, Loop) else None
@@ -205,6 +211,11 @@ def _key(rules: TileRules, place: Places, root: jax.Array, stream: Keys) -> jax.
     return replicate if rules.paired else jax.vmap(partial(jax.random.fold_in, replicate))(place.trial)
 
 
+def _each_key(rules: TileRules, function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Returns a function of one key as one of the tile's keys: of one that is shared, or of key[T]."""
+    return function if rules.paired else jax.vmap(function)
+
+
 def _fresh(rules: TileRules, tile: State, place: Places, root: jax.Array) -> State:
     """Makes a tile like `tile` of members that nobody has trained, leaves [T, ...]."""
     make = jax.vmap(
@@ -255,7 +266,7 @@ def _measured(
       and their variance over these, of a loop that of their means.
     """
     if given.evaluation is not None:
-        keys = rules.each(lambda key: jax.random.fold_in(key, e))(given.evaluation)
+        keys = _each_key(rules, lambda key: jax.random.fold_in(key, e))(given.evaluation)
         return None, *of_samples(_evaluate(rules, given, e, seen, keys))
     examples, fold = given.examples, given.fold
     evaluate = partial(_evaluate, rules, given, e, seen)
@@ -308,8 +319,8 @@ def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Memb
     def in_epoch(key: jax.Array) -> jax.Array:
         return jax.random.fold_in(key, e)
 
-    order = rules.each(lambda key: _shuffle(in_epoch(key), examples.train_rows, given.fold, count))(given.order)
-    noise = rules.each(in_epoch)(given.noise)
+    order = _each_key(rules, lambda key: _shuffle(in_epoch(key), examples.train_rows, given.fold, count))(given.order)
+    noise = _each_key(rules, in_epoch)(given.noise)
     update_each = jax.vmap(
         lambda member, batch, key, config, clock: update(task, member, batch, key, rules.full(config), clock),
         in_axes=(axes(rules.moved), rules.shared, rules.shared, 0, None),
@@ -318,7 +329,7 @@ def _pass(rules: TileRules, given: _Given, e: jax.Array, member: Member) -> Memb
     def one(i: jax.Array, member: Member) -> Member:
         rows = jnp.take(order, (i * task.batch_size + jnp.arange(task.batch_size)) % count, axis=-1)
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), examples.train)
-        keys = rules.each(lambda key: jax.random.fold_in(key, i))(noise)
+        keys = _each_key(rules, lambda key: jax.random.fold_in(key, i))(noise)
         clock = rules.clock(e, i)
         updated, _ = update_each(mapped(member, rules.moved, rules.tile), batch, keys, given.config, clock)
         return carry(updated, rules.moved)
@@ -382,37 +393,3 @@ def abstract_state(shapes: Shapes, tiling: Tiling) -> State:
     curve = jax.ShapeDtypeStruct((tiling.capacity.epochs, 2, len(shapes.metrics)), jnp.float32)
     spread, diverged_at = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
     return tiling.abstract(State(shapes.member, curve, spread, diverged_at))  # type: ignore[arg-type]
-
-
-def places_of(
-    traced: Mapping[str, np.dtype],
-    tiling: Tiling,
-    configs: Mapping[str, np.ndarray],
-    trials: np.ndarray,
-    layout: Layout,
-    start: int | np.ndarray,
-    stop: int | np.ndarray,
-) -> Places:
-    """Brings what tiles are trained for into the shape of the step.
-
-    Args:
-      traced: names and dtypes of the part of a config that is data.
-      configs: name to [P], the traced part of every row's config.
-      trials: i32[P], trial ids.
-      layout: of these rows.
-      start, stop: epochs, scalars or i32[tiles].
-
-    Returns:
-      leaves [N, D] or [N, D, T].
-
-    Raises:
-      Error: the layout has more tiles than fit.
-    """
-    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
-    return Places(
-        tiling.tiled(layout.replicate),
-        tiling.tiled(np.broadcast_to(start, layout.tiles)),
-        tiling.tiled(np.broadcast_to(stop, layout.tiles)),
-        tiling.tiled(np.asarray(trials)[row]),
-        {name: tiling.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in traced.items()},
-    )

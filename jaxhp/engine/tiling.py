@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
-from jaxtyping import PyTree
+from jaxtyping import Array, Int32, PyTree
 
+from jaxhp.engine.layout import Layout
 from jaxhp.engine.runtime import Device
 from jaxhp.values import Error
 
@@ -68,3 +69,51 @@ class Tiling(NamedTuple):
         full = np.zeros((n * d, *np.shape(values)[1:]), dtype)
         full[: len(values)] = values
         return full.reshape(n, d, *np.shape(values)[1:])
+
+
+class Places(NamedTuple):
+    """A `Layout` and what it is trained for, as data of the step; of a single tile, without [N, D]."""
+
+    replicate: Int32[Array | np.ndarray, "*tiles"]
+    start: Int32[Array | np.ndarray, "*tiles"]
+    stop: Int32[Array | np.ndarray, "*tiles"]
+    trial: Int32[Array | np.ndarray, "*tiles T"]
+    config: dict[str, Array | np.ndarray]  # traced parameters, leaves [N, D, T]
+
+    def part(self, device: int) -> Places:
+        """Returns one device's part, leaves [N, 1] or [N, 1, T]."""
+        return jax.tree.map(lambda leaf: leaf[:, device : device + 1], self)
+
+
+def places_of(
+    traced: Mapping[str, np.dtype],
+    tiling: Tiling,
+    configs: Mapping[str, np.ndarray],
+    trials: np.ndarray,
+    layout: Layout,
+    start: int | np.ndarray,
+    stop: int | np.ndarray,
+) -> Places:
+    """Brings what tiles are trained for into the shape of the step.
+
+    Args:
+      traced: names and dtypes of the part of a config that is data.
+      configs: name to [P], the traced part of every row's config.
+      trials: i32[P], trial ids.
+      layout: of these rows.
+      start, stop: epochs, scalars or i32[tiles].
+
+    Returns:
+      leaves [N, D] or [N, D, T].
+
+    Raises:
+      Error: the layout has more tiles than fit.
+    """
+    row = np.maximum(layout.row, 0)  # padding trains a copy of the first row, which nobody reads
+    return Places(
+        tiling.tiled(layout.replicate),
+        tiling.tiled(np.broadcast_to(start, layout.tiles)),
+        tiling.tiled(np.broadcast_to(stop, layout.tiles)),
+        tiling.tiled(np.asarray(trials)[row]),
+        {name: tiling.tiled(np.asarray(configs[name])[row], dtype) for name, dtype in traced.items()},
+    )

@@ -107,13 +107,26 @@ class Cost(NamedTuple):
     compilations: int = 0
     epochs_trained: int = 0  # members times epochs
     slot_epochs: int = 0  # the same of all slots of the tiles that were trained, padding included
+    moved_bytes: int = 0  # of members, between workers and their store
+
+    def plus(self, more: Cost, times: int = 1) -> Cost:
+        """Return this with more, or with `times=-1` with so much less."""
+        return Cost(*(a + times * b for a, b in zip(self, more, strict=True)))  # type: ignore[arg-type]
+
+
+class MembersLost(Exception):
+    """Members that a job continues were held, and are no more: it can be asked for again."""
 
 
 class Executor(Protocol):
     """Trains jobs, and holds the members that later ones may continue."""
 
     def train(self, job: Job, emit: Emit) -> Outcome:
-        """Train a job; emit `Progressed` after every call of the step."""
+        """Train a job; emit `Progressed` after every call of the step, and `Awaited` while others work.
+
+        Raises:
+          MembersLost: what it continues is gone.
+        """
         ...
 
     def save(self, trials: Container[int] | None = None) -> Snapshot:

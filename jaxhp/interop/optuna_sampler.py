@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jaxhp.interop.optuna_spaces import config_of, outward, parameter, space
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
-from jaxhp.strategies.sampler import fresh
+from jaxhp.strategies.sampler import Sampler, fresh
 from jaxhp.trials import Proposal
 from jaxhp.values import Error, check_int
 
@@ -48,8 +48,8 @@ class StrategySampler(optuna.samplers.BaseSampler):
     compile, then serve all of them.
 
     Args:
-      strategy: whose trials all start fresh and train to their end, such as `Auto`, `TPE`, `GP` or `Sobol`; for a study
-        of several objectives `Pareto`.
+      strategy: whose trials all start fresh and train to their end, such as `TPE`, `GP`, `Sobol` or `Auto` (which
+        has no rungs here); for a study of several objectives `Pareto`.
       seed: of all that is drawn.
 
     Raises:
@@ -60,7 +60,8 @@ class StrategySampler(optuna.samplers.BaseSampler):
         for name in ("schedule", "init", "ask", "tell"):
             if isinstance(strategy, type) or not callable(getattr(strategy, name, None)):
                 raise Error(f"strategy: expected a strategy such as hp.Auto(population=8), got {strategy!r:.80}")
-        if any(rung.epochs < _EPOCHS for rung in strategy.schedule(_EPOCHS)):
+        epochs = 1 if isinstance(strategy, Sampler) else _EPOCHS  # samplers have no rungs where they are told of one
+        if any(rung.epochs < epochs for rung in strategy.schedule(epochs)):
             raise Error(f"strategy: expected one whose trials train to their end, as Optuna's do, got {strategy!r:.80}")
         self._strategy: Any = strategy
         self._seed = check_int("seed", seed, 0)

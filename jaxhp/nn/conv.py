@@ -13,6 +13,7 @@ fills them. On an H200 64 networks like LeNet trained 34 times as fast as with `
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -48,8 +49,8 @@ def conv_general_dilated(
     Args:
       lhs: the input, by default [batch, channels, *spatial].
       rhs: the kernel, by default [features, channels / groups, *window].
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, batch_group_count,
-        precision, preferred_element_type, out_sharding: as in `jax.lax.conv_general_dilated`. With
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers: as in `jax.lax.conv_general_dilated`.
+      feature_group_count, batch_group_count, precision, preferred_element_type, out_sharding: likewise. With
         `batch_group_count` other than 1 or an `out_sharding`, that function is called.
 
     Returns:
@@ -226,19 +227,35 @@ def _kernel_gradient(shape: _Shape, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _input_gradient(shape: _Shape, spatial: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
+    if shape.parts == 1:
+        return _input_gradient_at_once(shape, spatial, kernel, g)
     dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over window positions
     channels = kernel.shape[1] // len(shape.taps)
     size = (len(g), channels, shape.rows, *shape.out[1:], g.shape[-1])
 
     def part(n: jax.Array, dx: jax.Array) -> jax.Array:
         patches = _dot(shape, kernel, _rows(shape, g, n), 2, 1, dtype).reshape(len(g), -1, *size[1:])
-        for tap, start in enumerate(shape.taps):
+        for tap, start in enumerate(shape.taps.tolist()):
             at = (0, 0, n * shape.rows + start[0], *start[1:], 0)
             dx = lax.dynamic_update_slice(dx, lax.dynamic_slice(dx, at, size) + patches[:, tap], at)
         return dx
 
     dx = jnp.zeros((len(g), channels, *spatial, g.shape[-1]), dtype)
     return lax.fori_loop(0, shape.parts, part, dx)
+
+
+def _input_gradient_at_once(shape: _Shape, spatial: tuple[int, ...], kernel: jax.Array, g: jax.Array) -> jax.Array:
+    """Sum all rows' window positions, each padded to the input: one kernel that reads every product once."""
+    dtype = jnp.promote_types(g.dtype, jnp.float32)  # of sums over window positions
+    patches = _dot(shape, kernel, g.reshape(*g.shape[:2], -1), 2, 1, g.dtype)
+    patches = patches.reshape(len(g), len(shape.taps), -1, *shape.out, g.shape[-1])
+
+    def padded(tap: int, start: np.ndarray) -> jax.Array:
+        edges = [(at, n - at - out, 0) for at, n, out in zip(start.tolist(), spatial, shape.out, strict=True)]
+        edges = [(0, 0, 0), (0, 0, 0), *edges, (0, 0, 0)]
+        return lax.pad(patches[:, tap].astype(dtype), jnp.zeros((), dtype), edges)
+
+    return functools.reduce(jnp.add, itertools.starmap(padded, enumerate(shape.taps)))
 
 
 def _rows(shape: _Shape, g: jax.Array, n: jax.Array) -> jax.Array:

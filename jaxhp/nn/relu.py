@@ -1,7 +1,8 @@
 """ReLU whose gradient is fast on every CPU.
 
 The gradient of `jax.nn.relu` keeps or clears elements in place, which LLVM compiles to masked stores; AMD's CPUs
-before AVX-512 run those in microcode, at half the speed of a product or less. Here it is a product with the sign.
+before AVX-512 run those in microcode, at half the speed of a product or less. Here it is a product with the sign, which
+on a GPU moves as many bytes as a choice does (`experiments/benchmarks/budgets.py`).
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from jaxhp.report.bits import depends_on
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import duration, listed, pairs, plural, scores, section, table, when, written
+from jaxhp.report.pieces import duration, listed, pairs, scores, section, table, when, written
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.table import finals_column
+from jaxhp.report.telling import plural
 from jaxhp.trials import Status
 from jaxhp.values import Json
 
@@ -131,12 +132,6 @@ def setting(run: RunRecord) -> Markup:
     search = [(name, listed(run.manifest[name])) for name in _SEARCH if run.manifest.get(name) is not None]
     machine = [(name, listed(run.told(name))) for name in _MACHINE if run.told(name) is not None]
     machine.append(("bits depend on", depends_on(run.manifest)))
-    argv = run.told("argv")
-    if isinstance(argv, list):
-        machine.append(("command", " ".join(map(str, argv))))
-    for name, spent in run.spent.items():
-        machine.append((name.removesuffix("_s"), duration(spent) if name.endswith("_s") else f"{spent:,.0f}"))
-    machine.append(("digest", run.result.digest))
     columns = {"Space": space, "Search": search, "Machine": machine}
     parts = (
         element("div", element("h3", name), pairs((key.replace("_", " "), given) for key, given in entries))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -26,18 +26,27 @@ from jaxhp.engine.events import (
     Shrunk,
     Warned,
 )
-from jaxhp.report.panels import Now, Panel, panel
+from jaxhp.report.panels import Now, Panel, panel, time_left
 from jaxhp.report.table import show_config
-from jaxhp.trials import Trial, Trials, best_of, joined, rank, standing
+from jaxhp.report.telling import plural
+from jaxhp.trials import Status, Trials, best_of, joined, rank, standing
+
+_EVERY_S = 60.0  # how often a line is printed in a round, where there is no panel
 
 
-class _Work(NamedTuple):
-    """Member-epochs of the whole search, those that are done, and how long this run took for some of them."""
+class Speed(Protocol):
+    """Knows how fast a search is."""
 
-    total: int
-    done: int = 0
-    timed: int = 0
-    seconds: float = 0.0
+    def left(self) -> float | None: ...
+    @property
+    def member_epochs_s(self) -> float | None: ...
+
+
+class _Unknown:
+    def left(self) -> None:
+        return None
+
+    member_epochs_s = None
 
 
 class _Phase(NamedTuple):
@@ -50,26 +59,51 @@ class _Phase(NamedTuple):
     best: Trials = Trials.of(())  # so far, of all groups and waves
 
 
+@dataclass
+class _Seen:
+    """What is known of the search so far."""
+
+    total: int  # member-epochs
+    done: int = 0  # of them
+    top: Trials = field(default_factory=lambda: Trials.of(()))  # the best of the rounds that are finished
+    best: list[float] = field(default_factory=list)  # score, after each of them
+    diverged: set[int] = field(default_factory=set)
+    warnings: int = 0
+
+
 class Display:
-    """Show round, epoch, members a second, time left and the current top five.
+    """Show phase, round and rung, members a second, time left, the best so far and the current top five.
+
+    In a terminal or a notebook that is a panel, which is renewed; elsewhere it is a line a round, and one a minute in a
+    round that takes longer.
 
     Args:
       total: member-epochs of the whole search.
       metric: the name of the score.
       mode: "max" or "min", which scores are better.
+      epochs: of a full training; None: those of every round.
+      speed: knows how long it will take; None: nobody does.
       quiet: show nothing.
       console: where it is shown; None: standard output.
     """
 
     def __init__(
-        self, total: int, metric: str, mode: str = "max", *, quiet: bool = False, console: Console | None = None
+        self,
+        total: int,
+        metric: str,
+        mode: str = "max",
+        *,
+        epochs: int | None = None,
+        speed: Speed | None = None,
+        quiet: bool = False,
+        console: Console | None = None,
     ):
-        self._work, self._metric, self._mode = _Work(total), metric, mode
+        self._seen, self._metric, self._mode = _Seen(total), metric, mode
+        self._full, self._speed = epochs, speed or _Unknown()
         self._console = None if quiet else console or Console()
         self._panel: Panel | None = None
-        self._said = 0.0
+        self._said_s = time.perf_counter()
         self._now = _Phase("", 1, Trials.of(()), {})
-        self._top = Trials.of(())  # the best of the rounds that are finished
 
     def __enter__(self) -> Display:
         if self._console is not None:
@@ -86,17 +120,22 @@ class Display:
             return
         match event:
             case SearchBegan():
-                self._top = best_of(Trials.of(()), event.trials, self._mode, 5)
+                for number in np.unique(event.trials.round).tolist():
+                    self._know(event.trials[event.trials.round == number])
             case RoundBegan():
-                label, rows = f"round {event.round + 1}/{event.rounds}", enumerate(event.trials.trial_id.tolist())
+                rung = f" to {event.epochs} of {self._full} epochs" if event.epochs < (self._full or 0) else ""
+                label, rows = f"round {event.round + 1}/{event.rounds}{rung}", enumerate(event.trials.trial_id.tolist())
                 self._now = _Phase(label, event.epochs, event.trials, {trial: row for row, trial in rows})
             case FinalsBegan():
                 self._now = _Phase("finals", event.epochs, Trials.of(()), {})
-                self._top = Trials.of(event.trials[:5])
+                self._seen.top = Trials.of(event.trials[:5])
+                self._say(f"finals  {plural(len(event.trials), 'trial')} on fresh replicates")
             case RoundFinished():
-                self._top = best_of(self._top, event.trials, self._mode, 5)
+                self._know(event.trials)
+                self._now = self._now._replace(best=Trials.of(()))
+                self._say(self._line(self._now.label, self._now.epochs, self._now.epochs))
             case RoundSkipped():
-                self.skip(event.member_epochs)
+                self._seen.done += event.member_epochs
             case Compiling():
                 self._compiling(event)
             case Progressed():
@@ -107,9 +146,16 @@ class Display:
                 before, now = event.rows_before, event.rows_now
                 self.note(f"out of memory with {before} trials at once: going on with {now} (same tile, same numbers)")
             case Warned() | Noted():
+                self._seen.warnings += isinstance(event, Warned)
                 self.note(event.text)
             case _:
                 pass
+
+    def _know(self, trials: Trials) -> None:
+        """Take in the trials of a round that is finished."""
+        self._seen.top = best_of(self._seen.top, trials, self._mode, 5)
+        self._seen.best += [float(self._seen.top.score[0])] if len(self._seen.top) else []
+        self._seen.diverged |= set(trials.trial_id[trials.having(Status.DIVERGED)].tolist())
 
     def _progress(self, event: Progressed) -> None:
         now, epochs = self._now, np.full(len(event.trials), event.epoch)
@@ -118,15 +164,19 @@ class Display:
         seen = replace(now.trials[rows], epochs=epochs[: len(rows)], score=event.score[list(first)])
         others = now.best[~np.isin(now.best.trial_id, event.trials)]  # of other groups and waves
         self._now = now._replace(best=rank(joined([others, seen]), self._mode)[:5])
-        best = best_of(self._top, self._now.best, self._mode, 5)
-        counted = 0.0 if event.fresh else event.seconds
-        self.update(now.label, event.epoch, now.epochs, event.member_epochs, counted, best)
+        self._seen.diverged |= set(event.trials[np.isnan(event.score)].tolist() if len(now.trials) else ())
+        self._seen.done += event.member_epochs
+        line = self._line(now.label, event.epoch, now.epochs)
+        if self._panel is not None:
+            self._panel.show(self._so_far(line))
+        elif time.perf_counter() - self._said_s > _EVERY_S:
+            self._say(line)
 
     def _compiling(self, event: Compiling) -> None:
         static = show_config(event.static)
         line = f"compiling group {event.number} of {event.groups}: {static}" if event.groups > 1 else "compiling"
         if self._panel is not None:
-            self._panel.show(self._so_far(line, self._top))
+            self._panel.show(self._so_far(line))
         else:
             self.note(line)
 
@@ -135,43 +185,19 @@ class Display:
         if self._console is not None:
             self._console.print(Text(words.plain(text)), soft_wrap=True)
 
-    def skip(self, member_epochs: int) -> None:
-        """Count work that an earlier run of this search has done."""
-        self._work = self._work._replace(done=self._work.done + member_epochs)
+    def _line(self, label: str, epoch: int, epochs: int) -> str:
+        speed = self._speed.member_epochs_s
+        return f"{label}  epoch {epoch}/{epochs}" + ("" if speed is None else f"  {speed:,.0f} member-epochs/s")
 
-    def update(
-        self, label: str, epoch: int, epochs: int, member_epochs: int, seconds: float, top: Sequence[Trial]
-    ) -> None:
-        """Show how far it is after a call of the step.
+    def _say(self, line: str) -> None:
+        """Print a line where there is no panel."""
+        if self._panel is None:
+            self._said_s = time.perf_counter()
+            now = self._so_far(line)
+            self.note("  ".join(filter(None, (line, time_left(now.left_s), *now.facts()))))
 
-        Args:
-          label: of the round, or of the finals.
-          epoch, epochs: that the trials have come to, and are trained to.
-          member_epochs: trained by this call.
-          seconds: that it took; 0: it does not count.
-          top: the best trials so far.
-        """
-        self.skip(member_epochs)
-        if seconds:
-            work = self._work
-            self._work = work._replace(timed=work.timed + member_epochs, seconds=work.seconds + seconds)
-        line = f"{label}  epoch {epoch}/{epochs}"
-        work = self._work
-        if work.seconds:
-            rate = work.timed / work.seconds
-            left = max(work.total - work.done, 0) / max(rate, 1e-9)
-            line += f"  {rate:,.0f} member-epochs/s  {_clock(left)} left"
-        if self._panel is not None:
-            self._panel.show(self._so_far(line, top))
-        elif self._console is not None and (epoch == epochs or time.perf_counter() - self._said > 5):
-            self._said = time.perf_counter()
-            best = words.number(top[0].score, top[0].stderr) if top else "-"
-            self.note(f"{line}  best {self._metric} {best}")
-
-    def _so_far(self, line: str, top: Sequence[Trial]) -> Now:
-        return Now(line, self._work.done, self._work.total, top, self._metric)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    return f"{minutes}:{rest:02d}"
+    def _so_far(self, line: str) -> Now:
+        top = best_of(self._seen.top, self._now.best, self._mode, 5)
+        best = [*self._seen.best, *top.score[:1].tolist()] if len(self._now.best) else self._seen.best
+        facts = (self._speed.left(), best, len(self._seen.diverged), self._seen.warnings)
+        return Now(line, self._seen.done, self._seen.total, top, self._metric, *facts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxhp import words
-from jaxhp.report.pieces import plural
+from jaxhp.report.telling import plural
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree

@@ -10,10 +10,11 @@ from jaxhp import words
 from jaxhp.report import pieces, plots
 from jaxhp.report.drawing import bar, draw
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import legend, pairs, plural, score, section, table, value
+from jaxhp.report.pieces import legend, pairs, score, section, table, value
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
 from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule, with_interval
+from jaxhp.report.telling import plural
 from jaxhp.selection.importance import Importance
 from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial

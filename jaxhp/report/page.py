@@ -11,7 +11,7 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
-from jaxhp.report import details, findings
+from jaxhp.report import details, findings, journey
 from jaxhp.report.markup import Markup, element
 from jaxhp.report.pieces import section
 from jaxhp.report.reading import RunRecord, read
@@ -25,11 +25,15 @@ _SECTIONS = (
     findings.front,
     findings.curves,
     findings.scatter,
+    journey.threads,
     findings.progress,
+    journey.narrowed,
+    journey.rungs,
     findings.importance,
     findings.finalists,
     details.trials,
     details.events,
+    journey.cost,
     details.setting,
 )
 

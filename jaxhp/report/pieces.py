@@ -148,12 +148,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def plural(count: int, noun: str) -> str:
-    """Write so many of something.
-
-    >>> plural(1, "trial"), plural(2000, "trial")
-    ('1 trial', '2,000 trials')
-    """
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -185,6 +185,24 @@ def progress(rounds: Sequence[tuple[int, np.ndarray]], metric: str, mode: str) -
     return Picture(x, score_axis(np.concatenate([*spread, best]).tolist(), mode), marks, told, "round", metric)
 
 
+def ranges(rounds: Sequence[tuple[int, Sequence[Any]]], name: str, parameter: Parameter) -> Picture:
+    """Show where the values of a parameter lie, round by round.
+
+    Args:
+      rounds: of each its number, from 1, and the values of its trials.
+    """
+    having = [(number, np.asarray(values, np.float64)) for number, values in rounds if len(values)]
+    numbers = [number for number, _ in rounds]
+    x = Axis(min(numbers) - 0.5, max(numbers) + 0.5, False, tuple((float(k), str(k)) for k in numbers))
+    half = min(0.05 * len(numbers), 0.4)
+    marks: list[Mark] = []
+    for number, values in having:
+        spread = np.quantile(values, [0.1, 0.25, 0.5, 0.75, 0.9], method="nearest").tolist()
+        told = f"round {number}: {name} {value(spread[1])} to {value(spread[3])}, median {value(spread[2])}"
+        marks.append(Box(number, half, tuple(spread), told))
+    return Picture(x, parameter_axis(parameter), marks, f"{name} by round", "round", name)
+
+
 def front(
     trials: Trials,
     best: Trials,

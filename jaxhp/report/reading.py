@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from jaxhp.selection.importance import Importance, importance
 from jaxhp.space import Parameter, Space
 from jaxhp.store.files import located, read_json
 from jaxhp.store.ledger import Ledger, Round
+from jaxhp.store.ours import SUMMARY
 from jaxhp.trials import Status, Trial
-from jaxhp.values import Json
+from jaxhp.values import Error, Json
 
 _COMPARED = 2000  # finished trials that the importance is taken of; more of them hardly tell more
 
@@ -29,6 +30,7 @@ class RunRecord:
       events: in order, see `Ledger.events`.
       spent: see `Ledger.spent`.
       importance: what mattered, or why that cannot be said.
+      summary: what the run that finished it has written of its cost; {} where there is none that can be read.
     """
 
     name: str
@@ -40,6 +42,7 @@ class RunRecord:
     events: list[Json]
     spent: dict[str, float]
     importance: Importance | str
+    summary: Json = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -79,7 +82,15 @@ def read(directory: str | Path) -> RunRecord:
         events=events,
         spent=spent,
         importance=mattered,
+        summary=_summary(place),
     )
+
+
+def _summary(directory: Path) -> Json:
+    try:
+        return read_json(directory / SUMMARY)
+    except (Error, OSError):
+        return {}
 
 
 def _check(trials: Sequence[Trial], space: Space) -> None:

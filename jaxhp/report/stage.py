@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.report.pieces import plural
+from jaxhp.report.telling import plural
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import Status, Trial, Trials
 from jaxhp.values import Error, is_int

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from jaxhp import words
 from jaxhp.objectives import AtMost as AtMost
 from jaxhp.objectives import Objectives
-from jaxhp.report.pieces import plural
 from jaxhp.report.stage import Ruin, Stage
 from jaxhp.report.table import show_config, show_value
+from jaxhp.report.telling import plural
 from jaxhp.report.tested import Tested
 from jaxhp.selection.stretches import Stretch
 from jaxhp.selection.verdict import Estimate, Measured

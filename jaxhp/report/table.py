@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
 from jaxhp import words
 from jaxhp.trials import Trial
+
+_LONGEST, _GAP = 24, 2  # columns of a cell in a live display, and between two of them
+_MORE = "+{} more"
 
 FreshScores = Mapping[int, np.ndarray]  # trial id to f32[R], scores on fresh replicates
 Columns = Mapping[str, np.ndarray]  # metric to f32[N], of all trials
@@ -59,9 +62,9 @@ def trials_text(
     return "".join(lines)
 
 
-def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
-    """Make the table for a live display; see `cells_of`."""
-    headings, *rows = cells_of(trials, metric, top)
+def trials_table(trials: Sequence[Trial], metric: str, top: int, width: int) -> Table:
+    """Make the table for a live display of so many columns; see `cells_of`."""
+    headings, *rows = fitted(cells_of(trials, metric, top), width)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings[:-1]:
         table.add_column(Text(heading), justify="right")
@@ -69,6 +72,36 @@ def trials_table(trials: Sequence[Trial], metric: str, top: int) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def fitted(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Cut the rows of `cells_of` to so many columns of a terminal.
+
+    Long cells end in an ellipsis. Columns that still have no room are left out: first what a trial went through, then
+    parameters from the last on; a heading says how many of these.
+    """
+    shown = [[cut(cell, _LONGEST) for cell in row] for row in rows]
+    sizes = [max(map(cell_len, column)) + _GAP for column in zip(*shown, strict=True)]
+    count, kept, missing = len(sizes), set(range(len(sizes))), 0
+    facts = [count - 3, count - 2, 3, 1, count - 1]  # epochs, round, error, trial, status
+    for column in [*facts, *range(count - 4, 3, -1)]:
+        if sum(sizes[at] for at in kept) - _GAP + (_GAP + len(_MORE.format(missing)) if missing else 0) <= width:
+            break
+        kept.remove(column)
+        missing += column not in facts
+    found = [[cell for at, cell in enumerate(row) if at in kept] for row in shown]
+    return [[*row, "" if at else _MORE.format(missing)] for at, row in enumerate(found)] if missing else found
+
+
+def cut(text: str, most: int) -> str:
+    """Cut text to so many columns of a terminal, in which some characters take two.
+
+    >>> cut("weight_decay", 8), cut("学習率の値", 8)
+    ('weight_…', '学習率…')
+    """
+    if cell_len(text) <= most:
+        return text
+    return set_cell_size(text, most - 1).rstrip() + "…"
 
 
 def finals_column(trials: Sequence[Trial], finals: FreshScores) -> dict[int, tuple[float, str]]:

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from jaxhp.data.folds import Folds, checked_folds
-from jaxhp.engine.layout import tiles_needed
+from jaxhp.engine.layout import fitting_tile, tiles_needed
 from jaxhp.engine.plan import GroupPlan, Plan
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.runtime import Device, setup
-from jaxhp.engine.sizes import default_tile
+from jaxhp.engine.sizes import default_tile, overhead
 from jaxhp.engine.spec import Spec
 from jaxhp.report.result import Result
 from jaxhp.search.changes import changed
@@ -30,13 +30,14 @@ from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
 from jaxhp.search.planning import plan_of, plan_one
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, parent, recalled
-from jaxhp.search.workload import finals_that_fit, why_no_finals
+from jaxhp.search.workload import finals_that_fit, stages, why_no_finals
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.pbt import PBT
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Error, Json, Value, check_int
+from jaxhp.words import short
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
 
@@ -103,6 +104,9 @@ class Asked:
         if default:
             self._know("finals", self._finals_that_fit())
         self._know("include", tuple(self.include))
+        for config in self.include:
+            if not isinstance(config, Mapping):
+                raise Error(f"include: expected a list of configs, got {short(config)} in it")
         self._know("parent", parent(self.warm_start))
         known = earlier(self.warm_start, Result.load)
         self._know("warm_start", known)
@@ -186,9 +190,17 @@ class Asked:
             ended._know("finals", ended._finals_that_fit())
         return ended
 
-    def _finals_that_fit(self) -> Finals | None:
-        device = self.machine().devices[0]
-        tile = self.tile or max(default_tile(spec.shapes, device) for spec in self.groups.specs.values())
+    def sized_for(self, machine: Machine) -> Self:
+        """Return the same search with the default finals of a machine that is elsewhere."""
+        if not self.default_finals:
+            return self
+        sized = copy.copy(self)
+        sized._know("finals", sized._finals_that_fit(machine))
+        return sized
+
+    def _finals_that_fit(self, machine: Machine | None = None) -> Finals | None:
+        device, rounds = (machine or self.machine()).devices[0], stages(self.rungs)
+        tile = self.tile or max(default_tile(spec.shapes, device, rounds) for spec in self.groups.specs.values())
         return finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds)
 
     def course(self, extended: bool) -> Course:
@@ -246,7 +258,7 @@ class Asked:
             paired=self.paired,
             folds=self.groups.foldings.get(spec.key),
             epoch=self.epoch,
-            devices=list(machine.devices)[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
+            devices=machine.devices[: max(tiles, tiles_needed(top, judged, planned.tile))],  # that have a tile
         )
 
     def manifest(self, machine: Machine | None = None) -> Json:
@@ -264,8 +276,17 @@ class Asked:
         return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
 
     def _tile(self, spec: Spec, machine: Machine) -> int:
-        """Return a group's tile: the one given, else the one its directory was begun with, else the default."""
-        return self.tile or machine.tiles.get(spec.key) or default_tile(spec.shapes, machine.devices[0])
+        """Return a group's tile: the one given, else the one its directory was begun with, else the default.
+
+        Where there are several groups, which have few trials each, it is as large as these fill.
+        """
+        if known := self.tile or machine.tiles.get(spec.key):
+            return known
+        device, groups = machine.devices[0], len(self.groups.specs)
+        if groups == 1:
+            return default_tile(spec.shapes, device, stages(self.rungs))
+        most = default_tile(spec.shapes, device)
+        return fitting_tile(most, max(r.trials for r in self.rungs), self.members, groups, overhead(most, device))
 
     def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
         return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)

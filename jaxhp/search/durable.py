@@ -14,9 +14,19 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxhp.engine.events import Event, Progressed, Retrained, RoundFinished, RoundSkipped, Shrunk, StopAsked, Warned
+from jaxhp.engine.events import (
+    Awaited,
+    Event,
+    Progressed,
+    Retrained,
+    RoundFinished,
+    RoundSkipped,
+    Shrunk,
+    StopAsked,
+    Warned,
+)
 from jaxhp.engine.sizes import host_memory_limit
-from jaxhp.engine.work import Cost, Emit, Executor, Job, Outcome, Snapshot, from_record, merge, to_record
+from jaxhp.engine.work import Cost, Emit, Executor, Job, MembersLost, Outcome, Snapshot, from_record, merge, to_record
 from jaxhp.search.lineage import Lineage, rows_of
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store.checkpoints import Checkpoints
@@ -75,6 +85,9 @@ class Durable:
                     error.add_note(_whose(job))
                     raise
                 reason = str(error).splitlines()[0]
+            except MembersLost as error:
+                self._emit(Warned(f"round {job.number + 1}: {error}; they are trained again"))
+                continue
             rows = self._inner.shrink()
             if rows is None:
                 raise MemoryError(f"round {job.number + 1}: not even one tile fits: {reason}")
@@ -98,8 +111,12 @@ class Durable:
 
     def variables(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
         """See `Executor.variables`; of a member of a finished round, which is trained again if it is lost."""
-        self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
-        return self._inner.variables(trial, epoch, config)
+        while True:
+            try:
+                self._hold(self._lineage.last(trial), np.asarray([trial], np.int32))
+                return self._inner.variables(trial, epoch, config)
+            except MembersLost:
+                continue
 
     def before_its_end(self, trial: int, epoch: int, config: Config) -> PyTree[np.ndarray]:
         """Return a trial's variables after an epoch at which no round ended: its first replicate is trained anew."""
@@ -161,6 +178,9 @@ class Durable:
 
     def _attempt(self, job: Job, emit: Emit) -> Outcome:
         def watch(event: Event) -> None:
+            if isinstance(event, Awaited):
+                self._on_signal(job)
+                return
             emit(event)
             if not isinstance(event, Progressed):
                 return
@@ -265,13 +285,23 @@ class Durable:
             self._keep(asked.number)
 
     def _on_the_way(self, event: Event) -> None:
-        self._emit(event)
+        if not isinstance(event, Awaited):
+            self._emit(event)
         self._again(event)
 
     def _again(self, event: Event) -> None:
         if isinstance(event, Progressed):
             self._unsaved_s += event.seconds
+        if isinstance(event, Progressed | Awaited):
             self.stop_if_asked()
+
+    def _on_signal(self, job: Job) -> None:
+        """Save what is done of a job, and stop, if a signal asked for it."""
+        if self._stop[0].received is None:
+            return
+        if self._checkpoints is not None and job.read is None:
+            self._save(job.number, self._inner.save(), complete=False)
+        self.stop_if_asked()
 
     def _load(self, asked: Round, trials: np.ndarray) -> bool:
         """Hold a finished round's members if they were saved; return whether these trials are among them."""

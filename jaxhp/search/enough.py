@@ -17,12 +17,12 @@ from jaxhp.engine.layout import expected_slots
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.work import Emit
 from jaxhp.objectives import Objectives
-from jaxhp.report.pieces import plural
+from jaxhp.report.telling import plural
 from jaxhp.search.loop import Course
 from jaxhp.search.workload import trained
 from jaxhp.selection.verdict import Finals
 from jaxhp.store.enlarging import LIMIT
-from jaxhp.store.ledger import Ledger
+from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import signed
 from jaxhp.values import Error, check_int
 
@@ -115,6 +115,11 @@ class Pace:
             total += math.ceil(tiles / devices) * group.tile * max(group.epoch_flops, 1.0)
         return total * epochs
 
+    @property
+    def beside(self) -> float:
+        """The seconds that a round takes beside its training, at least; 0 where that is not known yet."""
+        return self._beside if math.isfinite(self._beside) else 0.0
+
     def elapsed(self) -> float:
         """Return the seconds of this run so far."""
         return self._clock() - self._began
@@ -126,8 +131,7 @@ class Pace:
 
     def round(self, rate: float, trials: int, epochs: int) -> float:
         """Return the seconds that a round will take."""
-        beside = self._beside if math.isfinite(self._beside) else 0.0
-        return rate * self.work(trials, self._members, epochs) + beside
+        return rate * self.work(trials, self._members, epochs) + self.beside
 
     def finals(self, rate: float, finals: Finals | None, folds: int, epochs: int) -> float:
         """Return the seconds that finals will take, with what they compile, and the end of the search."""
@@ -174,6 +178,7 @@ class Ending:
     def __init__(self, until: Until, of: Plans, pace: Pace, ledger: Ledger, emit: Emit):
         self._until, self._of, self._pace, self._ledger, self._emit = until, of, pace, ledger, emit
         self._course = of.course
+        self._best: list[tuple[int, float]] = []  # epochs and best score of the rounds that are finished
 
     def enough(self, number: int) -> bool:
         """Return whether to end before a round, which is recorded then; never before the first."""
@@ -189,7 +194,7 @@ class Ending:
 
     def why(self, number: int) -> str:
         """Say why to end before a round; "" where it should be trained."""
-        return self._late(number) or self._reached() or self._no_better()
+        return self._late(number) or self._reached(number) or self._no_better(number)
 
     def _late(self, number: int) -> str:
         seconds, pace, course = self._until.seconds, self._pace, self._course
@@ -214,38 +219,42 @@ class Ending:
         seconds = asked.wall_s if asked is not None and asked.wall_s else 0.0
         return seconds / self._pace.work(rungs[number - 1].trials, self._course.members, epochs)
 
-    def _reached(self) -> str:
+    def _reached(self, number: int) -> str:
         target, course = self._until.target, self._course
         if target is None:
             return ""
-        best = max(self._best_of_rounds(any_budget=True), default=-np.inf)
+        best = max(self._best_of_rounds(number, any_budget=True), default=-np.inf)
         sign = 1 if course.mode == "max" else -1
         if not best >= np.float32(sign * target):
             return ""
         return f"{course.metric} has reached {sign * best:.4g}, and {target:g} was asked for"
 
-    def _no_better(self) -> str:
+    def _no_better(self, number: int) -> str:
         patience, course = self._until.patience, self._course
         if patience is None:
             return ""
-        best = self._best_of_rounds(any_budget=False)
+        best = self._best_of_rounds(number, any_budget=False)
         if len(best) <= patience or max(best[-patience:]) > max(best[:-patience]):
             return ""
         return f"the last {plural(patience, 'round')} brought no better {course.metric}"
 
-    def _best_of_rounds(self, *, any_budget: bool) -> list[float]:
-        """Return the best score of every finished round, higher is better, or of those to the full budget."""
-        course, found = self._course, []
-        for asked in self._ledger.rounds():
-            if asked.scores is None or not (any_budget or asked.epochs >= course.epochs):
-                continue
-            scores = signed(asked.scores, course.mode)
-            if self._of.objectives.constraints:
-                trials = self._ledger.measured(asked.number)
-                trials = trials.ranked_by(course.metric, course.mode, course.epochs, course.epoch)
-                scores = np.where(self._of.objectives.violation(trials) == 0, scores, np.nan)
-            found.append(float(np.max(scores, initial=-np.inf, where=~np.isnan(scores))))
-        return found
+    def _best_of_rounds(self, number: int, *, any_budget: bool) -> list[float]:
+        """Return the best score of every round before this one, higher is better, or of those to the full budget."""
+        for earlier in range(len(self._best), number):  # each is read once: there may be thousands
+            asked = self._ledger.round(earlier)
+            assert asked is not None
+            assert asked.scores is not None
+            self._best.append((asked.epochs, self._best_of(asked, asked.scores)))
+        return [best for epochs, best in self._best[:number] if any_budget or epochs >= self._course.epochs]
+
+    def _best_of(self, asked: Round, scores: np.ndarray) -> float:
+        course = self._course
+        told = signed(scores, course.mode)
+        if self._of.objectives.constraints:
+            trials = self._ledger.measured(asked.number)
+            trials = trials.ranked_by(course.metric, course.mode, course.epochs, course.epoch)
+            told = np.where(self._of.objectives.violation(trials) == 0, told, np.nan)
+        return float(np.max(told, initial=-np.inf, where=~np.isnan(told)))
 
 
 def read_time(text: str) -> float:

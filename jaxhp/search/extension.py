@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxhp.report.pieces import plural
+from jaxhp.report.telling import plural
 from jaxhp.search.manifest import recorded, rewrite
 from jaxhp.store.digest import ABOUT
 from jaxhp.store.enlarging import LIMIT, enlarge

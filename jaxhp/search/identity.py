@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxhp.data.fingerprints import fingerprint
+from jaxhp.engine.environment import environment
 from jaxhp.engine.runtime import Device
-from jaxhp.search.manifest import FORMAT, environment
+from jaxhp.search.manifest import FORMAT
 from jaxhp.values import Json, encoded
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxhp.engine.environment import differences
 from jaxhp.report.found import Like
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
-from jaxhp.search.manifest import differences, recorded, refuse_other
+from jaxhp.search.manifest import recorded, refuse_other
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+from jaxhp.engine.plan import Plan
 from jaxhp.engine.runtime import Device
+from jaxhp.engine.work import Emit, Executor
+from jaxhp.values import Error, Json
 
 
 class Machine(NamedTuple):
@@ -15,3 +21,40 @@ class Machine(NamedTuple):
     devices: Sequence[Device]
     memory: int | None  # bytes that may be filled; None: what is free
     tiles: Mapping[str, int] = {}  # by `Spec.key`, those that the directory was begun with
+
+
+class Elsewhere(Protocol):
+    """Workers that train in the place of this process; `jaxhp.search.workers` has them."""
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """Those of one worker."""
+        ...
+
+    @property
+    def environment(self) -> Json:
+        """That of each worker."""
+        ...
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """Return the plan of one worker as that of all."""
+        ...
+
+    def remote(self, search: Any, manifest: Json, emit: Emit) -> Executor:
+        """Return what trains a search there."""
+        ...
+
+
+def elsewhere(
+    executor: Any, members: str | Path | None, dir: str | Path | None
+) -> AbstractContextManager[Elsewhere | None]:
+    """Have workers while a block runs, None where there is no executor; imported when used, see `hired`.
+
+    Raises:
+      Error: there is none, and nobody to share members.
+    """
+    if executor is not None:
+        return import_module("jaxhp.search.workers").hired(executor, members, dir)
+    if members is not None:
+        raise Error(f"members: expected none without an executor, whose workers share them, got {str(members)!r}")
+    return nullcontext()

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 
-import jax
-
-from jaxhp.engine.bits import cpu, flags
-from jaxhp.engine.runtime import Device
+from jaxhp.engine.environment import differences, harmful, sentence
 from jaxhp.store.digest import ABOUT, manifest_digest
 from jaxhp.store.enlarging import BEFORE, MANIFEST
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
 from jaxhp.values import Error, Json
-from jaxhp.words import short
 
 FORMAT = 3  # of a manifest; 1 is that of jaxhp 0.1.0; in 2 the axes of a space were in the order of its keywords
-_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")  # says nothing to a person
-_SAME_BITS = ("devices", "python", "argv", "numpy", "cpu.model")  # may change without changing a number
-
-
-def environment(devices: Sequence[Device]) -> Json:
-    """Return versions, devices and flags that results may depend on, as JSON."""
-    return {
-        "device_kind": devices[0].device_kind,
-        "platform": devices[0].platform,
-        "devices": len(devices),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("jax", "jaxlib", "jaxhp", "numpy", "optax")},
-        "matmul_precision": str(jax.config.values["jax_default_matmul_precision"]),
-        "runtime": str(devices[0].client.platform_version),
-        "cpu": cpu(),
-        "flags": flags(),
-        "argv": list(sys.argv),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def recorded(ledger: Ledger) -> Json | None:
@@ -107,14 +74,14 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool, parent: s
     refuse_other(ledger, before, manifest)
     rewrite(ledger, before)
     where = differences(before.get("environment", {}), manifest["environment"])
-    harmful = _harmful(where)
-    if harmful and not accept_environment:
+    risky = harmful(where)
+    if risky and not accept_environment:
         raise Error(
-            f"dir: {ledger.directory} was begun elsewhere: {_sentence(harmful)}; what is trained from here on may "
+            f"dir: {ledger.directory} was begun elsewhere: {sentence(risky)}; what is trained from here on may "
             "differ in its last bits. Go on with accept_environment=True (jaxhp resume --accept-environment)"
         )
-    notes = [f"{_sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
-    notes += [f"{_sentence([entry])}: what is trained from here on may differ in its last bits" for entry in harmful]
+    notes = [f"{sentence([entry])}: results stay the same" for entry in where if entry[0] in ("devices", "cpu.model")]
+    notes += [f"{sentence([entry])}: what is trained from here on may differ in its last bits" for entry in risky]
     if ledger.round(0) is not None:
         ledger.event("resume", environment=manifest["environment"], notes=notes)
     return notes
@@ -139,7 +106,7 @@ def refuse_other(ledger: Ledger, before: Json, manifest: Json) -> None:
     other = differences(_identity(before, traced_alike), _identity(manifest, traced_alike))
     if other:
         raise Error(
-            f"dir: {ledger.directory} holds another search: {_sentence(other)}. Run this one in another directory; "
+            f"dir: {ledger.directory} holds another search: {sentence(other)}. Run this one in another directory; "
             "warm_start=hp.Result.load(dir).trials lets it learn from that one"
         )
 
@@ -155,36 +122,12 @@ def is_other(before: Json, manifest: Json) -> bool:
     return bool(differences(_identity(before, True), _identity(manifest, True)))
 
 
-def _harmful(where: list[tuple[str, object, object]]) -> list[tuple[str, object, object]]:
-    """Return those differences of environments that may change a number."""
-    return [entry for entry in where if not {entry[0], entry[0].split(".")[0]} & {*_SAME_BITS}]
-
-
 def elsewhere(before: Json, manifest: Json) -> str:
     """Say what may give other bits now than where a manifest was written; "" where nothing is known to."""
-    return _sentence(_harmful(differences(before.get("environment", {}), manifest["environment"])))
+    return sentence(harmful(differences(before.get("environment", {}), manifest["environment"])))
 
 
 def _identity(manifest: Json, traced_alike: bool) -> Json:
     """Return what was searched. Another version of jax or optax may trace the same task to another program."""
     left_out = ABOUT if traced_alike else (*ABOUT, "task")
     return {name: value for name, value in manifest.items() if name not in left_out}
-
-
-def differences(before: object, now: object, name: str = "") -> list[tuple[str, object, object]]:
-    """List (name, before, now) of every entry of two JSON values that differs."""
-    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
-        return [] if json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True) else [(name, before, now)]
-    found = []
-    for key in dict.fromkeys([*before, *now]):
-        found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-    return found
-
-
-def _sentence(entries: list[tuple[str, object, object]]) -> str:
-    def told(name: str, before: object, now: object) -> str:
-        if _DIGEST.search(f"{before} {now}"):
-            return f"its {name} is another one"
-        return f"its {name} is {short(before)}, now it is {short(now)}"
-
-    return "; ".join(told(*entry) for entry in entries)

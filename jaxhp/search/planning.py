@@ -44,4 +44,5 @@ def plan_one(search: Any, spec: Spec, tile: int, devices: Sequence[Device], memo
         epochs=search.epochs,
         devices=list(devices),
         memory=memory,
+        groups=len(search.groups.specs),
     )

@@ -50,6 +50,7 @@ from jaxhp.search.loop import Course, run_rounds
 from jaxhp.search.manifest import claim, is_other, recorded, trained
 from jaxhp.search.signals import Signals, Stopped, at_a_prompt
 from jaxhp.search.stopping import with_finished
+from jaxhp.search.time_left import TimeLeft
 from jaxhp.search.watching import guarded, read_only, told, unrepeated, warning
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.files import write_json
@@ -112,9 +113,11 @@ def run_search(
         Ledger(dir, write=True, stored=lambda what: emit(Stored(what))) as ledger,
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, quiet=quiet)
+        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
+        left, full = TimeLeft(of.plan, of.course.members, pace, until.seconds), of.course.epochs
+        display = Display(of.plan.member_epochs, of.metric, of.course.mode, epochs=full, speed=left, quiet=quiet)
         front = FrontLine(of.objectives, display.note)
-        observers[:0] = [partial(_record, ledger), display.observe, front.observe]
+        observers[:0] = [partial(_record, ledger), pace.observe, left.observe, display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
         checkpoints = Checkpoints(ledger) if ledger.directory is not None else None
         executor = Durable(
@@ -129,9 +132,8 @@ def run_search(
         )
         account = _Account(executor, ledger)
         networks = Best(executor, lineage, of.course.mode, of.finals.finals.top if of.finals else 1)
-        pace = Pace(of.plan, of.course.members, time.perf_counter, began)
         ending = Ending(until, of, pace, ledger, emit)
-        observers += [executor.observe, networks.observe, pace.observe, warning(failures, emit)]
+        observers += [executor.observe, networks.observe, warning(failures, emit)]
         params = None
         try:
             with display:
@@ -309,7 +311,8 @@ def _summary(of: Wiring, account: _Account, result: Result) -> Json:
         "members": len(result.trials) * of.course.members,
         "best": table_rows([result.best])[0],
         "digest": result.digest,
-        "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes},
+        "planned": {"flops": of.plan.flops, "seconds": of.plan.seconds, "peak_bytes": of.plan.peak_bytes}
+        | ({"workers": of.plan.workers, "moved_bytes": of.plan.moved_bytes} if of.plan.workers else {}),
         "measured": {
             "flops": cost["slot_epochs"] * of.plan.flops / of.plan.slot_epochs,
             "seconds": cost["step_s"],

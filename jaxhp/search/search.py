@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,9 @@ from jaxtyping import PyTree
 from jaxhp.data.folds import Folds
 from jaxhp.engine.events import Observer
 from jaxhp.engine.local import Local
-from jaxhp.engine.runtime import Device
+from jaxhp.engine.population import Population
+from jaxhp.engine.runtime import Device, keep_compiled
+from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
@@ -27,7 +31,7 @@ from jaxhp.search.extension import Request, grow, limit_of, recorded_in, wanted
 from jaxhp.search.finals import Setting
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
-from jaxhp.search.machine import Machine
+from jaxhp.search.machine import Elsewhere, Machine, elsewhere
 from jaxhp.search.manifest import recorded
 from jaxhp.search.refit import refit
 from jaxhp.search.run import Wiring, run_search
@@ -90,6 +94,8 @@ class Search(Asked):
         target: float | None = None,
         patience: int | None = None,
         larger: Search | None = None,
+        executor: Any = None,
+        members: str | Path | None = None,
     ) -> Result:
         """Run the search, or what is left of it where `dir` holds an earlier run of the same search.
 
@@ -112,6 +118,12 @@ class Search(Asked):
           target: no further round is begun once a trial's score is as good as that.
           patience: nor after so many rounds to the full budget, one after another, that brought no better score.
           larger: this search with more rounds or epochs, which the directory is to be of from now on; see `extend`.
+          executor: who trains, None: this process. Anything with `submit(fn, *args) -> Future`, such as
+            `hp.executors.Processes(4)`, a `ProcessPoolExecutor` that spawns, or an executor of Dask, Ray, submitit or
+            MPI; or a text as `--executor` takes it, "processes:4". The digest is that of one process. All workers need
+            one kind of device, jaxlib and flags. See docs/clusters.md.
+          members: where workers leave trained members for each other: a folder that all of them see, or a URL for
+            fsspec; by default a folder in `dir`. What is there goes when the search is finished.
 
         Raises:
           Error: an argument does not fit; `dir` holds another search, a damaged one, or anything else; another process
@@ -120,17 +132,18 @@ class Search(Asked):
           Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
             the finished rounds.
         """
-        return run_search(
-            dir,
-            partial(self._wire, devices, memory),
-            until=Until(seconds, target, patience).checked(compared_by(self.groups.first.task)),
-            grow=None if larger is None else partial(larger._grow, devices, memory),
-            quiet=quiet,
-            accept_environment=accept_environment,
-            checkpoint_s=checkpoint_s,
-            experiment=experiment,
-            watch=watch,
-        )
+        with elsewhere(executor, members, dir) as workers:
+            return run_search(
+                dir,
+                partial(self._wire, devices, memory, workers),
+                until=Until(seconds, target, patience).checked(compared_by(self.groups.first.task)),
+                grow=None if larger is None else partial(larger._grow, devices, memory, workers),
+                quiet=quiet,
+                accept_environment=accept_environment,
+                checkpoint_s=checkpoint_s,
+                experiment=experiment,
+                watch=watch,
+            )
 
     def extend(
         self, dir: str | Path, *, rounds: int | None = None, epochs: int | None = None, **options: Any
@@ -208,17 +221,30 @@ class Search(Asked):
         )
 
     def local(self, machine: Machine, emit: Emit = lambda _: None) -> Local:
-        """Return what trains on a machine."""
-        return Local(self.groups.spec, lambda spec, at_most: self.population(spec, machine, at_most), emit)
+        """Return what trains on a machine, where each group's first tile is on another device than the last one's."""
+        turns = itertools.count()
+
+        def compile(spec: Spec, at_most: int | None) -> Population:
+            first = next(turns) % len(machine.devices)
+            devices = [*machine.devices[first:], *machine.devices[:first]]
+            return self.population(spec, machine._replace(devices=devices), at_most)
+
+        return Local(self.groups.spec, compile, emit)
 
     def _made(self, config: Config) -> PyTree:
         """Return the shapes of what `init` makes of a config."""
         return self.groups.spec(config).made
 
-    def _wire(self, devices: Sequence[Device] | None, memory: int | None, begun: Json, emit: Emit) -> Wiring:
+    def _wire(
+        self, devices: Sequence[Device] | None, memory: int | None, workers: Elsewhere | None, begun: Json, emit: Emit
+    ) -> Wiring:
         """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
         held = self.held(begun)
-        machine = held.machine_of(begun, devices, memory)
+        here = machine = held.machine_of(begun, devices, memory)
+        keep_compiled(here.devices[0])
+        if workers is not None:
+            machine = here._replace(devices=workers.devices)
+            held = held.sized_for(machine)
         course = held.course(extended=bool(begun.get("extended")))
         objectives = compared_by(held.groups.first.task)
 
@@ -228,16 +254,19 @@ class Search(Asked):
             return wiring._replace(course=course, finals=ended._setting(course), no_finals=ended.no_finals)
 
         vanished = held.default_finals and held.finals is None
+        manifest = held.manifest(machine)
+        if workers is not None:
+            manifest["environment"] = {**workers.environment, "argv": [*sys.argv]}
         wiring = Wiring(
             course=course,
             finals=held._setting(course),
-            executor=held.local(machine, emit),
+            executor=held.local(machine, emit) if workers is None else workers.remote(held, manifest, emit),
             devices=machine.devices,
-            plan=held.plan_on(machine),
-            manifest=held.manifest(machine),
+            plan=held.plan_on(machine) if workers is None else workers.planned(held, held.plan_on(machine)),
+            manifest=manifest,
             metric=held.metric,
             objectives=objectives,
-            retrainer=held.retrainer(machine),
+            retrainer=held.retrainer(here),
             like=held._made,
             no_finals=held.no_finals,
             request=Request(held.extent, held.rungs, [spec.task for spec in held.groups.specs.values()]),
@@ -250,13 +279,19 @@ class Search(Asked):
         return wiring
 
     def _grow(
-        self, devices: Sequence[Device] | None, memory: int | None, ledger: Ledger, of: Wiring, emit: Emit
+        self,
+        devices: Sequence[Device] | None,
+        memory: int | None,
+        workers: Elsewhere | None,
+        ledger: Ledger,
+        of: Wiring,
+        emit: Emit,
     ) -> Wiring:
         """Return what is run where a directory is to be of this larger search; `of` is that of the one it holds."""
         before = recorded(ledger) or {}
         if of.request.extent.covers(self.extent) and limit_of(ledger) is None:
             return of._replace(notes=[*of.notes, f"dir: holds {of.request.extent} already"])
-        larger = self._wire(devices, memory, {**before, "extended": [[*self.extent]]}, emit)
+        larger = self._wire(devices, memory, workers, {**before, "extended": [[*self.extent]]}, emit)
         note = grow(ledger, before, of.request, larger.request, larger.manifest)
         return larger._replace(notes=[*larger.notes, note])
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxhp.engine.environment import environment
 from jaxhp.engine.work import Outcome
 from jaxhp.search.again import train_again
 from jaxhp.search.extension import recorded_in
-from jaxhp.search.manifest import elsewhere, environment
+from jaxhp.search.manifest import elsewhere
 from jaxhp.selection.stretches import stretches
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Error, is_int

@@ -14,10 +14,10 @@ def trained(rung: Rung, before: Rung | None) -> int:
 
 def epochs_trained(rungs: tuple[Rung, ...], tile: int = 1) -> int:
     """Return the epochs that rungs train, times tiles of so many trials."""
-    return sum(tiles_needed(trials, 1, tile) * epochs for trials, epochs in _stages(rungs))
+    return sum(tiles_needed(trials, 1, tile) * epochs for trials, epochs in stages(rungs))
 
 
-def _stages(rungs: tuple[Rung, ...]) -> list[tuple[int, int]]:
+def stages(rungs: tuple[Rung, ...]) -> list[tuple[int, int]]:
     """Return (trials, epochs that each of them is trained there) of every rung."""
     return [(rung.trials, trained(rung, before)) for rung, before in zip(rungs, [None, *rungs[:-1]], strict=True)]
 
@@ -34,7 +34,7 @@ def slot_epochs(
       tile: of the group.
       groups: how many there are.
     """
-    work = [(trials, members, trains) for trials, trains in _stages(rungs)] + ([(*finals, epochs)] if finals else [])
+    work = [(trials, members, trains) for trials, trains in stages(rungs)] + ([(*finals, epochs)] if finals else [])
     return sum(expected_slots(trials, of_each, tile, groups) / groups * trains for trials, of_each, trains in work)
 
 

@@ -1,23 +1,29 @@
 """One SQLite file with one writer, any number of readers, and one kind of error for whatever is damaged.
 
 The write-ahead log lets readers see the last transaction while the next is written; `synchronous = FULL` puts a
-transaction on disk before it counts. The writer holds a lock that ends with its process, however that ends, and leaves
-one file behind, without a log, which can be read wherever it lies. A file from a stranger is believed nothing: only one
-that has these tables and nothing else is asked for more than the list of its tables.
+transaction on disk before it counts. The log needs memory that all processes share, so on a file system that other
+machines may see (`mounts.py`) a journal takes its place, with which readers and the writer wait for each other. The
+writer holds a lock that ends with its process, however that ends, and leaves one file behind, without a log, which can
+be read wherever it lies. A file from a stranger is believed nothing: only one that has these tables and nothing else is
+asked for more than the list of its tables.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
 import re
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
+from jaxhp.store.mounts import Mount, mount_of
 from jaxhp.values import Error
 
 NAME = "ledger.sqlite"
@@ -25,6 +31,10 @@ _FIRST = ("lock", NAME, *(NAME + end for end in ("-journal", "-wal", "-shm")))  
 _UNASKED = re.compile(
     r".+\.(out|err|log)|\.DS_Store|\.nfs.*|\.git(keep|ignore)|Thumbs\.db|desktop\.ini"
 )  # of a job, a system
+_WAIT_S = 30  # that one waits for another
+_PATIENCE_S = 300  # that a writer waits for readers where both cannot be at once, before it gives up
+_CUT_SHORT = "SQLITE_READONLY_ROLLBACK"  # by a kill, and what was begun is to be undone first
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _STEPS = 10**7  # of SQLite's machine, that reading a list of tables may take
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +65,7 @@ class Database:
     Raises:
       FileNotFoundError: there is nothing to read.
       OSError: the directory cannot be written.
-      Error: another process writes it.
+      Error: another process writes it, or could without that one of them knows.
       Error: the file is damaged, or the directory holds something else.
     """
 
@@ -70,11 +80,14 @@ class Database:
                 self._db = sqlite3.connect(":memory:", isolation_level=None)
             elif lock is not None:
                 _refuse_others(self.directory, tables)
+                mount = mount_of(self.directory)
+                _refuse_without_locks(self.directory, mount, mount.unlocked)
                 try:
                     self._lock = lock(self.directory)
                 except OSError as error:
+                    _refuse_without_locks(self.directory, mount, error.errno in _NO_LOCKS and error.strerror)
                     raise _unwritable(self.directory, error.strerror, error.errno) from None
-                self._db = _open_to_write(self.directory, tables)
+                self._db = _open_to_write(self.directory, tables, mount)
                 self._file = os.stat(self.path)
             else:
                 self._db = _open_to_read(self.directory, tables)
@@ -202,8 +215,8 @@ def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
     if NAME in names and (path.is_symlink() or not path.is_file()):
         raise Error(f"{path}: expected a ledger, got {'a link' if path.is_symlink() else 'something that is no file'}")
     if NAME in names and path.stat().st_size:
-        with _named(path, "damaged"), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-            empty = not _tables(db, path, tables)
+        with _named(path, "damaged"):
+            empty = not _has_tables(path, tables)
     else:
         empty = True
     other = [n for n in names if n not in _FIRST and not (_UNASKED.fullmatch(n) and (directory / n).is_file())]
@@ -216,6 +229,17 @@ def _refuse_others(directory: Path, tables: Sequence[str]) -> None:
         f"dir: expected a new or empty directory, or one with a {NAME}, got {directory}, which holds {shown}; choose "
         f"another, such as {directory / 'search'}"
     )
+
+
+def _has_tables(path: Path, tables: Sequence[str]) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)) as db:
+            return _tables(db, path, tables)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != _CUT_SHORT:
+            raise
+        with closing(_read_mended(path, tables)) as db:
+            return _tables(db, path, tables)
 
 
 def _is_manifest(path: Path) -> bool:
@@ -238,12 +262,23 @@ def _named(path: Path, what: str) -> Iterator[None]:
         raise Error(f"{path}: {said}: {error}") from error
 
 
-def _open_to_write(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
+def _refuse_without_locks(directory: Path, mount: Mount, why: str | bool | None) -> None:
+    """Raises Error where there is a reason why another machine, or process, would not see who writes."""
+    if why:
+        raise Error(
+            f"dir: expected a file system on which a writer can lock out others, got {directory}, on "
+            f"{mount.kind or 'one'} without ({why}); mount it with locks that all machines see, or choose a directory "
+            "on a disk of this machine"
+        )
+
+
+def _open_to_write(directory: Path, tables: Sequence[str], mount: Mount) -> sqlite3.Connection:
     path = directory / NAME
+    timeout, mode = (_PATIENCE_S, "truncate") if mount.shared else (_WAIT_S, "wal")
     with _named(path, "damaged"), ExitStack() as opened:
-        db = opened.enter_context(closing(sqlite3.connect(path, timeout=30, isolation_level=None)))
+        db = opened.enter_context(closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)))
         _tables(db, path, tables)
-        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_mode = {mode}")
         db.execute("PRAGMA synchronous = FULL")
         _check(db, path, tables)
         opened.pop_all()
@@ -258,6 +293,11 @@ def _open_to_read(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
         try:
             return _connect_to_read(f"{path.as_uri()}?mode=ro", path, tables)
         except sqlite3.OperationalError as error:  # no permission to write; nobody writes where there is no log
+            name = getattr(error, "sqlite_errorname", "")  # an error that Python makes itself has none
+            if name == _CUT_SHORT:
+                return _read_mended(path, tables)
+            if name.startswith("SQLITE_BUSY"):
+                raise
             if path.with_name(NAME + "-wal").exists():
                 text = "its search did not end, and its log is read only where files may be made: copy the directory"
                 raise Error(f"{path}: expected a readable jaxhp ledger, got: {error}: {text}") from error
@@ -265,13 +305,42 @@ def _open_to_read(directory: Path, tables: Sequence[str]) -> sqlite3.Connection:
 
 
 def _connect_to_read(uri: str, path: Path, tables: Sequence[str]) -> sqlite3.Connection:
-    db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    db = sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
     try:
         _check(db, path, tables)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _read_mended(path: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    """Read a copy in memory, in which what a killed writer had begun is undone; the directory stays as it is.
+
+    Raises:
+      Error: it is written just now.
+    """
+    files = [path, path.with_name(NAME + "-journal")]
+
+    def seen() -> list[tuple[int, int, int]]:
+        found = [os.lstat(file) for file in files]
+        return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in found]
+
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="jaxhp-") as folder:
+            before = seen()
+            for file in files:
+                shutil.copyfile(file, Path(folder, file.name), follow_symlinks=False)
+            if seen() != before:
+                raise Error(f"{path}: expected a readable jaxhp ledger, got one that is written just now: try again")
+            with closing(sqlite3.connect(Path(folder, NAME), isolation_level=None)) as copy:
+                _check(copy, path, tables)
+                copy.backup(memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 def _leave_one_file(db: sqlite3.Connection) -> None:

@@ -139,7 +139,7 @@ class Halving:
         number = state.round % len(rungs)
         (step, rung), rows = rungs[number], self.schedule(state.epochs)[number].trials
         kept = rung.trials if step else 0
-        unit, parent = _survivors(state.levels[0].key, state.unit, state.score, state.asked, kept)
+        unit, parent = survivors(state.levels[0].key, state.unit, state.score, state.asked, kept)
         if rows > kept:
             inner = self.inner or Sobol()
             drawn = snap(inner.points(self._seen(state), rows - kept))
@@ -238,7 +238,7 @@ def _levels(schedule: tuple[Rung, ...]) -> list[int]:
 
 
 @partial(jit, static_argnames=("kept",))
-def _survivors(
+def survivors(
     seed: UInt32[Array, "2"], unit: Float32[Array, "P D"], score: Float32[Array, "P"], asked: Int[Array, ""], kept: int
 ) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
     """Take the `kept` best of a population by row: their points and their rows.

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Float32, Int, Int32, Key, PRNGKeyArray, UInt32
 
 from jaxhp.compiling import jit
 from jaxhp.values import Error, is_int
 
 GRID = 2.0**24  # points are multiples of 1 / GRID
-COMPARED, FEW = 128, 8  # rows of the first round that are compared with what was told of them: at most; too few
 
 
 @jax.tree_util.register_dataclass
@@ -24,14 +23,11 @@ class History:
     """The told points in the order of telling, and how far the asking has come.
 
     The capacity C comes from the schedule and doubles when more is told: nothing is dropped or overwritten.
-    Of what was asked only the first round is kept, by `Auto`, which is enough to learn what becomes of points.
     """
 
     key: UInt32[Array | np.ndarray, "2"]
     unit: Float32[Array | np.ndarray, "C D"]
     score: Float32[Array | np.ndarray, "C"]  # higher is better; NaN is diverged, and also fills the rows from `told` on
-    first: Float32[Array | np.ndarray, "F D"]  # the first 128 points at most of the first round asked
-    displaced: Bool[Array | np.ndarray, ""]  # whether the points told for them were others: see `displaced`
     told: int = field(default=0, metadata={"static": True})
     asked: int = field(default=0, metadata={"static": True})
     round: int = field(default=0, metadata={"static": True})
@@ -61,8 +57,7 @@ def empty(key: PRNGKeyArray, dim: int, epochs: int, capacity: int) -> History:
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
     seed = jax.random.bits(key, (2,), jnp.uint32)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
-    none = jnp.zeros((0, dim), jnp.float32)
-    return History(seed, jnp.asarray(unit), jnp.asarray(score), none, jnp.asarray(False), epochs=int(epochs))
+    return History(seed, jnp.asarray(unit), jnp.asarray(score), epochs=int(epochs))
 
 
 def stream(seed: UInt32[Array | np.ndarray, "2"], number: Int[Array, ""] | int) -> Key[Array, ""]:
@@ -138,42 +133,6 @@ def _put(
         jax.lax.dynamic_update_slice(unit, snap(new_unit), (told, 0)),
         jax.lax.dynamic_update_slice(score, finite(new_score), (told,)),
     )
-
-
-def asked(history: History, unit: Float[Array | np.ndarray, "P D"]) -> History:
-    """Remember the points of an ask, f32[P, D], if it was the first."""
-    return replace(history, first=jnp.asarray(unit)[:COMPARED]) if history.round == 1 else history
-
-
-def answered(history: History, unit: Float[Array | np.ndarray, "P D"]) -> History:
-    """Compare the points told in answer to the first ask, f32[P, D], with those that it was for."""
-    if history.round != 1:
-        return history
-    rows = min(history.first.shape[0], np.shape(unit)[0])
-    told = displaced(history.first[:rows], jnp.asarray(unit, jnp.float32)[:rows])
-    return replace(history, displaced=history.displaced | told)
-
-
-@jit
-def displaced(wanted: Float32[Array, "F D"], told: Float32[Array, "F D"]) -> Bool[Array, ""]:
-    """Tell whether most of the wanted points were told elsewhere, as in a pool whose nearest config is taken.
-
-    Such a point is displaced in every coordinate, and farther than rounding would take it, which is to the nearest of
-    the values that each coordinate has: so neither continuous parameters nor integers, choices and grids count. And it
-    is not just any point, but of the told ones about the nearest to what was wanted: so points of one's own and answers
-    to other asks do not count.
-
-    Args:
-      wanted: f32[F, D], points that were asked for.
-      told: f32[F, D], what was told in their places.
-    """
-    apart = jnp.abs(wanted[:, None] - told[None])  # [F, F, D]
-    own = jnp.diagonal(apart, axis1=0, axis2=1).T  # [F, D]
-    square, others = jnp.sum(own * own, axis=1), jnp.sum(apart * apart, axis=2)
-    rounded = jnp.sum(jnp.square(jnp.min(apart, axis=1, initial=1.0)), axis=1)
-    nearer = jnp.mean((others < square[:, None]).astype(jnp.float32), axis=1)
-    rows = jnp.all(own > 1e-4, axis=1) & (square > 2 * rounded) & (nearer < 0.1)
-    return 2 * jnp.sum(rows) > max(wanted.shape[0], FEW)
 
 
 def finite(scores: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:

@@ -52,11 +52,11 @@ class TPE(Sampler):
         if history.told == 0:
             return spread(history.key, history.asked, size, history.dim)
         seen = (history.unit, history.score, history.told)
-        return _best(history.key, history.round, *seen, self.good, size, self.candidates)
+        return best_of_draws(history.key, history.round, *seen, self.good, size, self.candidates)
 
 
 @partial(jit, static_argnames=("fraction", "size", "candidates"))
-def _best(
+def best_of_draws(
     seed: UInt32[Array, "2"],
     round: Int[Array, ""],
     unit: Float32[Array, "C D"],
@@ -66,7 +66,17 @@ def _best(
     size: int,
     candidates: int,
 ) -> Float32[Array, "{size} D"]:
-    """Choose the most promising of `candidates` draws for each row."""
+    """Choose the most promising of `candidates` draws for each row.
+
+    Args:
+      seed, round: of all that is drawn.
+      unit: f32[C, D], the points.
+      score: f32[C], higher is better, NaN is diverged or not told.
+      told: how many rows are told.
+      fraction: of the told that counts as good.
+      size: how many points.
+      candidates: how many are drawn for each.
+    """
     rows, dim = unit.shape
     key_rows, key_draw = jax.random.split(stream(seed, round))
     rank = ranks(score)

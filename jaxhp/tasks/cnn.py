@@ -33,6 +33,7 @@ def cnn(
     split_seed: int = 0,
     batch_size: int = 100,
     train_examples: int | None = None,
+    dtype: str | None = None,
 ) -> Task:
     """A small convolutional network on labelled images.
 
@@ -42,7 +43,7 @@ def cnn(
       channels: of the convolutions, each followed by ReLU and 2 x 2 max-pooling, which drops an odd last row.
       hidden: widths of the dense hidden layers.
       kernel: height and width of the convolutions' kernels; images are not padded.
-      optimizer, valid, split_seed, batch_size, train_examples: as in `hp.tasks.mlp`.
+      optimizer, valid, split_seed, batch_size, train_examples, dtype: as in `hp.tasks.mlp`.
 
     The task reads the hyperparameters that `hp.tasks.mlp` reads; `dropout` is on the dense hidden layers.
 
@@ -70,7 +71,7 @@ def cnn(
             h = conv_general_dilated(h, layer["w"], (1, 1), "VALID", dimension_numbers=_ORDER)
             # Bias and ReLU keep the order of numbers, so they may follow the pooling, which leaves a quarter to do.
             h = relu(max_pool(h, (2, 2), (2, 2)) + layer["b"][:, None, None, None])
-        return dense(params[len(channels) :], h.reshape(-1, len(x)), dropout)
+        return dense(params[len(channels) :], h.reshape(-1, x.shape[0]), dropout)
 
     return classification(
         data,
@@ -81,6 +82,7 @@ def cnn(
         split_seed=split_seed,
         batch_size=batch_size,
         train_examples=train_examples,
+        dtype=dtype,
     )
 
 

@@ -31,6 +31,7 @@ def mlp(
     split_seed: int = 0,
     batch_size: int = 100,
     train_examples: int | None = None,
+    dtype: str | None = None,
 ) -> Task:
     """The book's network on labelled images or feature vectors.
 
@@ -41,7 +42,7 @@ def mlp(
       optimizer: `"sgd"`, `"momentum"` or `"adamw"`.
       valid: share (or number) of the training examples held out for validation.
       split_seed: seed of the shuffle before that split.
-      batch_size, train_examples: see `Task`.
+      batch_size, train_examples, dtype: see `Task`.
 
     The task reads `lr` and `weight_decay` (L2, added to the gradient, for sgd and momentum; decoupled for adamw).
     Where the space has them it also reads `momentum` (default 0.9, for `"momentum"`), `dropout` (rate in [0, 1) on
@@ -60,7 +61,7 @@ def mlp(
         ]
 
     def logits(params: PyTree[Array], x: jax.Array, dropout: Dropout) -> jax.Array:
-        return dense(params, x.reshape(len(x), -1).T, dropout)
+        return dense(params, x.reshape(x.shape[0], -1).T, dropout)
 
     return classification(
         data,
@@ -71,4 +72,5 @@ def mlp(
         split_seed=split_seed,
         batch_size=batch_size,
         train_examples=train_examples,
+        dtype=dtype,
     )

@@ -9,9 +9,10 @@ import pytest
 
 import jaxhp as hp
 from jaxhp.engine import bits
+from jaxhp.engine.environment import environment
 from jaxhp.engine.runtime import folder_for
 from jaxhp.report.bits import depends_on
-from jaxhp.search.manifest import FORMAT, claim, environment
+from jaxhp.search.manifest import FORMAT, claim
 from jaxhp.store import files
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Trial, Trials
@@ -81,11 +82,11 @@ def begun(tmp_path):
 
 def test_another_instruction_set_is_refused_and_another_model_noted(begun, monkeypatch):
     mine = bits.cpu()
-    monkeypatch.setattr("jaxhp.search.manifest.cpu", lambda: mine | {"model": "Another"})
+    monkeypatch.setattr("jaxhp.engine.environment.cpu", lambda: mine | {"model": "Another"})
     (note,) = begun()
     assert "its cpu.model is" in note
     assert "results stay the same" in note
-    monkeypatch.setattr("jaxhp.search.manifest.cpu", lambda: mine | {"avx512": "avx512zz"})
+    monkeypatch.setattr("jaxhp.engine.environment.cpu", lambda: mine | {"avx512": "avx512zz"})
     with pytest.raises(hp.Error, match=r"was begun elsewhere: its cpu\.avx512 is .*, now it is 'avx512zz'"):
         begun()
     assert "may differ in its last bits" in begun(accept=True)[0]

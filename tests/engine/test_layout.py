@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxhp.engine.layout import arrange, tiles_needed
+from jaxhp.engine.layout import arrange, fitting_tile, most_of_a_group, tiles_needed
 
 
 @given(
@@ -25,3 +26,13 @@ def test_every_member_stands_once_among_its_like(start, replicates, tile):
     assert np.all(np.diff(padding.astype(int), axis=1) >= 0)  # at the end of a tile
     if len(set(start)) == 1:
         assert layout.tiles == tiles_needed(len(start), len(replicates), tile)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 8, 60, 240])
+def test_a_fitting_tile_takes_the_least_time_of_trials_that_fall_to_groups_at_random(groups):
+    """The time is counted over many draws: each tile costs as much as one member beside its own."""
+    counts = np.random.default_rng(0).multinomial(64, [1 / groups] * groups, size=4000)
+    cost = {tile: np.mean(np.ceil(counts / tile).sum(1) * (tile + 1)) for tile in (1, 2, 4, 8, 16)}
+    chosen = fitting_tile(16, 64, 1, groups, 1.0)
+    assert cost[chosen] <= 1.01 * min(cost.values())
+    assert counts.max() <= most_of_a_group(64, groups) + 3

@@ -105,6 +105,24 @@ def test_many_convolutions_equal_lax_forward_and_backward(case, at_once):
     check_any(case, at_once)
 
 
+@pytest.mark.parametrize("at_once", [one_row, all_rows])
+def test_stacked_gradients_are_those_of_lax_in_float64(monkeypatch, at_once):
+    monkeypatch.setattr(conv, "rows_at_once", at_once)
+    options = {"window_strides": (2, 1), "padding": ((1, 2), (0, 1)), "rhs_dilation": (1, 2)}
+    with jax.enable_x64(True):
+        lhs, rhs = normal(0, 2, 3, 2, 7, 6).astype(np.float64), normal(1, 2, 4, 2, 3, 2).astype(np.float64)
+
+        def gradients(function):
+            def loss(lhs, rhs):
+                return jnp.sum(jnp.sin(function(lhs, rhs, **options)))
+
+            return jax.jit(jax.vmap(jax.grad(loss, (0, 1))))(lhs, rhs)
+
+        for mine, reference in zip(*map(gradients, (conv_general_dilated, lax.conv_general_dilated)), strict=True):
+            assert mine.dtype == np.float64
+            np.testing.assert_allclose(mine, reference, rtol=0, atol=1e-13 * np.abs(reference).max())
+
+
 def test_three_spatial_axes():
     options = {"window_strides": (2, 1, 1), "padding": "SAME", "dimension_numbers": ORDERS[3][1]}
     assert_equals_lax(normal(0, 2, 5, 4, 3, 2), normal(1, 3, 2, 2, 2, 4), **options)
@@ -117,7 +135,9 @@ def test_rows_one_by_one_and_all_at_once(monkeypatch, at_once):
 
 
 @pytest.mark.slow
-def test_bfloat16_with_a_float32_result():
+@pytest.mark.parametrize("at_once", [one_row, all_rows])
+def test_bfloat16_with_a_float32_result(monkeypatch, at_once):
+    monkeypatch.setattr(conv, "rows_at_once", at_once)
     lhs, rhs = jnp.asarray(normal(0, 4, 3, 6, 6), jnp.bfloat16), jnp.asarray(normal(1, 5, 3, 3, 3), jnp.bfloat16)
     for preferred in (None, jnp.float32):
         options = {"window_strides": (1, 1), "padding": "SAME", "preferred_element_type": preferred}

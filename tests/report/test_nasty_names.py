@@ -13,7 +13,7 @@ from recorded import manifest
 from rich.console import Console
 
 import jaxhp as hp
-from jaxhp.engine.events import Noted, Progressed, RoundBegan
+from jaxhp.engine.events import Noted, Progressed, RoundBegan, RoundFinished
 from jaxhp.report.curves import draw_curves
 from jaxhp.report.display import Display
 from jaxhp.report.page import page
@@ -151,6 +151,7 @@ def test_they_are_text_in_the_display(name, value, metric):
             display.observe(Noted(value))
             display.observe(RoundBegan(0, 1, 1, drafts))
             display.observe(Progressed(drafts.trial_id, np.float32([0.5]), 1, 4, 1.0, True, 0))
+            display.observe(RoundFinished(0, Trials.of([Trial(0, {name: value}, 0, Status.COMPLETE, 1, 0.5)]), False))
         # but for what the live display itself sends
         shown = re.sub(r"\x1b\[(\?25[lh]|\d*[AK]|[\d;]*m)|\r", "", text.getvalue())
         assert not acts(shown)

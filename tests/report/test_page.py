@@ -10,6 +10,7 @@ from recorded import made
 
 import jaxhp as hp
 from jaxhp.report.page import write_report
+from jaxhp.report.table import show_value
 from jaxhp.store.files import write_json
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Status, Trial, Trials
@@ -89,6 +90,34 @@ def test_it_tells_the_choice_what_it_is_worth_and_what_is_biased(run, page):
     assert "out of memory round 2; rows_before 8; rows_now 4" in text  # rounds are counted from 1
     assert "1 trial in round 2: " in text
     assert f"digest {result.digest}" in text
+
+
+def test_it_tells_how_the_search_went_what_it_cost_and_how_to_run_it_again(tmp_path):
+    run = made(tmp_path / "run")
+    write_json(run / "summary.json", {"planned": {"flops": 2e12}, "measured": {"flops": 1.5e12}})
+    page, result = write_report(run), hp.Result.load(run)
+    text, source = told(page), page.read_text()
+    assert "Rungs At each budget trials are compared" in text
+    assert "9 of 27" in text  # went on from 3 epochs to 9
+    assert "work 1.5 TFLOP, 75% of the plan" in text
+    assert "time in all 12.5 s training 8.0 s compiling 3.2 s" in text
+    assert "command jaxhp run small.py seed 7 versions jaxhp 0.1.0, jaxlib 0.10.2" in text
+    lr = [t.config["lr"] for t in result.trials if t.round == 0]
+    quarter, middle, three = np.quantile(lr, [0.25, 0.5, 0.75], method="nearest")
+    assert f"round 1: lr {show_value(quarter)} to {show_value(three)}, median {show_value(middle)}" in text
+    assert source.count('class="line valid"><title>trial ') + source.count('class="line train"><title>trial ') == 10
+    assert f"<title>trial {result.best.trial_id}: accuracy" in source
+
+
+@pytest.mark.parametrize(
+    "damaged", ["[]", "{", '{"planned": {"flops": "x"}, "measured": {"flops": 1}}', '{"planned": 1}']
+)
+def test_a_damaged_summary_leaves_out_what_it_would_have_told(damaged, tmp_path):
+    run = made(tmp_path / "run")
+    (run / "summary.json").write_text(damaged)
+    text = told(write_report(run))
+    assert "of the plan" not in text
+    assert "time in all 12.5 s" in text
 
 
 def test_without_finals_test_or_curves_it_says_so(tmp_path):

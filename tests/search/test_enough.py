@@ -126,6 +126,18 @@ def test_rounds_below_the_full_budget_do_not_wear_patience_out():
     assert of.why(4) == "the last 1 round brought no better error"
 
 
+def test_each_round_is_read_once(monkeypatch):
+    of = ending(Told().pace, [Rung(1, 3)] * 20, None, patience=30, target=-1)
+    read = []
+    monkeypatch.setattr(
+        Ledger, "round", lambda ledger, number, real=Ledger.round: [read.append(number), real(ledger, number)][1]
+    )
+    for number in range(20):
+        record(of._ledger, number, [1.0], 3)
+        assert not of.why(number + 1)
+    assert read == [*range(20)]
+
+
 @pytest.fixture
 def late(monkeypatch):
     """Leaves no time for a third round."""

@@ -20,9 +20,10 @@ from safetensors.numpy import load_file
 from small_search import Shared, digest, search, shared, task
 
 import jaxhp as hp
+from jaxhp.engine.environment import differences
 from jaxhp.engine.population import Population
 from jaxhp.report.result import Result
-from jaxhp.search.manifest import claim, differences
+from jaxhp.search.manifest import claim
 from jaxhp.search.signals import Signals, Stopped
 from jaxhp.store import files, params
 from jaxhp.store.checkpoints import Checkpoints
@@ -416,7 +417,7 @@ def test_the_tile_of_the_manifest_is_used_again(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         automatic.run(tmp_path, quiet=True, watch=[dying("manifest written")])
     tile = files.read_json(tmp_path / "manifest.json")["tile"]
-    monkeypatch.setattr(sys.modules["jaxhp.search.asked"], "default_tile", lambda shapes, device: tile + 1)
+    monkeypatch.setattr(sys.modules["jaxhp.search.asked"], "default_tile", lambda *_: tile + 1)
     assert automatic.manifest()["tile"] == tile + 1
     automatic.run(tmp_path, quiet=True)
     assert files.read_json(tmp_path / "manifest.json")["tile"] == tile

@@ -82,13 +82,13 @@ def spaces(draw):
     for name in sorted(parameters)[1:]:  # hangs on one that stands before it, so there is no circle
         before = [owner for owner in owners if owner < name]
         if before and draw(st.booleans()):
-            owner = parameters[draw(st.sampled_from(before))]
+            of = draw(st.sampled_from(before))
+            owner = parameters[of]
             if parameters[name].static and not owner.static:
                 continue
             wanted = owner.value(draw(st.floats(0, 1)))
             if isinstance(owner, IntUniform) and owner.step == 1:
                 wanted = range(wanted, owner.high + 1)
-            of = next(n for n, p in parameters.items() if p is owner)
             parameters[name] = replace(
                 parameters[name],
                 when={of: draw(st.sampled_from([wanted, [wanted]])) if not isinstance(wanted, range) else wanted},

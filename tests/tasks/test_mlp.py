@@ -87,3 +87,13 @@ def test_every_setting_can_be_searched():
     task = hp.tasks.mlp(hp.data.mnist_sample(200), hidden=(16,), optimizer="momentum", batch_size=40)
     abstract = {name: jax.ShapeDtypeStruct((), p.dtype) for name, p in space.parameters.items()}
     assert check(task, abstract).metrics == ("accuracy", "loss")
+
+
+@pytest.mark.parametrize("make", [hp.tasks.mlp, hp.tasks.cnn])
+def test_it_predicts_for_a_batch_of_any_size_as_an_export_does(make):
+    task = make(hp.data.mnist_sample(200), **({"hidden": (4,)} | ({"channels": (2,)} if make is hp.tasks.cnn else {})))
+    config = {"lr": 0.1, "weight_decay": 0.0}
+    params = jax.eval_shape(lambda key: task.init(key, config), jax.random.key(0))
+    (size,) = jax.export.symbolic_shape("size")
+    images = jax.ShapeDtypeStruct((size, 28, 28), np.uint8)
+    assert jax.eval_shape(lambda p, x: task.predict(p, {"image": x}, config), params, images).shape == (size, 10)

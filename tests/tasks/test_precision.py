@@ -1,5 +1,8 @@
 """Mixed precision against a loop written out, whose every operation rounds to bfloat16."""
 
+import re
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -11,6 +14,7 @@ from small_search import task
 
 import jaxhp as hp
 from jaxhp.engine.streams import Keys, key_of
+from jaxhp.nn import conv
 from jaxhp.search.groups import spec_of
 from jaxhp.tasks.task import create, update
 
@@ -72,6 +76,51 @@ def test_what_is_computed_is_in_bfloat16_and_what_is_kept_in_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves((after, value))} == {wide}
     shapes = jax.eval_shape(lambda m: spec.task.evaluate(m.variables, spec.task.valid, {}), member)
     assert shapes["error"].dtype == wide
+
+
+MLP, CNN = partial(hp.tasks.mlp, hidden=(8,)), partial(hp.tasks.cnn, channels=(2,), hidden=(8,))
+
+
+@pytest.mark.parametrize(
+    ("make", "at_once"),
+    [
+        (MLP, lambda rows: 1),
+        pytest.param(CNN, lambda rows: 1, marks=pytest.mark.slow),
+        pytest.param(CNN, lambda rows: rows, marks=pytest.mark.slow),
+    ],
+)
+def test_ready_made_networks_train_in_bfloat16(make, at_once, monkeypatch):
+    """All products are of bfloat16, and the gradient is that in float32 of the same weights, to bfloat16's rounding."""
+    monkeypatch.setattr(conv, "rows_at_once", at_once)
+    draws = np.random.default_rng(0)
+    image, label = draws.integers(0, 256, (50, 8, 8), dtype=np.uint8), np.arange(50) % 3
+    data = hp.data.arrays({"image": image, "label": label})
+    names = dict.fromkeys(("lr", "weight_decay", "dropout", "label_smoothing"), np.dtype(np.float32))
+    wide, half = make(data, batch_size=10), spec_of(make(data, batch_size=10, dtype="bfloat16"), {}, names).task
+    config = {"lr": 0.1, "weight_decay": 0.0, "dropout": np.float32(0.1), "label_smoothing": np.float32(0.1)}
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), wide.init(jax.random.key(0), config)
+    )
+
+    def gradient(task):
+        return jax.jit(jax.value_and_grad(lambda p: task.loss(p, task.train, jax.random.key(1), config)))
+
+    products = [line for line in gradient(half).lower(params).as_text().splitlines() if "dot_general" in line]
+    assert len(products) >= 5
+    assert all(re.search(r": \(tensor<[\dx]*bf16>, tensor<[\dx]*bf16>\)", line) for line in products)
+    (loss, found), (wanted, reference) = gradient(half)(params), gradient(wide)(params)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, wanted, rtol=0.02)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    mine, true = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (found, reference))
+    assert np.linalg.norm(mine - true) < 0.05 * np.linalg.norm(true)  # a pool may choose another maximum
+
+
+def test_dropout_keeps_its_rate_in_bfloat16():
+    x, rate, n = jnp.ones(100_000, jnp.bfloat16), np.float32(0.001), 100_000  # 1 - rate is 1 in bfloat16
+    out = hp.nn.dropout(jax.random.key(0), x, rate)
+    assert out.dtype == jnp.bfloat16
+    assert abs(int((out == 0).sum()) - n * rate) < 4 * np.sqrt(n * rate)
 
 
 def test_other_dtypes_are_refused_and_so_are_products_that_are_none():

@@ -3,12 +3,13 @@
 Each is an observer: a function of one event (`hp.events`), of which one of your own takes the place.
 """
 
-from jaxhp.interop.watch.csv import CSV as CSV
-from jaxhp.interop.watch.mlflow import MLflow as MLflow
-from jaxhp.interop.watch.tensorboard import TensorBoard as TensorBoard
-from jaxhp.interop.watch.wandb import WandB as WandB
+from jaxhp.interop.watch.csv import CSV
+from jaxhp.interop.watch.mlflow import MLflow
+from jaxhp.interop.watch.tensorboard import TensorBoard
+from jaxhp.interop.watch.wandb import WandB
 from jaxhp.values import Error
 
+__all__ = ["CSV", "MLflow", "TensorBoard", "WandB"]
 KINDS = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB, "csv": CSV}
 
 

@@ -1,0 +1,149 @@
+"""The workers of a run: who is idle, who must not be used, and what they answer, in any order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from jaxhp.executors.entry import work
+from jaxhp.executors.orders import Address, Answer, Order, Refused
+from jaxhp.executors.pool import Pool
+from jaxhp.values import Error
+
+_TICK_S = 0.2  # how often it is asked who lives, and a search looks for signals
+_TRIES = 3  # workers that an order may end
+
+
+class Lost(NamedTuple):
+    """No answer comes: the worker died, or was taken away."""
+
+    why: str
+
+
+class Arrived(NamedTuple):
+    """An answer.
+
+    Attributes:
+      tag: what was told when its order was sent.
+      worker: that had it.
+      answer: or that none comes.
+    """
+
+    tag: Any
+    worker: str
+    answer: Answer | Lost
+
+
+class Crew:
+    """Workers, each of which has one order at a time.
+
+    Args:
+      pool: of these workers.
+      address: of the search.
+    """
+
+    def __init__(self, pool: Pool, address: Address):
+        self._pool, self._address = pool, address
+        self.pinned = getattr(pool, "pinned", True)  # whether an order reaches the worker that is named
+        self._busy: dict[str, int] = {}  # orders under way
+        self._arrived: SimpleQueue[tuple[Any, str, Future[Answer]]] = SimpleQueue()
+        self._refused: dict[str, str] = {}
+        self._alive: tuple[float, list[str]] = (-1.0, [])
+
+    def alive(self, *, anew: bool = False) -> list[str]:
+        """Return the workers that live and may be used.
+
+        Args:
+          anew: whether to look again, however short the time since the last look.
+
+        Raises:
+          Error: all that live were refused.
+        """
+        if anew or time.monotonic() - self._alive[0] > _TICK_S:
+            self._alive = time.monotonic(), list(self._pool.workers())
+        names = self._alive[1]
+        able = [name for name in names if name not in self._refused]
+        if names and not able:
+            raise Error(f"executor: no worker makes the bits of this search: {self._refused[names[0]]}")
+        return able
+
+    def send(self, order: Order, worker: str, tag: Any) -> None:
+        """Have a worker do something; what it answers arrives."""
+        self._submit(order, worker, lambda future: self._arrived.put((tag, worker, future)))
+
+    def arrived(self) -> list[Arrived]:
+        """Return what has arrived; nothing if nothing does for a moment."""
+        found = []
+        try:
+            found.append(self._arrived.get(timeout=_TICK_S))
+            while True:
+                found.append(self._arrived.get_nowait())
+        except Empty:
+            pass
+        for _, worker, _ in found:
+            self._busy[worker] -= 1
+        return [Arrived(tag, worker, _answer(future)) for tag, worker, future in found]
+
+    def ask(self, order: Order, worker: str | None) -> Answer:
+        """Have something done now, by this worker or by any; return the answer.
+
+        Raises:
+          Error: it has ended as many workers as it may.
+        """
+        why = ""
+        for _ in range(_TRIES):
+            while not (alive := self.alive(anew=True)):
+                time.sleep(_TICK_S)
+            chosen = worker if worker in alive else min(alive, key=lambda name: self._busy.get(name, 0))
+            done: SimpleQueue[Future[Answer]] = SimpleQueue()
+            self._submit(order, chosen, done.put)
+            answer = _answer(done.get())
+            self._busy[chosen] -= 1
+            if isinstance(answer, Refused):
+                why = self.refuse(chosen, answer)
+            elif isinstance(answer, Lost):
+                why = answer.why
+            else:
+                return answer
+        raise Error(f"executor: {_TRIES} workers, one after another, were of no use: {why}")
+
+    def refuse(self, worker: str, answer: Refused) -> str:
+        """Give a worker nothing any more; return why.
+
+        Raises:
+          Error: orders cannot be kept from it.
+        """
+        why = f"{answer.who}: {answer.why}"
+        if not self.pinned:
+            raise Error(f"executor: a worker does not make the bits of this search: {why}")
+        self.dismiss(worker, why)
+        return why
+
+    def dismiss(self, worker: str, why: str) -> None:
+        """Give a worker nothing any more, where orders can be kept from it."""
+        if self.pinned:
+            self._refused[worker] = why
+
+    def close(self) -> None:
+        """End what the pool has started."""
+        self._pool.close()
+
+    def _submit(self, order: Order, worker: str, tell: Callable[[Future[Answer]], None]) -> None:
+        self._busy[worker] = self._busy.get(worker, 0) + 1
+        try:
+            future = self._pool.submit(work, self._address, order, worker=worker)
+        except Exception as error:  # of an engine whose worker is gone by now
+            future = Future()
+            future.set_exception(error)
+        future.add_done_callback(tell)
+
+
+def _answer(future: Future[Answer]) -> Answer | Lost:
+    """Return what came. Functions of a task raise nothing there, so an error is one of the engine's."""
+    try:
+        return future.result(timeout=0)
+    except (Exception, CancelledError) as error:
+        return Lost(f"{type(error).__name__}: {error}".strip(": "))

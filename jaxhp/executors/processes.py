@@ -1,0 +1,192 @@
+"""Workers that are processes of this machine: each with its share of the cores, or a GPU of its own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+from jaxhp.engine.runtime import cpu_cores
+from jaxhp.executors.frames import received, send
+from jaxhp.executors.pool import WorkerLost
+from jaxhp.values import Error, check_int
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+class Processes:
+    """A pool of processes, for `search.run(dir, executor=hp.executors.Processes(4))`.
+
+    One that dies is started anew. A script needs no `if __name__ == "__main__"`, since no process runs it again.
+
+    Args:
+      count: how many.
+      platform: what they train on, such as "cpu", "cuda"; None: what JAX finds there. Where it finds GPUs, each has one
+        of those that this process sees, in turn.
+
+    Raises:
+      Error: `count` is no positive integer.
+    """
+
+    def __init__(self, count: int, *, platform: str | None = None):
+        self._count, self._platform = check_int("processes", count, 1), platform
+        self._slots: list[_Process | None] = [None] * self._count
+        self._started = [0] * self._count
+
+    def workers(self) -> Sequence[str]:
+        """See `Pool.workers`; starts those that are not there."""
+        for slot in range(self._count):
+            self._at(slot)
+        return [process.name for process in self._slots if process is not None]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
+        """See `Pool.submit`."""
+        self.workers()
+        alive = [process for process in self._slots if process is not None]
+        named = [process for process in alive if process.name == worker]
+        if worker is not None and not named:
+            future: Future[Any] = Future()
+            future.set_exception(WorkerLost(f"{worker} has ended"))
+            return future
+        return min(named or alive, key=lambda process: process.waiting).call(fn, args)
+
+    def close(self) -> None:
+        """See `Pool.close`: ends the processes, whatever they do."""
+        for slot, process in enumerate(self._slots):
+            if process is not None:
+                process.end()
+                self._slots[slot] = None
+
+    def _at(self, slot: int) -> None:
+        process = self._slots[slot]
+        if process is not None and process.alive:
+            return
+        self._started[slot] += 1
+        again = f".{self._started[slot]}" if self._started[slot] > 1 else ""
+        self._slots[slot] = _Process(f"process {slot + 1}{again}", self._environment(slot))
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        """Return the variables of a process: what it may use of the machine."""
+        found = dict(os.environ)
+        if self._platform is not None:
+            found["JAX_PLATFORMS"] = self._platform
+        if "JAX_NUM_CPU_DEVICES" not in os.environ:
+            found["JAX_NUM_CPU_DEVICES"] = str(max(cpu_cores() // self._count, 1))
+        gpus = visible_gpus()
+        if gpus:
+            found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        return found
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs of NVIDIA's that this process may use; asks no library."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(_GPUS.iterdir())] if _GPUS.is_dir() else []
+
+
+def parsed(text: str) -> Processes:
+    """Return the processes that `processes:4` means.
+
+    Raises:
+      Error: it is no number.
+    """
+    if not text.isdecimal():
+        raise Error(f"executor: expected a number of processes, such as processes:4, got {text!r}")
+    return Processes(int(text))
+
+
+class _Process:
+    """One process, which does one call after another.
+
+    Args:
+      name: of the worker.
+      environment: its variables.
+    """
+
+    def __init__(self, name: str, environment: dict[str, str]):
+        self.name, self._ended = name, False
+        self._calls: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from jaxhp.executors.process import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            start_new_session=True,  # a terminal's Ctrl-C is for the search alone
+        )
+        self._thread = threading.Thread(target=self._serve, name=f"jaxhp-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return not self._ended and self._process.poll() is None
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait here."""
+        return self._calls.qsize()
+
+    def call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Future[Any]:
+        """Have a function called there."""
+        future: Future[Any] = Future()
+        self._calls.put((future, pickle.dumps((fn, args))))
+        if self._ended:
+            self._drain()
+        return future
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._calls.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        request, reply = self._process.stdin, self._process.stdout
+        assert request is not None
+        assert reply is not None
+        while (call := self._calls.get()) is not None:
+            future, content = call
+            try:
+                fine, value = pickle.loads(_exchanged(request, reply, content))
+            except (OSError, EOFError) as error:
+                self._ended = True
+                future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
+                break
+            if fine:
+                future.set_result(value)
+            else:
+                future.set_exception(value)
+        self._ended = True
+        self._process.kill()
+        self._process.wait()
+        for pipe in (request, reply):
+            try:
+                pipe.close()
+            except OSError:  # what was still to be written
+                continue
+        self._drain()
+
+    def _drain(self) -> None:
+        while not self._calls.empty():
+            call = self._calls.get()
+            if call is not None:
+                call[0].set_exception(WorkerLost(f"{self.name} has ended"))
+
+
+def _exchanged(request: IO[bytes], reply: IO[bytes], content: bytes) -> bytes:
+    send(request, content)
+    return received(reply)
+
+
+def _how(process: subprocess.Popen[bytes]) -> str:
+    code = process.wait()
+    return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -1,0 +1,160 @@
+"""The workers of a run: hired before it begins, told of the search, and let go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxhp.engine.plan import Plan
+from jaxhp.engine.sizes import member_bytes
+from jaxhp.engine.spec import key_of_group
+from jaxhp.engine.work import Emit
+from jaxhp.executors.crew import Crew
+from jaxhp.executors.described import Described
+from jaxhp.executors.entry import describe
+from jaxhp.executors.member_store import MemberStore
+from jaxhp.executors.orders import Address
+from jaxhp.executors.pool import Pool, as_pool
+from jaxhp.executors.recipe import Recipe
+from jaxhp.executors.remote import Remote
+from jaxhp.executors.shipping import packed
+from jaxhp.store.files import located
+from jaxhp.trials import ceil_div
+from jaxhp.values import Error, Json
+
+_TRIES = 5  # workers that may be lost before one says what it is
+
+
+class Workers(NamedTuple):
+    """Who trains, and where members are put.
+
+    Attributes:
+      pool: of the workers.
+      devices: of a worker.
+      environment: of a worker; all others must be alike.
+      place: folder or URL of the members' stores.
+      stores: those that searches have had made.
+    """
+
+    pool: Pool
+    devices: list[Described]
+    environment: Json
+    place: str
+    stores: list[MemberStore]
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """Return the plan of one worker as that of all: a member moves once into the store, and once from there."""
+        workers = max(len(self.pool.workers()), 1)
+        size = max(member_bytes(spec.shapes, search.epochs) for spec in search.groups.specs.values())
+        seconds = None if plan.seconds is None else plan.seconds / workers
+        return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
+
+    def remote(self, search: Any, manifest: Json, emit: Emit) -> Remote:
+        """Return what trains a `Search` there; workers find it in the members' store.
+
+        Args:
+          manifest: of the search, by which its part of the store is named.
+        """
+        tiles = manifest["tile"] if isinstance(manifest["tile"], list) else [manifest["tile"]]
+        named = dict(zip(search.groups.specs, tiles, strict=True))
+        recipe = recipe_of(search, named, max(len(self.pool.workers()), 1), len(self.devices))
+        place = f"{self.place.rstrip('/')}/{_name(manifest)}"
+        store = MemberStore(place)
+        self.stores.append(store)
+        digest = store.put_blob(packed(recipe, store.put_blob))
+        crew = Crew(self.pool, Address(place, digest, self.environment))
+        return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
+
+
+@contextmanager
+def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers]:
+    """Have workers while the block runs; those that it has started end with it.
+
+    Args:
+      executor: see `Search.run`.
+      members: the members' store; None: a folder of the run directory, or without one a temporary one.
+      dir: the run directory.
+
+    Raises:
+      Error: there are no such workers.
+    """
+    temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
+    place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
+    pool = as_pool(executor)
+    try:
+        devices, environment = _what_they_are(pool)
+        workers = Workers(pool, devices, environment, place, [])
+        yield workers
+        for store in workers.stores:  # the search is finished
+            store.clear()
+        if members is None:
+            with suppress(OSError):  # something else is in it
+                Path(place).rmdir()
+    finally:
+        if pool is not executor:  # made here
+            pool.close()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _what_they_are(pool: Pool) -> tuple[list[Described], Json]:
+    """Ask a worker for its devices and its environment; one that dies before it answers is one that dies later.
+
+    Raises:
+      Error: several died.
+    """
+    why = ""
+    for _ in range(_TRIES):
+        try:
+            _, devices, environment = pool.submit(describe).result()
+            return devices, environment
+        except Exception as error:  # of an engine
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}")
+
+
+def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:
+    """Return what workers need to know of a `Search`.
+
+    Args:
+      tiles: of each group.
+      workers: how many there are, about.
+      devices: of each.
+    """
+    judged = search.finals.members(search.groups.folds) if search.finals else 1
+    most = max(rung.trials for rung in search.rungs)
+    fewest = min(ceil_div(rung.trials, tile) for rung in search.rungs for tile in tiles.values())
+
+    def rows(tile: int) -> int:
+        share = ceil_div(ceil_div(most, tile), 2 * workers)
+        return max(share, min(devices, ceil_div(most, tile))) * tile
+
+    return Recipe(
+        specs=search.groups.specs,
+        foldings=search.groups.foldings,
+        tiles=tiles,
+        rows={key: rows(tile) for key, tile in tiles.items()},
+        members=search.members,
+        replicates=max(search.members, judged),
+        epochs=max(search.epochs, *(rung.epochs for rung in search.rungs)),
+        seed=search.seed,
+        paired=search.paired,
+        epoch=search.epoch,
+        apart=search.members > 1 and fewest < 2 * workers,
+        devices=devices,
+        memory=search.memory,
+    )
+
+
+def _name(manifest: Json) -> str:
+    """Return a name for a search where it is trained: members of one name have the same bits."""
+    facts = {name: value for name, value in manifest.items() if name not in ("experiment", "extended")}
+    where = {n: v for n, v in manifest["environment"].items() if n not in ("devices", "python", "argv", "numpy")}
+    return hashlib.sha256(json.dumps(facts | {"environment": where}, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""Searches on processes of this machine, which die at any time."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from executors.kinds import search_of
+from small_search import digest, search
+
+import jaxhp as hp
+from jaxhp.engine.events import Progressed, RoundFinished, Warned
+from jaxhp.executors import remote
+from jaxhp.executors.entry import describe
+from jaxhp.executors.processes import visible_gpus
+
+HERE = Path(__file__).resolve()
+
+
+@pytest.fixture(scope="module")
+def processes():
+    pool = hp.executors.Processes(2)
+    yield pool
+    pool.close()
+
+
+def test_each_process_gets_a_gpu_that_this_one_sees(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert visible_gpus() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folds and finals", "pbt", "groups", "loop"])
+def test_the_digest_is_that_of_one_process(kind, processes):
+    of = search_of(kind)
+    assert of.run(quiet=True, executor=processes).digest == of.run(quiet=True).digest
+
+
+@pytest.mark.slow
+def test_members_come_in_pieces_and_a_killed_process_costs_one(processes, monkeypatch, tmp_path):
+    monkeypatch.setattr(remote, "UNIT_S", 0.0)
+    killed, seen = [], []
+
+    def kill(event):
+        seen.append(event)
+        if isinstance(event, Progressed) and len(killed) < 2 and len(seen) % 4 == 0:
+            worker = processes.workers()[len(killed)]
+            killed.append(processes.submit(describe, worker=worker).result()[0].pid)
+            os.kill(killed[-1], signal.SIGKILL)
+
+    found = search("halving").run(tmp_path / "run", quiet=True, executor=processes, watch=[kill])
+    assert found.digest == digest("halving")
+    assert len(killed) == 2
+    assert not (tmp_path / "run" / "members").exists()
+
+
+@pytest.mark.slow
+def test_members_damaged_in_the_store_are_trained_again(processes, tmp_path):
+    said = []
+
+    def damage(event):
+        said.append(event)
+        if isinstance(event, RoundFinished) and event.round == 0:
+            for path in (tmp_path / "run" / "members").rglob("*.member"):
+                path.write_bytes(path.read_bytes()[:-1] + b"!")
+            for worker in processes.workers():  # so that none has them in memory
+                os.kill(processes.submit(describe, worker=worker).result()[0].pid, signal.SIGKILL)
+
+    found = search("halving").run(tmp_path / "run", quiet=True, executor=processes, watch=[damage], checkpoint_s=1e9)
+    assert found.digest == digest("halving")
+    assert any("not what was put" in event.text for event in said if isinstance(event, Warned))
+
+
+SCRIPT = """
+import os, sys
+sys.path[:0] = {path!r}
+import jaxhp as hp
+from small_search import search
+from jaxhp.engine.events import Progressed
+from jaxhp.executors import remote
+
+remote.UNIT_S, seen = 0.0, []
+
+def kill(event):
+    seen.append(isinstance(event, Progressed))
+    if sum(seen) == {at}:
+        os.kill(os.getpid(), 9)
+
+search("halving").run({dir!r}, quiet=True, executor="processes:2", watch=[kill])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_killed_coordinator_loses_nothing(processes, tmp_path, elsewhere):
+    directory = tmp_path / "run"
+    script = tmp_path / "script.py"  # without `if __name__ == "__main__"`
+    script.write_text(SCRIPT.format(path=[str(HERE.parents[2]), str(HERE.parents[1])], dir=str(directory), at=7))
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    left = [*(directory / "members").rglob("*.member")]
+    assert left
+    seen = []
+    again = search("halving").run(directory, quiet=True, executor=processes if elsewhere else None, watch=[seen.append])
+    assert again.digest == digest("halving")
+    if elsewhere:  # what was in the store is not trained again
+        trained = sum(event.member_epochs for event in seen if isinstance(event, Progressed))
+        assert trained < 9 * 1 + 3 * 2 + 1 * 6

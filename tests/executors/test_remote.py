@@ -1,0 +1,130 @@
+"""A search on workers has the digest of one process, whatever happens to them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from executors.threads import Threads, call
+from small_search import digest, shared
+
+import jaxhp as hp
+from jaxhp.engine.events import Progressed, Warned
+from jaxhp.engine.work import Cost, Job, Outcome
+from jaxhp.executors import under_way
+from jaxhp.executors.crew import Arrived
+from jaxhp.executors.orders import Trained, Who
+from jaxhp.executors.pool import WorkerLost
+from jaxhp.executors.scheduling import Schedule
+from jaxhp.executors.strands import Strand
+from jaxhp.executors.under_way import Call, UnderWay
+from jaxhp.executors.units import Unit
+from jaxhp.executors.worker import Site
+
+
+def test_the_digest_is_that_of_one_process_with_a_lost_worker_and_one_of_another_jaxlib(monkeypatch):
+    lost, seen, search = [], [], shared("halving")
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def meddle(worker, fn, args):
+        if worker == "old":
+            environment = {**args[0].environment, "jaxlib": "0.1.2"}  # so that this process has another one
+            return fn(args[0]._replace(environment=environment), *args[1:])
+        if worker == "weak" and not lost:
+            lost.append(worker)
+            raise WorkerLost("it died")
+        return fn(*args)
+
+    pool = Threads("old weak strong", meddle)
+    found = super(type(search), search).run(executor=pool, quiet=True, watch=[seen.append])
+    assert found.digest == digest("halving")
+    refused = [event.text for event in seen if isinstance(event, Warned)]
+    assert len(refused) == 1
+    assert "its jaxlib is" in refused[0]
+    assert "not '0.1.2'" in refused[0]
+    assert lost
+    trained = sum(event.member_epochs for event in seen if isinstance(event, Progressed))
+    assert trained == 9 * 1 + 3 * 2 + 1 * 6  # rungs of 1, 3 and 9 epochs
+
+
+class Crew:
+    """Workers that answer at once with the bits that a test says, or when the test says so."""
+
+    pinned = True
+
+    def __init__(self, bits, hold):
+        self.bits, self.hold, self.held, self.ready, self.dismissed = bits, hold, [], [], []
+
+    def alive(self, *, anew=False):
+        return [name for name in self.bits if name not in self.dismissed]
+
+    def dismiss(self, worker, why):
+        self.dismissed.append(worker)
+
+    def send(self, order, worker, tag):
+        job = order.unit.job
+        score = np.full(len(job.trials), self.bits[worker], np.float32)
+        zeros = np.zeros(len(job.trials), np.int32)
+        curve = np.zeros((len(job.trials), job.stop, 2, 1), np.float32)
+        outcome = Outcome(score, score, score[:, None], curve, zeros)
+        who = Who("here", len(worker), 1)
+        answer = Arrived(tag, worker, Trained(job.stop, outcome, None, score, curve, {}, 0, 0, Cost(), who))
+        (self.held if worker == self.hold else self.ready).append(answer)
+
+    def arrived(self):
+        copies = [one for one in self.ready if any(one.tag == held.tag for held in self.held)]
+        if copies:  # of what the slow one has: now it answers too, after it
+            self.ready, self.held = [*self.ready, *self.held], []
+        found, self.ready = self.ready[:1], self.ready[1:]
+        return found
+
+
+class Stock:
+    where = type("Where", (), {"found": lambda *_, **__: None, "given": lambda *_: None})()
+
+
+@pytest.mark.parametrize("wrong", ["slow", None])
+def test_a_result_that_comes_twice_is_compared_and_a_third_decides(monkeypatch, wrong):
+    monkeypatch.setattr(under_way, "Schedule", partial(Schedule, least_s=0.0))
+    bits = {"slow": 1.0, "quick": 1.0, "third": 1.0}
+    if wrong:
+        bits[wrong] = np.nextafter(np.float32(1), np.float32(2))
+    ids = np.arange(1, dtype=np.int32)
+    units = [Unit("a", ids + i, Job(0, ids + i, [{}], ids - 1, 0 * ids, 4, range(1))) for i in range(8)]
+    shapes = type("Shapes", (), {"metrics": ("error",), "member": np.zeros(3, np.float32)})
+    recipe = type("Recipe", (), {"tiles": {"a": 1}, "specs": {"a": type("S", (), {"shapes": shapes, "static": {}})}})
+    recipe.epochs = 4
+    crew, said = Crew(bits, "slow"), []
+    work = UnderWay(crew, Stock(), recipe, 10.0, said.append)
+    whole = Job(0, np.arange(8, dtype=np.int32), [{}] * 8, *[np.zeros(8, np.int32)] * 2, 4, range(1))
+    call = Call(whole, said.append, [Strand(unit) for unit in units])
+    work.train(call)
+    while wrong and not crew.dismissed:  # where it came after all others were done
+        work.train(Call(whole, said.append, [Strand(units[0])]))
+    assert crew.dismissed == ([wrong] if wrong else [])
+    warned = [event.text for event in said if isinstance(event, Warned)]
+    assert len(warned) == (2 if wrong else 0)
+    assert not wrong or "slow" in warned[1]
+    assert all(part.outcome.score[0] == 1.0 for part in call.parts)
+
+
+def test_what_is_no_executor_is_refused_in_one_line():
+    with pytest.raises(hp.Error, match=r"^executor: expected something with submit"):
+        shared("random").run(executor=3)
+    with pytest.raises(hp.Error, match=r"^executor: expected one of processes:4"):
+        shared("random").run(executor="cloud")
+    with pytest.raises(hp.Error, match=r"^members: expected none without an executor"):
+        super(type(shared("random")), shared("random")).run(members="/tmp/nowhere")
+
+
+def test_an_error_of_the_task_reaches_the_user_with_the_worker(monkeypatch):
+    class Broken(Exception):
+        pass
+
+    def meddle(worker, fn, args):
+        monkeypatch.setattr("jaxhp.executors.worker.Site.answer", lambda *_: (_ for _ in ()).throw(ValueError("mine")))
+        return call(worker, fn, args)
+
+    search = shared("random")
+    with pytest.raises(ValueError, match="mine") as caught:
+        super(type(search), search).run(executor=Threads("a", meddle), quiet=True)
+    assert "process" in "".join(caught.value.__notes__)

@@ -1,0 +1,61 @@
+"""What reaches workers as bytes: large arrays apart and once, and what no worker could import by value."""
+
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxhp.executors.shipping import packed, unpacked
+from jaxhp.values import Error
+
+
+def travel(value, kept):
+    def put(content):
+        kept[digest := f"{hash(content)}"] = content
+        return digest
+
+    def get(digest):
+        import io
+
+        return np.load(io.BytesIO(kept[digest]))
+
+    content = packed(value, put)
+    return content, unpacked(content, get)
+
+
+def test_large_arrays_travel_apart_and_stay_one_where_they_were_one():
+    large = np.arange(40_000, dtype=np.float32).reshape(200, 200)
+    kept = {}
+    value = {"a": large, "b": [large, large.T], "half": large.astype("bfloat16"), "small": np.ones(3)}
+    content, found = travel(value, kept)
+    assert len(kept) == 3  # the transposed one lies otherwise
+    assert len(content) < 10_000
+    assert found["a"] is found["b"][0]
+    for name in ("a", "half", "small"):
+        np.testing.assert_array_equal(found[name], value[name])
+    np.testing.assert_array_equal(found["b"][1], large.T)
+    assert found["half"].dtype == value["half"].dtype
+
+
+def test_arrays_and_keys_of_jax_travel():
+    key = jax.random.key(3)
+    _, found = travel((key, jax.numpy.arange(20_000)), {})
+    assert jax.random.key_data(found[0]).tolist() == jax.random.key_data(key).tolist()
+    np.testing.assert_array_equal(found[1], np.arange(20_000))
+
+
+def test_functions_of_a_module_that_no_import_finds_travel_by_value(tmp_path, monkeypatch):
+    module = types.ModuleType("experiment_of_this_test")
+    module.__file__ = str(tmp_path / "experiment.py")
+    exec("scale = 3\ndef times(x): return scale * x", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    content = packed(module.times, lambda _: "")
+    monkeypatch.delitem(sys.modules, module.__name__)
+    assert unpacked(content, lambda _: np.zeros(0))(2) == 6
+
+
+def test_what_cannot_travel_is_named():
+    with pytest.raises(Error, match=r"executor: expected a task that can be sent.*generator"):
+        packed((x for x in range(3)), lambda _: "")
