@@ -1,10 +1,7 @@
-"""Ways to search six hyperparameters of one network, each a process of its own that says whom it would choose, and when.
+"""Ways to search six hyperparameters of one network, each a process that says whom it would choose, and when.
 
-    python experiments/benchmarks/quality_ways.py WAY FILE SEED BEGAN
-
-FILE is the case that `time_to_quality.py` wrote; BEGAN is the time at which the process was started. A line of JSON is
-printed whenever the way would choose another config than before: one that is trained for all epochs and has the
-best accuracy on the validation data; of jaxhp whatever it chooses.
+A line of JSON is printed whenever the way would choose another config than before: one that is trained for all epochs
+and has the best accuracy on the validation data; of jaxhp whatever it chooses. `time_to_quality.py` starts them.
 
 Every way trains the network of `hp.tasks.mlp` or `cnn`. What uses JAX takes the functions of that task, which spares it
 no work; PyTorch has layers of its own. Configs come from one space.
@@ -15,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +86,8 @@ def space() -> Any:
 def jaxhp_auto(case: Case, seed: int, incumbent: Incumbent) -> None:
     """Searches of `hp.Auto()` as it comes, one after another, each with another seed."""
     import jaxhp as hp
+    from jaxhp.engine.events import RoundFinished
+    from jaxhp.trials import order
 
     task, found = task_of(case), space()
 
@@ -99,9 +97,6 @@ def jaxhp_auto(case: Case, seed: int, incumbent: Incumbent) -> None:
             if len(full):
                 best = full[int(order(full, "max")[0])]
                 incumbent.told(best.config, best.score)
-
-    from jaxhp.engine.events import RoundFinished
-    from jaxhp.trials import order
 
     for again in range(1000):
         result = hp.Search(task, found, hp.Auto(), epochs=case.epochs, seed=1000 * seed + again).run(
@@ -285,7 +280,7 @@ def _whole(case: Case, seed: int) -> Callable[[dict[str, Any]], Any]:
 
     def train(config: Config) -> Any:
         keys = jax.random.split(jax.random.key(seed), case.epochs + 1)
-        member, scores = jax.lax.scan(lambda m, key: of.epoch(m, key, config), of.begin(keys[0], config), keys[1:])
+        _, scores = jax.lax.scan(lambda m, key: of.epoch(m, key, config), of.begin(keys[0], config), keys[1:])
         return scores[-1]
 
     mesh = Mesh(np.asarray(jax.local_devices()), ("device",))
@@ -374,7 +369,12 @@ def _ray(case: Case, seed: int, incumbent: Incumbent, scheduler: Any, search: An
         tune.with_resources(train, {"cpu": 1}),
         param_space={name: drawn(name) for name in RANGES},
         tune_config=tune.TuneConfig(
-            metric="accuracy", mode="max", num_samples=100_000, scheduler=scheduler, search_alg=search, reuse_actors=True
+            metric="accuracy",
+            mode="max",
+            num_samples=100_000,
+            scheduler=scheduler,
+            search_alg=search,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             callbacks=[Told()], verbose=0, storage_path=tempfile.mkdtemp(prefix="quality-ray-"), log_to_file=False
@@ -409,8 +409,14 @@ WAYS = {
     "random, vmap": random_vmap,
 }
 
-if __name__ == "__main__":
-    way, file, seed, began = sys.argv[1:]
+
+def search(way: str, file: str, seed: str, began: str) -> None:
+    """Search in a way, without end.
+
+    Args:
+      file: the case, as `time_to_quality.py` wrote it.
+      began: when this process was started, in seconds since 1970.
+    """
     with open(file, "rb") as stored:
         case = Case(*pickle.load(stored))
     WAYS[way](case, int(seed), Incumbent(float(began)))

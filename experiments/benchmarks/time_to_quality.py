@@ -3,8 +3,8 @@
     python experiments/benchmarks/time_to_quality.py [--case NAME ...] [--way NAME ...] [--seeds N] [--seconds S]
         [--picture FILE.png] [--json FILE] [--smoke]
 
-Six hyperparameters of a network are searched in the ways of `quality_ways.py`, each in a process of its own and alone on
-the machine, in turns. Imports and compilation count, and nothing compiled before is used. Every config that a way
+Six hyperparameters of a network are searched in the ways of `quality_ways.py`, each in a process of its own and alone
+on the machine, in turns. Imports and compilation count, and nothing compiled before is used. Every config that a way
 would have chosen is judged afterwards: trained anew with eight other seeds, in the same way for all, and measured on
 test data that no way has seen.
 
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality_ways import RANGES, WAYS, Case, task_of
+from quality_ways import RANGES, WAYS, Case, search, task_of
 
 import jaxhp as hp
 
@@ -110,7 +110,7 @@ def levels(judge: Judge, pool: int) -> dict[str, float]:
 def run(way: str, file: str, seed: int, seconds: float) -> list[Line]:
     """Whom a way would have chosen, and when, in so many seconds."""
     environment = {**os.environ, "JAXHP_CACHE": "off", "PYTHONPATH": os.pathsep.join(map(str, [HERE.parents[1], HERE]))}
-    command = [sys.executable, "-W", "ignore", str(HERE / "quality_ways.py"), way, file, str(seed)]
+    command = [sys.executable, "-W", "ignore", __file__, "--worker", way, file, str(seed)]
     began = time.time()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(
@@ -162,7 +162,7 @@ def reached(chosen: list[Line], level: float) -> float:
 
 def quartiles(values: list[float]) -> str:
     if len(values) == 1:
-        return f"{values[0]:.1f}"
+        return f"{values[0]:.1f}" if np.isfinite(values[0]) else "-"
     ordered = sorted(values)
     low, middle, high = (ordered[round(q * (len(ordered) - 1))] for q in (0.25, 0.5, 0.75))
     return " ".join(f"{value:.1f}" if np.isfinite(value) else "-" for value in (middle, low, high))
@@ -192,6 +192,8 @@ def picture(found: Line, file: str) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        return search(*sys.argv[2:])
     parser = argparse.ArgumentParser()
     parser.add_argument("--case", nargs="*", choices=CASES, default=[*CASES])
     parser.add_argument("--way", nargs="*", choices=WAYS, default=[*WAYS])
@@ -202,7 +204,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one small case, two ways, a minute in all")
     asked = parser.parse_args()
     if asked.smoke:
-        asked.case, asked.way, asked.seeds, asked.seconds = ["digits, MLP"], ["jaxhp", "random, vmap"], 1, 25.0
+        asked.case, asked.way, asked.seeds, asked.seconds = ["digits, MLP"], ["jaxhp", "random, vmap"], 1, 12.0
     found: Line = {}
     for name in asked.case:
         case = CASES[name]()
@@ -214,7 +216,7 @@ def main() -> None:
                 for way in asked.way:
                     ways[way].append(run(way, file.name, seed, asked.seconds))
         judge = Judge(case)
-        wanted = levels(judge, 64 if asked.smoke else POOL)
+        wanted = levels(judge, 16 if asked.smoke else POOL)
         lines = [line for runs in ways.values() for chosen in runs for line in chosen]
         accuracies = judge.accuracies([line["config"] for line in lines], range(300, 300 + JUDGES))
         for line, accuracy in zip(lines, accuracies, strict=True):
@@ -222,13 +224,15 @@ def main() -> None:
         found[name] = {"levels": wanted, "ways": ways, "seconds": asked.seconds}
         print(f"\n{name}: seconds, median and quartiles of {asked.seeds}; how many times those of jaxhp")
         print(f"{'':20}" + "".join(f"{level} ({value:.3f})".rjust(28) for level, value in wanted.items()))
-        ours = {level: statistics.median([reached(c, v) for c in ways["jaxhp"]]) for level, v in wanted.items()}
+        first = ways.get("jaxhp", next(iter(ways.values())))
+        ours = {level: statistics.median([reached(c, v) for c in first]) for level, v in wanted.items()}
         for way, runs in ways.items():
             cells = []
             for level, value in wanted.items():
                 times = [reached(chosen, value) for chosen in runs]
-                ratio = statistics.median(times) / ours[level]
-                cells.append(f"{quartiles(times)}  x{ratio:.1f}".rjust(28))
+                middle = statistics.median(times)
+                ratio = f"x{middle / ours[level]:.1f}" if np.isfinite(middle) and np.isfinite(ours[level]) else "-"
+                cells.append(f"{quartiles(times)}  {ratio}".rjust(28))
             print(f"{way:20}" + "".join(cells), flush=True)
         if asked.json:
             Path(asked.json).write_text(json.dumps(found))
