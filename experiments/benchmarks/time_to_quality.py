@@ -193,7 +193,8 @@ def picture(found: Line, file: str) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        return search(*sys.argv[2:])
+        search(*sys.argv[2:])
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("--case", nargs="*", choices=CASES, default=[*CASES])
     parser.add_argument("--way", nargs="*", choices=WAYS, default=[*WAYS])
