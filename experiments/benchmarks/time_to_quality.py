@@ -11,7 +11,7 @@ test data that no way has seen.
 What is asked: as good as the best of 8, of 32 and of 128 random configs. 256 random configs are ranked by two seeds;
 the accuracy of the rank that this is, is that of the three configs about it with eight other seeds.
 
-The needed packages are those of the extra `bench`, and `ray[tune]`, `hpbandster` and `ConfigSpace`.
+Needs the extra `bench`.
 """
 
 from __future__ import annotations
