@@ -8,9 +8,9 @@ from executors.threads import Threads, call
 from small_search import digest, shared
 
 import jaxhp as hp
-from jaxhp.engine.events import Progressed, Warned
+from jaxhp.engine.events import Progressed, RoundFinished, Warned
 from jaxhp.engine.work import Cost, Job, Outcome
-from jaxhp.executors import under_way
+from jaxhp.executors import under_way, worker
 from jaxhp.executors.crew import Arrived
 from jaxhp.executors.orders import Trained, Who
 from jaxhp.executors.pool import WorkerLost
@@ -44,6 +44,23 @@ def test_the_digest_is_that_of_one_process_with_a_lost_worker_and_one_of_another
     assert lost
     trained = sum(event.member_epochs for event in seen if isinstance(event, Progressed))
     assert trained == 9 * 1 + 3 * 2 + 1 * 6  # rungs of 1, 3 and 9 epochs
+
+
+def test_the_only_worker_trains_again_what_is_nowhere_any_more(monkeypatch, tmp_path):
+    search, said = shared("halving"), []
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def forget(event):
+        said.append(event)
+        if isinstance(event, RoundFinished) and event.round == 0:
+            for path in (tmp_path / "members").rglob("*.member"):
+                path.unlink()
+            worker._sites.clear()
+
+    options = {"members": tmp_path / "members", "executor": Threads("only"), "checkpoint_s": 1e9}
+    found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[forget], **options)
+    assert found.digest == digest("halving")
+    assert any(event.text.endswith("missing") for event in said if isinstance(event, Warned))
 
 
 class Crew:
