@@ -124,6 +124,23 @@ def test_a_result_that_comes_twice_is_compared_and_a_third_decides(monkeypatch, 
     assert all(part.outcome.score[0] == 1.0 for part in call.parts)
 
 
+def test_who_trains_a_piece_again_just_as_far_can_agree_with_who_stopped_there():
+    ids, score = np.zeros(1, np.int32), np.ones(1, np.float32)
+    part = Strand(Unit("a", ids, Job(0, ids, [{}], ids - 1, ids, 4, range(1))))
+    number = part.begin().number
+
+    def trained(outcome, score=score):
+        digests = {(0, 2): "of the member"}
+        return Trained(2, outcome, None, score, np.ones((1, 4, 2, 1), np.float32), digests, 0, 0, Cost(), Who("", 1, 1))
+
+    first = part.know(number, "stopped", trained(None))
+    again = part.piece(number).job
+    assert (again.stop, again.keep) == (2, True)
+    outcome = Outcome(score, score, score[:, None], np.ones((1, 4, 2, 1), np.float32), ids)
+    assert part.know(number, "other", trained(outcome)).bits == first.bits
+    assert part.know(number, "wrong", trained(outcome, np.nextafter(score, score + 1))).bits != first.bits
+
+
 def test_what_is_no_executor_is_refused_in_one_line():
     with pytest.raises(hp.Error, match=r"^executor: expected something with submit"):
         shared("random").run(executor=3)
