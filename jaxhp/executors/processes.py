@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,7 +25,8 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 class Processes:
     """A pool of processes, for `search.run(dir, executor=hp.executors.Processes(4))`.
 
-    One that dies is started anew. A script needs no `if __name__ == "__main__"`, since no process runs it again.
+    One that dies is started anew. They end with `close()`, or when nobody holds the pool any more. A script needs no
+    `if __name__ == "__main__"`, since no process runs it again.
 
     Args:
       count: how many.
@@ -39,6 +41,7 @@ class Processes:
         self._count, self._platform = check_int("processes", count, 1), platform
         self._slots: list[_Process | None] = [None] * self._count
         self._started = [0] * self._count
+        weakref.finalize(self, _let_go, self._slots)
 
     def workers(self) -> Sequence[str]:
         """See `Pool.workers`; starts those that are not there."""
@@ -83,6 +86,12 @@ class Processes:
         if gpus:
             found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         return found
+
+
+def _let_go(slots: Sequence[_Process | None]) -> None:
+    for process in slots:
+        if process is not None:
+            process.kill()
 
 
 def visible_gpus() -> list[str]:
@@ -145,9 +154,13 @@ class _Process:
 
     def end(self) -> None:
         """End it, whatever it does."""
+        self.kill()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """Have it end, and do not wait for that."""
         self._process.kill()
         self._calls.put(None)
-        self._thread.join()
 
     def _serve(self) -> None:
         request, reply = self._process.stdin, self._process.stdout

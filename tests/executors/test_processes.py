@@ -1,5 +1,6 @@
 """Searches on processes of this machine, which die at any time."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -31,6 +32,16 @@ def test_each_process_gets_a_gpu_that_this_one_sees(monkeypatch):
     assert visible_gpus() == ["2", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_gpus() == []
+
+
+def test_processes_end_with_their_pool():
+    pool = hp.executors.Processes(1)
+    pool.workers()
+    (process,) = pool._slots
+    assert process is not None
+    del pool
+    gc.collect()
+    assert process._process.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.slow
