@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from jaxhp.engine.runtime import cpu_cores
+from jaxhp.executors.answers import settle
 from jaxhp.executors.frames import received, send
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.values import Error, check_int
@@ -169,15 +170,12 @@ class _Process:
         while (call := self._calls.get()) is not None:
             future, content = call
             try:
-                fine, value = pickle.loads(_exchanged(request, reply, content))
+                answer = _exchanged(request, reply, content)
             except (OSError, EOFError) as error:
                 self._ended = True
                 future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
                 break
-            if fine:
-                future.set_result(value)
-            else:
-                future.set_exception(value)
+            settle(future, answer)
         self._ended = True
         self._process.kill()
         self._process.wait()

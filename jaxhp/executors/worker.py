@@ -122,7 +122,8 @@ class Site:
                 case Show():
                     given = {} if order.given is None else {order.name: order.given}
                     self._hold(order.key, [order.name], order.replicates, given)
-                    return Answered(self._local(order.key).variables(*order.name, order.config), 0, who)
+                    shown = self._local(order.key).variables(*order.name, order.config)
+                    return Answered(jax.tree.leaves(shown), 0, who)  # classes of a script cannot be sent back
         except _Absent as absent:
             return Missing(absent.names, absent.why, who)
 

@@ -34,11 +34,24 @@ def test_each_process_gets_a_gpu_that_this_one_sees(monkeypatch):
     assert visible_gpus() == []
 
 
-def test_processes_end_with_their_pool():
+class Unreadable:
+    """What a process can send, and nobody can read."""
+
+    def __reduce__(self):
+        return _fail, ("cannot be read",)
+
+
+def _fail(why):
+    raise ZeroDivisionError(why)
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_processes_end_with_their_pool():
     pool = hp.executors.Processes(1)
-    pool.workers()
+    with pytest.raises(ZeroDivisionError, match="cannot be read"):
+        pool.submit(Unreadable).result(60)
     (process,) = pool._slots
     assert process is not None
+    assert process.alive
     del pool
     gc.collect()
     assert process._process.wait(60) == -signal.SIGKILL

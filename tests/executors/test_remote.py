@@ -1,11 +1,15 @@
 """A search on workers has the digest of one process, whatever happens to them."""
 
+import pickle
 from functools import partial
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from executors.threads import Threads, call
-from small_search import digest, shared
+from small_search import digest, search, shared, task
 
 import jaxhp as hp
 from jaxhp.engine.events import Progressed, RoundFinished, Warned
@@ -61,6 +65,37 @@ def test_the_only_worker_trains_again_what_is_nowhere_any_more(monkeypatch, tmp_
     found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[forget], **options)
     assert found.digest == digest("halving")
     assert any(event.text.endswith("missing") for event in said if isinstance(event, Warned))
+
+
+@pytest.mark.slow
+def test_a_network_of_a_class_that_no_worker_can_send_back_comes_back(monkeypatch):
+    class Params(NamedTuple):
+        w: jax.Array
+
+    def error(params, batch):
+        return ((batch["x"] @ params.w).prod(-1) - batch["y"]) ** 2
+
+    of = search(
+        "random",
+        epochs=1,
+        task=task(
+            init=lambda key, config: Params(jax.random.normal(key, (4, 2))),
+            loss=lambda params, batch, key, config: jnp.mean(error(params, batch)),
+            evaluate=lambda params, batch, config: {"error": error(params, batch)},
+        ),
+    )
+
+    def sent(worker, fn, args):
+        return pickle.loads(pickle.dumps(fn(*args)))
+
+    with pytest.raises((pickle.PicklingError, AttributeError), match="Params"):
+        pickle.dumps(Params(jnp.zeros(1)))
+    made = of.population(of.groups.first, of.machine())
+    monkeypatch.setattr(Site, "_population", lambda *_: made)
+    monkeypatch.setattr(type(of), "population", lambda *_: made)
+    found, alone = of.run(executor=Threads("a", sent), quiet=True), of.run(quiet=True)
+    assert isinstance(found.best.params, Params)
+    np.testing.assert_array_equal(found.best.params.w, alone.best.params.w)
 
 
 class Crew:
