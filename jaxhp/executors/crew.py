@@ -8,13 +8,15 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+from jaxhp.engine.events import Warned
+from jaxhp.engine.work import Emit
 from jaxhp.executors.entry import work
 from jaxhp.executors.orders import Address, Answer, Order, Refused
 from jaxhp.executors.pool import Pool
 from jaxhp.values import Error
 
 _TICK_S = 0.2  # how often it is asked who lives, and a search looks for signals
-_TRIES = 3  # workers that an order may end
+_TRIES = 3  # workers that may be lost while one thing is asked for
 
 
 class Lost(NamedTuple):
@@ -43,15 +45,17 @@ class Crew:
     Args:
       pool: of these workers.
       address: of the search.
+      emit: told that there is nobody.
     """
 
-    def __init__(self, pool: Pool, address: Address):
-        self._pool, self._address = pool, address
+    def __init__(self, pool: Pool, address: Address, emit: Emit):
+        self._pool, self._address, self._emit = pool, address, emit
         self.pinned = getattr(pool, "pinned", True)  # whether an order reaches the worker that is named
         self._busy: dict[str, int] = {}  # orders under way
         self._arrived: SimpleQueue[tuple[Any, str, Future[Answer]]] = SimpleQueue()
         self._refused: dict[str, str] = {}
         self._alive: tuple[float, list[str]] = (-1.0, [])
+        self._deserted = False
 
     def alive(self, *, anew: bool = False) -> list[str]:
         """Return the workers that live and may be used.
@@ -60,14 +64,17 @@ class Crew:
           anew: whether to look again, however short the time since the last look.
 
         Raises:
-          Error: all that live were refused.
+          Error: none of those that live may be used.
         """
         if anew or time.monotonic() - self._alive[0] > _TICK_S:
             self._alive = time.monotonic(), list(self._pool.workers())
         names = self._alive[1]
+        if not names and not self._deserted:
+            self._emit(Warned("executor: no worker is there; the search waits for one"))
+        self._deserted = not names
         able = [name for name in names if name not in self._refused]
         if names and not able:
-            raise Error(f"executor: no worker makes the bits of this search: {self._refused[names[0]]}")
+            raise Error(f"executor: no worker is left that may be used: {names[0]}: {self._refused[names[0]]}")
         return able
 
     def send(self, order: Order, worker: str, tag: Any) -> None:
@@ -91,10 +98,10 @@ class Crew:
         """Have something done now, by this worker or by any; return the answer.
 
         Raises:
-          Error: it has ended as many workers as it may.
+          Error: too many workers were lost that were asked, or none may be used.
         """
-        why = ""
-        for _ in range(_TRIES):
+        lost: list[str] = []
+        while len(lost) < _TRIES:
             while not (alive := self.alive(anew=True)):
                 time.sleep(_TICK_S)
             chosen = worker if worker in alive else min(alive, key=lambda name: self._busy.get(name, 0))
@@ -103,12 +110,12 @@ class Crew:
             answer = _answer(done.get())
             self._busy[chosen] -= 1
             if isinstance(answer, Refused):
-                why = self.refuse(chosen, answer)
+                self.refuse(chosen, answer)
             elif isinstance(answer, Lost):
-                why = answer.why
+                lost.append(f"{chosen}: {answer.why}")
             else:
                 return answer
-        raise Error(f"executor: {_TRIES} workers, one after another, were of no use: {why}")
+        raise Error(f"executor: {_TRIES} workers were lost, one after another, that were asked: {'; '.join(lost)}")
 
     def refuse(self, worker: str, answer: Refused) -> str:
         """Give a worker nothing any more; return why.
@@ -126,10 +133,6 @@ class Crew:
         """Give a worker nothing any more, where orders can be kept from it."""
         if self.pinned:
             self._refused[worker] = why
-
-    def close(self) -> None:
-        """End what the pool has started."""
-        self._pool.close()
 
     def _submit(self, order: Order, worker: str, tell: Callable[[Future[Answer]], None]) -> None:
         self._busy[worker] = self._busy.get(worker, 0) + 1

@@ -139,7 +139,7 @@ class Mailbox:
             now = time.monotonic()
             try:
                 if now - beaten >= BEAT_S:
-                    if read(self._folder / "post").get("by") != self._by:
+                    if read(self._folder / "post").get("by", self._by) != self._by:
                         return self._end(f"another process has taken over the workers of {self._folder}")
                     beat, beaten = beat + 1, now
                     write(self._folder / "post", {"by": self._by, "beat": beat})

@@ -19,19 +19,23 @@ from jaxhp.executors.post import pause
 from jaxhp.values import Error
 
 _TAG = 20
+_made: list[MPI] = []  # one at most: the other ranks are with the first, and end with it
 
 
 class MPI:
     """The ranks of this MPI job but the first, which is the one that runs the search.
 
     All ranks run the same script. In the first this is a pool; in the others it takes calls, and ends the process with
-    the search, so that nothing after it is run by them. An MPI job does not outlive a rank, as MPI has it: resume then.
+    that pool, so that nothing after it is run by them: one pool is for all searches of a script. An MPI job does not
+    outlive a rank, as MPI has it: resume then.
 
     Raises:
-      Error: mpi4py or an MPI is missing, or there is one rank alone.
+      Error: mpi4py or an MPI is missing, there is one rank alone, or this process has made one before.
     """
 
     def __init__(self) -> None:
+        if _made:
+            raise Error("executor: expected one hp.executors.MPI() for all searches of a script, got a second one")
         needed("mpi4py", "mpi4py", "mpi")
         mpi = needed("mpi4py.MPI", "mpi4py", "mpi")
         self._comm = mpi.COMM_WORLD.Dup()
@@ -40,6 +44,7 @@ class MPI:
         if self._comm.rank:
             _serve(self._comm)
             sys.exit(0)
+        _made.append(self)
         self._mpi = mpi
         self._asked: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -102,7 +102,7 @@ class Trained(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What came of `Hand` (digests by name) and `Show` (variables)."""
+    """What came of `Hand` (digests by name) and `Show` (leaves of variables)."""
 
     value: Any
     sent: int

@@ -32,9 +32,10 @@ def listed(folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> Json:
+    """Return what a file says; nothing where there is none, or a file system shows only a part of it."""
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     except OSError as error:
         if error.errno != errno.ESTALE:  # of a network file system: it is being replaced

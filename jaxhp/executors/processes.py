@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +15,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from jaxhp.engine.runtime import cpu_cores
+from jaxhp.executors.answers import settle
 from jaxhp.executors.frames import received, send
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.values import Error, check_int
@@ -24,7 +26,8 @@ _GPUS = Path("/proc/driver/nvidia/gpus")
 class Processes:
     """A pool of processes, for `search.run(dir, executor=hp.executors.Processes(4))`.
 
-    One that dies is started anew. A script needs no `if __name__ == "__main__"`, since no process runs it again.
+    One that dies is started anew. They end with `close()`, or when nobody holds the pool any more. A script needs no
+    `if __name__ == "__main__"`, since no process runs it again.
 
     Args:
       count: how many.
@@ -39,6 +42,7 @@ class Processes:
         self._count, self._platform = check_int("processes", count, 1), platform
         self._slots: list[_Process | None] = [None] * self._count
         self._started = [0] * self._count
+        weakref.finalize(self, _let_go, self._slots)
 
     def workers(self) -> Sequence[str]:
         """See `Pool.workers`; starts those that are not there."""
@@ -83,6 +87,12 @@ class Processes:
         if gpus:
             found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         return found
+
+
+def _let_go(slots: Sequence[_Process | None]) -> None:
+    for process in slots:
+        if process is not None:
+            process.kill()
 
 
 def visible_gpus() -> list[str]:
@@ -145,9 +155,13 @@ class _Process:
 
     def end(self) -> None:
         """End it, whatever it does."""
+        self.kill()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """Have it end, and do not wait for that."""
         self._process.kill()
         self._calls.put(None)
-        self._thread.join()
 
     def _serve(self) -> None:
         request, reply = self._process.stdin, self._process.stdout
@@ -156,15 +170,12 @@ class _Process:
         while (call := self._calls.get()) is not None:
             future, content = call
             try:
-                fine, value = pickle.loads(_exchanged(request, reply, content))
+                answer = _exchanged(request, reply, content)
             except (OSError, EOFError) as error:
                 self._ended = True
                 future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
                 break
-            if fine:
-                future.set_result(value)
-            else:
-                future.set_exception(value)
+            settle(future, answer)
         self._ended = True
         self._process.kill()
         self._process.wait()

@@ -60,6 +60,7 @@ class Ray:
         self._lost: list[Any] = []
         self._calls: dict[Future[Any], str] = {}
         if not self.workers() and not self._actors.coming:
+            self.close()
             raise Error("executor: expected a Ray cluster with a node that has the GPUs and CPUs of an actor")
 
     def workers(self) -> Sequence[str]:

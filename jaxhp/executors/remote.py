@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
@@ -120,7 +121,7 @@ class Remote:
         if isinstance(answer, Failed):
             raise error_of(answer)
         assert isinstance(answer, Answered)
-        return answer.value
+        return jax.tree.unflatten(jax.tree.structure(self._recipe.specs[key].shapes.member.variables), answer.value)
 
     def held_bytes(self) -> int:
         """See `Executor.held_bytes`."""

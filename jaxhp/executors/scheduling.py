@@ -129,6 +129,15 @@ class Schedule:
         self._waiting.leave(worker, self._busy)
         return [] if unit is None else self._without(unit, worker, now)
 
+    def refuse(self, worker: str) -> list[Fact]:
+        """A worker is not to be used: it is gone, and what it had was not lost by it, but never begun."""
+        unit = self._busy.get(worker)
+        if unit is not None:
+            self._busy[worker] = None
+            unit.out.pop(worker)
+        facts = self.leave(worker, 0.0)
+        return facts if unit is None else facts + self._stopped(unit)
+
     def finish(self, worker: str, result: Any, now: float) -> list[Fact]:
         """A worker has trained its unit.
 
@@ -233,10 +242,14 @@ class Schedule:
     def _without(self, unit: Tracked, worker: str, now: float) -> list[Fact]:
         """A run of a unit came to nothing."""
         unit.out.pop(worker, None)
-        if self._units.get(unit.name) is not unit:
-            return []
         unit.lost.append(worker)
         unit.since = now
+        return self._stopped(unit)
+
+    def _stopped(self, unit: Tracked) -> list[Fact]:
+        """What follows for a unit that a worker has no more, and brought no result of."""
+        if self._units.get(unit.name) is not unit:
+            return []
         if unit.out or unit.waits:  # it goes on elsewhere, or is going to
             return []
         if unit.done and not unit.differs:

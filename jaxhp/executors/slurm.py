@@ -63,8 +63,13 @@ class Slurm:
             raise Error(f"executor: {' '.join(str(error).split())}") from error
         self._root, self._calls = root, calls
         self._mail = Mailbox(calls, patience=patience)
-        with executor.batch():
-            self._jobs = [executor.submit(_Worker(calls)) for _ in range(nodes)]
+        try:
+            with executor.batch():
+                self._jobs = [executor.submit(_Worker(calls)) for _ in range(nodes)]
+        except Exception as error:  # whatever `sbatch` has against it
+            self._mail.close()
+            shutil.rmtree(calls, ignore_errors=True)
+            raise Error(f"executor: expected jobs that Slurm takes: {' '.join(str(error).split())}") from error
         self._looked = time.monotonic()
 
     def workers(self) -> Sequence[str]:

@@ -70,17 +70,23 @@ class Strand:
         return Tag(self, self.number)
 
     def piece(self, number: int) -> Unit:
-        """Return what to train of a piece: where there is a result of it, just as far."""
+        """Return what to train of a piece: where there is a result of it, just as far, and with what that had put."""
         piece, known = self.pieces[number], self.results.get(number)
         if not known:
             return piece
-        return piece._replace(job=piece.job._replace(stop=known[0].trained.reached))
+        reached = known[0].trained.reached
+        return piece._replace(job=piece.job._replace(stop=reached, keep=piece.job.keep or reached < piece.job.stop))
 
     def know(self, number: int, worker: str, trained: Trained) -> Made:
         """Keep a result. One that came to another epoch than the first cannot be compared, and passes as equal."""
         known = self.results.setdefault(number, [])
-        comparable = not known or known[0].trained.reached == trained.reached
-        known.append(Made(worker, trained, fingerprint(trained) if comparable else known[0].bits))
+        if known and known[0].trained.reached != trained.reached:
+            bits = known[0].bits
+        elif trained.reached < self.pieces[number].job.stop:  # for who was to go just so far that was the end
+            bits = fingerprint(trained._replace(outcome=None, raw=None))
+        else:
+            bits = fingerprint(trained)
+        known.append(Made(worker, trained, bits))
         return known[-1]
 
     def accept(self, number: int, result: Made) -> None:

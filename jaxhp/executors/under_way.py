@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
+from collections import deque
 from typing import NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ class UnderWay:
     def __init__(self, crew: Crew, stock: Stock, recipe: Recipe, unit_s: float, emit: Emit):
         self._crew, self._stock, self._recipe, self._unit_s, self._emit = crew, stock, recipe, unit_s, emit
         self._schedule = Schedule()
+        self._unread: deque[Arrived] = deque()  # a job may end while there are more
         self._compiled: set[str] = set()
         self.spent = Cost()
 
@@ -64,11 +66,11 @@ class UnderWay:
                 now = time.monotonic()
                 for start in self._schedule.starts(now):
                     self._send(start.unit, start.worker, call)
-                arrived = self._crew.arrived()
-                for one in arrived:
-                    self._arrive(one, call)
-                if not arrived:
+                self._unread += self._crew.arrived()
+                if not self._unread:
                     call.emit(Awaited())
+                while self._unread:
+                    self._arrive(self._unread.popleft(), call)
         finally:
             for part in call.left:
                 self._schedule.withdraw(part.tag)
@@ -128,13 +130,14 @@ class UnderWay:
                 self._follow(lose(one.worker, now))
             case Refused() as refused:
                 self._emit(Warned(f"executor: not used: {self._crew.refuse(one.worker, refused)}"))
-                self._follow(self._schedule.leave(one.worker, now))
+                self._follow(self._schedule.refuse(one.worker))
             case Missing(names, why):
                 tag.part.losses.append(why)
                 self._emit(Warned(f"executor: {why}"))
-                self._stock.gone(names, tag.part.unit.replicates, one.worker)
-                self._stock.again(tag.part.unit.key, names, tag.part.unit.replicates)
                 self._follow(self._schedule.lose(one.worker, now))
+                if any(tag.part is other for other in call.left):
+                    self._stock.gone(names, tag.part.unit.replicates, one.worker)
+                    self._stock.again(tag.part.unit.key, names, tag.part.unit.replicates)
             case Failed() as failed:
                 raise error_of(failed)
             case _:

@@ -71,7 +71,8 @@ class Whereabouts:
 
     def before(self, trial: int, chunk: Chunk) -> list[int]:
         """Return the epochs at which an earlier run has left a trial's member in the store."""
-        return [epoch for epoch in self._earlier.get((trial, chunk), []) if ((trial, epoch), chunk) in self._spots]
+        found = ((epoch, self._spots.get(((trial, epoch), chunk))) for epoch in self._earlier.get((trial, chunk), []))
+        return [epoch for epoch, spot in found if spot is not None and (spot.stored or spot.workers)]
 
     def lost(self, name: Name, chunk: Chunk, worker: str | None = None) -> None:
         """Know that a worker, None: the store, does not have a member."""

@@ -122,9 +122,10 @@ class Site:
                 case Show():
                     given = {} if order.given is None else {order.name: order.given}
                     self._hold(order.key, [order.name], order.replicates, given)
-                    return Answered(self._local(order.key).variables(*order.name, order.config), 0, who)
+                    shown = self._local(order.key).variables(*order.name, order.config)
+                    return Answered(jax.tree.leaves(shown), 0, who)  # classes of a script cannot be sent back
         except _Absent as absent:
-            return Missing([absent.name], absent.why, who)
+            return Missing(absent.names, absent.why, who)
 
     def _local(self, key: str) -> Local:
         if key not in self._locals:
@@ -217,30 +218,30 @@ class Site:
         if there and self._standing.get(key) == replicates:
             return 0
         local.forget()
-        found, brought = [], 0
+        found, brought, absent = [], 0, []
         for name in wanted:
             leaves = given.get(name) or self._kept.get((key, name, replicates))
             if leaves is None:
-                leaves = self._from_store(key, name, replicates)
+                try:
+                    leaves = self._store.get(key, *name, replicates)
+                except Damaged as error:
+                    absent.append((name, str(error)))
+                    continue
                 brought += sum(leaf.nbytes for leaf in leaves)
             found.append(leaves)
+        if absent:
+            raise _Absent([name for name, _ in absent], absent[0][1])
         trial, epoch = np.asarray([*wanted], np.int32).T
         stacked = [np.stack(leaf) for leaf in zip(*found, strict=True)]
         local.load(Snapshot({key: Members(trial, epoch, stacked)}), [self._recipe.specs[key].static])
         self._standing[key] = replicates
         return brought
 
-    def _from_store(self, key: str, name: Name, replicates: tuple[int, ...]) -> list[np.ndarray]:
-        try:
-            return self._store.get(key, *name, replicates)
-        except Damaged as error:
-            raise _Absent(name, str(error)) from None
-
     def _in_memory(self, key: str, names: Sequence[Name], replicates: tuple[int, ...]) -> Rows:
         found = [(name, self._kept.get((key, name, replicates))) for name in names]
         for name, leaves in found:
             if leaves is None:
-                raise _Absent(name, "no longer in the worker's memory")
+                raise _Absent([name], "no longer in the worker's memory")
         return [(name, leaves) for name, leaves in found if leaves is not None]
 
     def _put(self, key: str, rows: Rows, replicates: tuple[int, ...]) -> tuple[dict[Name, str], int]:
@@ -292,10 +293,10 @@ class _Enough(Exception):
 
 
 class _Absent(Exception):
-    """A member is not here."""
+    """Members are not here."""
 
-    def __init__(self, name: Name, why: str):
-        self.name, self.why = name, why
+    def __init__(self, names: list[Name], why: str):
+        self.names, self.why = names, why
 
 
 class _Watch:

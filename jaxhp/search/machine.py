@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -46,7 +46,7 @@ class Elsewhere(Protocol):
 
 
 def elsewhere(
-    executor: Any, members: str | Path | None, dir: str | Path | None
+    executor: Any, members: str | Path | None, dir: str | Path | None, say: Callable[[str], None]
 ) -> AbstractContextManager[Elsewhere | None]:
     """Have workers while a block runs, None where there is no executor; imported when used, see `hired`.
 
@@ -54,7 +54,7 @@ def elsewhere(
       Error: there is none, and nobody to share members.
     """
     if executor is not None:
-        return import_module("jaxhp.search.workers").hired(executor, members, dir)
+        return import_module("jaxhp.search.workers").hired(executor, members, dir, say)
     if members is not None:
         raise Error(f"members: expected none without an executor, whose workers share them, got {str(members)!r}")
     return nullcontext()

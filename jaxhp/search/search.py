@@ -19,6 +19,7 @@ from jaxhp.engine.population import Population
 from jaxhp.engine.runtime import Device, keep_compiled
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Emit
+from jaxhp.report.display import Display
 from jaxhp.report.result import Result
 from jaxhp.report.retrainer import Retrainer
 from jaxhp.report.tested import Tested
@@ -132,7 +133,7 @@ class Search(Asked):
           Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
             the finished rounds.
         """
-        with elsewhere(executor, members, dir) as workers:
+        with elsewhere(executor, members, dir, Display(0, "", quiet=quiet).note) as workers:
             return run_search(
                 dir,
                 partial(self._wire, devices, memory, workers),

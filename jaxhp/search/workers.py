@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -69,52 +69,74 @@ class Workers(NamedTuple):
         store = MemberStore(place)
         self.stores.append(store)
         digest = store.put_blob(packed(recipe, store.put_blob))
-        crew = Crew(self.pool, Address(place, digest, self.environment))
+        crew = Crew(self.pool, Address(place, digest, self.environment), emit)
         return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
 
 
 @contextmanager
-def hired(executor: Any, members: str | Path | None, dir: str | Path | None) -> Iterator[Workers]:
+def hired(
+    executor: Any, members: str | Path | None, dir: str | Path | None, say: Callable[[str], None]
+) -> Iterator[Workers]:
     """Have workers while the block runs; those that it has started end with it.
+
+    What they have left for each other goes where the block ends well, and otherwise where it is no trained member.
 
     Args:
       executor: see `Search.run`.
       members: the members' store; None: a folder of the run directory, or without one a temporary one.
       dir: the run directory.
+      say: tells a person that workers are waited for.
 
     Raises:
       Error: there are no such workers.
     """
-    temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
-    place = temporary or (str(members) if members is not None else str(located(dir or "") / "members"))
     pool = as_pool(executor)
+    own = members is None and dir is not None
+    temporary, of_no_use = None, []
     try:
-        devices, environment = _what_they_are(pool)
-        workers = Workers(pool, devices, environment, place, [])
-        yield workers
-        for store in workers.stores:  # the search is finished
-            store.clear()
-        if members is None:
-            with suppress(OSError):  # something else is in it
-                Path(place).rmdir()
+        temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
+        place = str(located(dir or "") / "members") if own else str(temporary or members)
+        stores: list[MemberStore] = []
+        try:
+            devices, environment = _what_they_are(pool, say)
+            yield Workers(pool, devices, environment, place, stores)
+            of_no_use = [*stores, *(_stores_in(Path(place)) if own else ())]  # the search is finished
+        except BaseException:
+            of_no_use = [store for store in stores if next(store.names(), None) is None]
+            raise
     finally:
         if pool is not executor:  # made here
             pool.close()
+        for store in of_no_use:
+            store.clear()
+        if own:
+            with suppress(OSError):  # something else is in it
+                (located(dir or "") / "members").rmdir()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _what_they_are(pool: Pool) -> tuple[list[Described], Json]:
+def _stores_in(place: Path) -> list[MemberStore]:
+    """Return the stores of a run directory, also those of an environment that it was gone on from."""
+    folders = place.iterdir() if place.is_dir() else ()
+    return [MemberStore(folder) for folder in folders if folder.is_dir() and not folder.is_symlink()]
+
+
+def _what_they_are(pool: Pool, say: Callable[[str], None]) -> tuple[list[Described], Json]:
     """Ask a worker for its devices and its environment; one that dies before it answers is one that dies later.
 
     Raises:
-      Error: several died.
+      Error: several died, or none will come.
     """
+    if not pool.workers():
+        say("executor: waiting for a first worker")
     why = ""
     for _ in range(_TRIES):
         try:
             _, devices, environment = pool.submit(describe).result()
             return devices, environment
+        except Error:
+            raise
         except Exception as error:  # of an engine
             why = f"{type(error).__name__}: {error}".splitlines()[0]
     raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}")

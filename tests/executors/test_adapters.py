@@ -6,12 +6,14 @@ import pickle
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import jaxhp as hp
-from jaxhp.executors import answers, packages, pool, post
+from jaxhp.executors import answers, packages, pool, post, slurm
 from jaxhp.executors.mailbox import Mailbox
 from jaxhp.executors.serve import serve
 
@@ -122,6 +124,48 @@ def test_a_worker_ends_when_nobody_calls_and_whoever_calls_later_takes_over(tmp_
         first.workers()
     second.close()
     serve(tmp_path, idle=0.05)
+
+
+def test_jobs_that_slurm_refuses_are_one_line_and_leave_no_folder_and_no_thread(tmp_path, monkeypatch):
+    class Refusing:
+        def update_parameters(self, **_):
+            pass
+
+        @contextmanager
+        def batch(self):
+            yield
+            raise RuntimeError("sbatch: error:\nInvalid account")
+
+        def submit(self, worker):
+            return "a job"
+
+    monkeypatch.setattr(slurm, "needed", lambda *_: SimpleNamespace(AutoExecutor=lambda *_, **__: Refusing()))
+    before = threading.active_count()
+    with pytest.raises(hp.Error, match=r"^executor: expected jobs that Slurm takes: sbatch: error: Invalid account$"):
+        slurm.Slurm(tmp_path, account="nobody")
+    assert not [*tmp_path.iterdir()]
+    assert threading.active_count() == before
+
+
+def test_half_a_file_is_looked_at_again_and_ends_nothing(tmp_path):
+    (tmp_path / "half").write_text('{"beat": 1, "b')
+    assert post.read(tmp_path / "half") == {}
+    box = Mailbox(tmp_path)
+    place = tmp_path / "workers" / "me"
+    place.mkdir()
+    (place / "said").write_text("")
+    (tmp_path / "post").write_text("")
+    until(lambda: post.read(tmp_path / "post").get("beat", 0) > 1)
+    assert not box.workers()
+    record = {"beat": 1, "by": None, "done": 0, "left": False}
+
+    def beats():
+        record["beat"] += 1
+        post.write(place / "said", record)
+        return box.workers()
+
+    until(beats)
+    box.close()
 
 
 def test_waits_are_looked_at_again_after_a_hundredth():

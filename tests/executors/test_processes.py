@@ -1,5 +1,6 @@
 """Searches on processes of this machine, which die at any time."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -31,6 +32,29 @@ def test_each_process_gets_a_gpu_that_this_one_sees(monkeypatch):
     assert visible_gpus() == ["2", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert visible_gpus() == []
+
+
+class Unreadable:
+    """What a process can send, and nobody can read."""
+
+    def __reduce__(self):
+        return _fail, ("cannot be read",)
+
+
+def _fail(why):
+    raise ZeroDivisionError(why)
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_processes_end_with_their_pool():
+    pool = hp.executors.Processes(1)
+    with pytest.raises(ZeroDivisionError, match="cannot be read"):
+        pool.submit(Unreadable).result(60)
+    (process,) = pool._slots
+    assert process is not None
+    assert process.alive
+    del pool
+    gc.collect()
+    assert process._process.wait(60) == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -99,7 +123,7 @@ search("halving").run({dir!r}, quiet=True, executor="processes:2", watch=[kill])
 def test_a_killed_coordinator_loses_nothing(processes, tmp_path, elsewhere):
     directory = tmp_path / "run"
     script = tmp_path / "script.py"  # without `if __name__ == "__main__"`
-    script.write_text(SCRIPT.format(path=[str(HERE.parents[2]), str(HERE.parents[1])], dir=str(directory), at=7))
+    script.write_text(SCRIPT.format(path=[str(HERE.parents[2]), str(HERE.parents[1])], dir=str(directory), at=5))
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     left = [*(directory / "members").rglob("*.member")]

@@ -1,16 +1,20 @@
 """A search on workers has the digest of one process, whatever happens to them."""
 
+import pickle
 from functools import partial
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from executors.threads import Threads, call
-from small_search import digest, shared
+from small_search import digest, search, shared, task
 
 import jaxhp as hp
-from jaxhp.engine.events import Progressed, Warned
+from jaxhp.engine.events import Progressed, RoundFinished, Warned
 from jaxhp.engine.work import Cost, Job, Outcome
-from jaxhp.executors import under_way
+from jaxhp.executors import under_way, worker
 from jaxhp.executors.crew import Arrived
 from jaxhp.executors.orders import Trained, Who
 from jaxhp.executors.pool import WorkerLost
@@ -44,6 +48,54 @@ def test_the_digest_is_that_of_one_process_with_a_lost_worker_and_one_of_another
     assert lost
     trained = sum(event.member_epochs for event in seen if isinstance(event, Progressed))
     assert trained == 9 * 1 + 3 * 2 + 1 * 6  # rungs of 1, 3 and 9 epochs
+
+
+def test_the_only_worker_trains_again_what_is_nowhere_any_more(monkeypatch, tmp_path):
+    search, said = shared("halving"), []
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def forget(event):
+        said.append(event)
+        if isinstance(event, RoundFinished) and event.round == 0:
+            for path in (tmp_path / "members").rglob("*.member"):
+                path.unlink()
+            worker._sites.clear()
+
+    options = {"members": tmp_path / "members", "executor": Threads("only"), "checkpoint_s": 1e9}
+    found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[forget], **options)
+    assert found.digest == digest("halving")
+    assert any(event.text.endswith("missing") for event in said if isinstance(event, Warned))
+
+
+@pytest.mark.slow
+def test_a_network_of_a_class_that_no_worker_can_send_back_comes_back(monkeypatch):
+    class Params(NamedTuple):
+        w: jax.Array
+
+    def error(params, batch):
+        return ((batch["x"] @ params.w).prod(-1) - batch["y"]) ** 2
+
+    of = search(
+        "random",
+        epochs=1,
+        task=task(
+            init=lambda key, config: Params(jax.random.normal(key, (4, 2))),
+            loss=lambda params, batch, key, config: jnp.mean(error(params, batch)),
+            evaluate=lambda params, batch, config: {"error": error(params, batch)},
+        ),
+    )
+
+    def sent(worker, fn, args):
+        return pickle.loads(pickle.dumps(fn(*args)))
+
+    with pytest.raises((pickle.PicklingError, AttributeError), match="Params"):
+        pickle.dumps(Params(jnp.zeros(1)))
+    made = of.population(of.groups.first, of.machine())
+    monkeypatch.setattr(Site, "_population", lambda *_: made)
+    monkeypatch.setattr(type(of), "population", lambda *_: made)
+    found, alone = of.run(executor=Threads("a", sent), quiet=True), of.run(quiet=True)
+    assert isinstance(found.best.params, Params)
+    np.testing.assert_array_equal(found.best.params.w, alone.best.params.w)
 
 
 class Crew:
@@ -105,6 +157,23 @@ def test_a_result_that_comes_twice_is_compared_and_a_third_decides(monkeypatch, 
     assert len(warned) == (2 if wrong else 0)
     assert not wrong or "slow" in warned[1]
     assert all(part.outcome.score[0] == 1.0 for part in call.parts)
+
+
+def test_who_trains_a_piece_again_just_as_far_can_agree_with_who_stopped_there():
+    ids, score = np.zeros(1, np.int32), np.ones(1, np.float32)
+    part = Strand(Unit("a", ids, Job(0, ids, [{}], ids - 1, ids, 4, range(1))))
+    number = part.begin().number
+
+    def trained(outcome, score=score):
+        digests = {(0, 2): "of the member"}
+        return Trained(2, outcome, None, score, np.ones((1, 4, 2, 1), np.float32), digests, 0, 0, Cost(), Who("", 1, 1))
+
+    first = part.know(number, "stopped", trained(None))
+    again = part.piece(number).job
+    assert (again.stop, again.keep) == (2, True)
+    outcome = Outcome(score, score, score[:, None], np.ones((1, 4, 2, 1), np.float32), ids)
+    assert part.know(number, "other", trained(outcome)).bits == first.bits
+    assert part.know(number, "wrong", trained(outcome, np.nextafter(score, score + 1))).bits != first.bits
 
 
 def test_what_is_no_executor_is_refused_in_one_line():

@@ -218,6 +218,20 @@ def test_five_losses_and_a_unit_is_given_up():
     assert schedule.unfinished() == 0
 
 
+def test_what_is_refused_is_not_lost():
+    schedule = Schedule()
+    schedule.add(0)
+    for number in range(7):
+        schedule.join(f"w{number}")
+        (start,) = schedule.starts(0.0)
+        assert schedule.refuse(start.worker) == []
+    assert schedule.unfinished() == 1
+    assert schedule.workers() == []
+    schedule.join("other")
+    (start,) = schedule.starts(0.0)
+    assert schedule.finish(start.worker, "it", 1.0) == [Finished(0, "other", "it")]
+
+
 def test_a_worker_that_loses_all_it_gets_is_dismissed_and_harms_nothing():
     schedule = begun(3, 40)
     told = []
