@@ -28,14 +28,16 @@ from machine import show
 
 import jaxhp as hp
 
+NUMBERS: dict[str, Any] = {"lr": hp.LogUniform(1e-4, 1e-1), "weight_decay": hp.LogUniform(1e-6, 1e-2)}
 SPACE = hp.Space(
     width=hp.Choice([16, 24, 32, 48, 64, 96]),
     depth=hp.Choice([1, 2, 3, 4, 5]),
     batch=hp.Choice([20, 25, 40, 50]),
     optimizer=hp.Choice(["momentum", "adamw"]),
-    lr=hp.LogUniform(1e-4, 1e-1),
-    weight_decay=hp.LogUniform(1e-6, 1e-2),
+    **NUMBERS,
 )
+SMALL = hp.Space(width=hp.Choice([16, 24]), depth=1, batch=50, optimizer="adamw", **NUMBERS)
+SMOKE = 4  # trials, of the small space
 
 
 def make(static: Any) -> hp.Task:
@@ -44,15 +46,21 @@ def make(static: Any) -> hp.Task:
     return hp.tasks.mlp(data, hidden, **options)
 
 
+def space(trials: int) -> hp.Space:
+    return SMALL if trials <= SMOKE else SPACE
+
+
 def drawn(trials: int) -> list[dict[str, Any]]:
-    return SPACE.configs(np.random.default_rng(0).random((trials, SPACE.dim)))
+    return space(trials).configs(np.random.default_rng(0).random((trials, space(trials).dim)))
 
 
 def searched(trials: int, epochs: int) -> None:
     """All configs as one search."""
     options = {"epochs": epochs, "finals": None, "include": drawn(trials)}
-    result = hp.Search(make, SPACE, hp.Random(trials), **options).run(quiet=True)
-    print(json.dumps({"best": result.best.score, "programs": len({repr(SPACE.static(c)) for c in drawn(trials)})}))
+    result = hp.Search(make, space(trials), hp.Random(trials), **options).run(quiet=True)
+    print(
+        json.dumps({"best": result.best.score, "programs": len({repr(space(trials).static(c)) for c in drawn(trials)})})
+    )
 
 
 def one_after_another(trials: int, epochs: int, part: int, parts: int) -> None:
@@ -91,7 +99,7 @@ def one_after_another(trials: int, epochs: int, part: int, parts: int) -> None:
 
     best = 0.0
     for config in drawn(trials)[part::parts]:
-        static = SPACE.static(config)
+        static = space(trials).static(config)
         if repr(static) not in compiled:
             task = make(static)
             compiled[repr(static)] = task, trained(task, static)
@@ -129,7 +137,7 @@ def main() -> None:
         kind, *numbers = options.worker
         {"search": searched, "one": one_after_another}[kind](*map(int, numbers))
         return
-    trials, epochs, repeats = (4, 1, 1) if options.smoke else (options.trials, 10, options.repeats)
+    trials, epochs, repeats = (SMOKE, 1, 1) if options.smoke else (options.trials, 10, options.repeats)
     cores = len(os.sched_getaffinity(0))
     sides = {
         "one search": [["--worker", "search", trials, epochs]],
