@@ -306,7 +306,10 @@ def main() -> int:
     parser.add_argument("--overhead", action="store_true")
     parser.add_argument("--kills", type=float, metavar="SECONDS", help="of random kills, for each engine and search")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between kills, about")
+    parser.add_argument("--smoke", action="store_true", help="one search in two processes")
     asked = parser.parse_args()
+    if asked.smoke:
+        asked.engines, asked.searches = ["processes"], ["pbt"]
     engines = asked.engines or [name for name in ENGINES if name != "mpi"]
     if asked.overhead:
         overhead(engines)

@@ -37,6 +37,7 @@ backward pass, which halves the tile of the book's network; and on CPUs it is sl
 from __future__ import annotations
 
 import argparse
+import importlib
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="one network and a few images")
     args = parser.parse_args()
+    importlib.import_module("jax_plugins.xla_cuda13")  # the compiler's wheels, see above
     jax.config.update("jax_platforms", "cpu")  # so that the compiler's wheels do not look for a GPU
     cases = [(network, dtype) for network in args.network for dtype in args.dtype]
     rows = [

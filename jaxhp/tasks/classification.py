@@ -40,7 +40,7 @@ def classification(
     """A task from a network: `init(key, config, input_shape, classes)` and `logits(params, x, dropout)`.
 
     `logits` gets `x` as [B, ...] in the dtype of its weights and returns [classes, B] in it; losses and metrics are
-    computed of these in float32. `dropout(h, layer)` is to be applied to hidden activations. The data and the
+    computed of these in float32 at least. `dropout(h, layer)` is to be applied to hidden activations. The data and the
     hyperparameters read are those of `hp.tasks.mlp`.
     """
     if optimizer not in OPTIMIZERS:
@@ -54,10 +54,11 @@ def classification(
     train_part, valid_part = split(data, valid, split_seed)
 
     def scored(params: PyTree[Array], batch: dict[str, Array], dropout: Dropout = lambda h, layer: h) -> jax.Array:
-        """Computes scores in the dtype of the weights, and returns them as float32."""
+        """Computes scores in the dtype of the weights, and returns them in float32 at least."""
         image = batch["image"].astype(jnp.float32)
         x = image * (1 / 255) if batch["image"].dtype == jnp.uint8 else image
-        return logits(params, x.astype(jax.tree.leaves(params)[0].dtype), dropout).astype(jnp.float32)
+        scores = logits(params, x.astype(jax.tree.leaves(params)[0].dtype), dropout)
+        return scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
 
     def loss(params: PyTree[Array], batch: dict[str, Array], key: jax.Array, config: Config) -> jax.Array:
         def dropout(h: jax.Array, layer: int) -> jax.Array:

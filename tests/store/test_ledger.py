@@ -357,8 +357,8 @@ def test_a_hundred_thousand_trials(tmp_path):
             assert reader.best("max", 20)[0].trial_id == int(np.argmax(values))
             showing = time.process_time() - began
     print(f"recording {recording:.2f} s, the best 20 {showing:.2f} s of processor time")
-    assert recording < 3.0
-    assert showing < 0.5
+    assert recording < 30.0  # were it quadratic it would be minutes
+    assert showing < 5.0
 
 
 @pytest.mark.parametrize("write", [False, True])
