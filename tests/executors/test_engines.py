@@ -25,7 +25,7 @@ def compared(*arguments, by=(sys.executable,)):
     ran = subprocess.run([*by, SCRIPT, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "OTHER" not in ran.stdout
-    return re.findall(r"^.+?  +(\w+) +[0-9a-f]{12} same", ran.stdout, re.M)
+    return re.findall(r"^.+ (\w+) +[0-9a-f]{12} same", ran.stdout, re.M)
 
 
 @pytest.mark.slow
