@@ -82,5 +82,5 @@ def test_its_yaml_is_read():
 def test_its_extras_exist():
     extras = set(re.findall(r"jaxhp\[(\w+)\]", TEXT))
     defined = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.M))
-    assert extras == {"slurm", "ray", "dask", "mpi"}
+    assert extras == {"executors", "slurm", "ray", "dask", "mpi"}
     assert extras <= defined
