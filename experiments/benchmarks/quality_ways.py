@@ -327,10 +327,10 @@ def hyperoptax(case: Case, seed: int, incumbent: Incumbent) -> None:
     import numpy as np
     from hyperoptax import BayesianSearch, LinearSpace
 
-    state, search = BayesianSearch.init(
+    state, bayesian = BayesianSearch.init(
         [LinearSpace(0.0, 1.0)] * len(RANGES), n_max=16 * BATCH_OF_CONFIGS, n_parallel=BATCH_OF_CONFIGS
     )
-    ask, tell = jax.jit(search.get_next_params), jax.jit(search.update_state)
+    ask, tell = jax.jit(bayesian.get_next_params), jax.jit(bayesian.update_state)
     keys = iter(jax.random.split(jax.random.key(seed), 32))
     scale = None
     for _ in range(16):
