@@ -25,7 +25,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -85,18 +84,11 @@ def make(kind: str, epochs: int) -> hp.Search:
 
 def start(kind: str, epochs: int, directory: Path, workers: bool) -> int:
     """Run or resume a search in a process of its own; return its id."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        with open(directory.with_suffix(".log"), "a") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
+
+    def run() -> None:
         make(kind, epochs).run(directory, quiet=True, executor=Late(random.uniform(2, 15)) if workers else None)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+
+    return harness.forked(directory, run)
 
 
 def workers_of(coordinator: int) -> list[int]:

@@ -27,6 +27,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,16 @@ def dying(crash: str) -> Observer:
 def start(kind: str, directory: Path, phase: mmap.mmap, crash: str = "") -> int:
     """Runs or resumes a search in a process of its own, and returns its id."""
     phase[0] = 0
+
+    def run() -> None:
+        watch(phase)
+        make(kind).run(directory, quiet=True, checkpoint_s=0, watch=[dying(crash)] if crash else [])
+
+    return forked(directory, run)
+
+
+def forked(directory: Path, run: Callable[[], None]) -> int:
+    """Does something in a process of its own, whose output goes to a log beside a directory, and returns its id."""
     process = os.fork()
     if process:
         return process
@@ -128,8 +139,7 @@ def start(kind: str, directory: Path, phase: mmap.mmap, crash: str = "") -> int:
         with open(directory.with_suffix(".log"), "a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        watch(phase)
-        make(kind).run(directory, quiet=True, checkpoint_s=0, watch=[dying(crash)] if crash else [])
+        run()
         os._exit(0)
     except BaseException:
         traceback.print_exc()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jaxhp"
 # A package imports only from packages above its own line here, or from itself.
 FLOORS = (
     {"values", "compiling", "keys", "words", "schedules"},
-    {"trials"},
+    {"trials", "packages"},
     {"data", "nn", "objectives"},
     {"space", "tasks", "store", "strategies"},
     {"engine", "selection"},

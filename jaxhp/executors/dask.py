@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from jaxhp.executors.packages import needed
 from jaxhp.executors.pool import WorkerLost
+from jaxhp.packages import needed
 from jaxhp.values import Error
 
 _LOOK_S = 0.5  # how often the scheduler is asked who lives
@@ -30,7 +30,7 @@ class Dask:
     """
 
     def __init__(self, client: Any):
-        distributed = needed("distributed", "distributed", "dask")
+        distributed = needed("distributed", "executor:", "distributed", "dask")
         self._began = isinstance(client, str)
         if self._began:
             try:

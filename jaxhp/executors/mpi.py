@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from jaxhp.executors.answers import answered, settle
-from jaxhp.executors.packages import needed
 from jaxhp.executors.pool import Pool, Submit, WorkerLost
 from jaxhp.executors.post import pause
+from jaxhp.packages import needed
 from jaxhp.values import Error
 
 _TAG = 20
@@ -36,8 +36,8 @@ class MPI:
     def __init__(self) -> None:
         if _made:
             raise Error("executor: expected one hp.executors.MPI() for all searches of a script, got a second one")
-        needed("mpi4py", "mpi4py", "mpi")
-        mpi = needed("mpi4py.MPI", "mpi4py", "mpi")
+        needed("mpi4py", "executor:", "mpi4py", "mpi")
+        mpi = needed("mpi4py.MPI", "executor:", "mpi4py", "mpi")
         self._comm = mpi.COMM_WORLD.Dup()
         if self._comm.size < 2:
             raise Error("executor: expected several ranks, got 1: mpiexec -n 4 python script.py")

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from jaxhp.executors.packages import needed, options
+from jaxhp.executors.options import options
 from jaxhp.executors.pool import WorkerLost
+from jaxhp.packages import needed
 from jaxhp.values import Error, check_int
 
 _LOOK_S = 1.0  # how often the nodes of the cluster are counted
@@ -44,7 +45,7 @@ class Ray:
         cpus: int | None = None,
         runtime_env: dict[str, Any] | None = None,
     ):
-        self._ray = needed("ray", "ray", "ray")
+        self._ray = needed("ray", "executor:", "ray", "ray")
         self._began = not self._ray.is_initialized()
         if self._began:
             try:

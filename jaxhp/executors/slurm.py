@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxhp.executors.mailbox import Mailbox
-from jaxhp.executors.packages import needed, options
+from jaxhp.executors.options import options
 from jaxhp.executors.post import BEAT_S, PATIENCE_S
 from jaxhp.executors.serve import serve
+from jaxhp.packages import needed
 from jaxhp.store.files import located
 from jaxhp.values import Error, check_int
 
@@ -51,7 +52,7 @@ class Slurm:
         patience: float = PATIENCE_S,
         **options: Any,
     ):
-        submitit = needed("submitit", "submitit", "slurm")
+        submitit = needed("submitit", "executor:", "submitit", "slurm")
         check_int("nodes", nodes, 1)
         root = located(folder, "folder")
         calls = root / f"calls-{secrets.token_hex(4)}"
@@ -115,7 +116,7 @@ class _Worker:
 
     def checkpoint(self) -> Any:
         """Return what goes on in this job's place."""
-        return needed("submitit", "submitit", "slurm").helpers.DelayedSubmission(self)
+        return needed("submitit", "executor:", "submitit", "slurm").helpers.DelayedSubmission(self)
 
 
 def parsed(text: str) -> Slurm:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxhp.interop.packages import needed
+from jaxhp.packages import needed
 from jaxhp.report.result import Result
 from jaxhp.store.files import STDOUT, default_place
 from jaxhp.values import Error

@@ -11,7 +11,7 @@ import numpy as np
 from jaxhp.engine.events import Compiling, Event, FinalsBegan, Progressed, RoundBegan, RoundFinished, RoundSkipped
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.plan import GroupPlan, Plan
-from jaxhp.search.workload import trained
+from jaxhp.search.workload import stages
 from jaxhp.trials import Rung, Trial, ceil_div
 
 _SMALL = 0.1  # of what compiling takes, what the small programs of the finals take to compile
@@ -111,8 +111,7 @@ class TimeLeft:
 
     def _phases(self) -> list[tuple[int, int]]:
         """Return trials, and epochs that they are trained there, of every round."""
-        rungs = [Rung(*rung) for rung in self._plan.rungs]
-        return [(rung.trials, trained(rung, before)) for rung, before in zip(rungs, [None, *rungs[:-1]], strict=True)]
+        return stages(tuple(Rung(*rung) for rung in self._plan.rungs))
 
     def _finals(self) -> float:
         """Return the work of the finals.

@@ -9,30 +9,16 @@ expects of them at the full budget.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int, UInt32
 
 from jaxhp.compiling import jit
-from jaxhp.strategies.forest import forest
-from jaxhp.strategies.gaussian import FLOOR, Fit, condition, kernel, maximise, predict
-from jaxhp.strategies.gp import CANDIDATES, FITTED, MODELLED, descendants, pick, quantiles, spacing, squares, subset
+from jaxhp.strategies.gaussian import kernel
+from jaxhp.strategies.gp import CANDIDATES, Belief, chosen, descendants, learnt, spacing
 from jaxhp.strategies.history import stream
 from jaxhp.strategies.tpe import TPE, best_of_draws
-
-
-class Belief(NamedTuple):
-    """What a process knows: N points told, of which some count, and its fit to them."""
-
-    unit: Float32[Array, "N budgets"]  # points of the unit cube, and the share of the way to the full budget
-    score: Float32[Array, "N"]
-    quantile: Float32[Array, "N"]
-    present: Bool[Array, "N"]
-    fit: Fit
-    factor: Float32[Array, "N N"]
-    weights: Float32[Array, "N"]
 
 
 @jit
@@ -52,14 +38,7 @@ def learn(
       told: how many rows are told.
     """
     key_model, key_fit = jax.random.split(stream(seed, round))
-    quantile = quantiles(score, told)
-    rows = subset(key_model, -quantile, told, min(MODELLED, score.shape[0]))
-    unit, score, quantile, present = unit[rows], score[rows], quantile[rows], rows < told
-    target = -jax.scipy.special.ndtri(quantile)
-    few = subset(key_fit, target, jnp.sum(present), min(FITTED, target.shape[0]))
-    fit = maximise(unit[few], target[few], present[few])
-    factor, weights, _ = condition(fit, unit, target, present)
-    return Belief(unit, score, quantile, present, fit, factor, weights)
+    return learnt(key_model, key_fit, unit, score, told)[0]
 
 
 @jit
@@ -123,11 +102,5 @@ def batch(
     near = descendants(key_near, unit, jnp.where(once, hope, -jnp.inf), third)
     good = best_of_draws(seed, round, unit, hope, jnp.sum(present), TPE.good, third, TPE.candidates)
     candidates = jnp.concatenate([base, good, near])
-    beliefs = [predict(belief.fit, belief.unit, present, belief.factor, belief.weights, full(candidates))]
-    if trees:
-        target = -1 - jnp.log(belief.quantile)
-        beliefs.append(forest(key_trees, belief.unit, target, present, full(candidates), trees))
-    mean, cov = (jnp.stack(each) for each in zip(*beliefs, strict=True))
-    gap = jnp.min(jnp.where(present[None], squares(candidates, unit), jnp.inf), axis=1)
-    radius, noise = spacing(unit, belief.score, once, left), jnp.exp(belief.fit.noise) + FLOOR
-    return candidates[pick(mean, cov, noise, candidates, gap, radius, size)]
+    radius = spacing(unit, belief.score, once, left)
+    return candidates[chosen(key_trees, belief, full(candidates), candidates, radius, size, trees)]

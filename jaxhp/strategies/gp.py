@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from jaxtyping import Array, Bool, Float32, Int, Int32, Key, UInt32
 
 from jaxhp.compiling import jit
 from jaxhp.strategies.forest import forest
-from jaxhp.strategies.gaussian import FLOOR, condition, maximise, predict
+from jaxhp.strategies.gaussian import FLOOR, Fit, condition, maximise, predict
 from jaxhp.strategies.history import History, stream
 from jaxhp.strategies.narrowing import reflect
 from jaxhp.strategies.sampler import Sampler, positive
@@ -37,6 +38,18 @@ FITTED = 256  # the most points its parameters are fitted to
 CANDIDATES = 2048
 BOLDNESS = (0.2, 4.0)  # the least and the largest weight of the standard deviation in a batch
 FLAT = 0.75  # the distance that rows keep where neighbours tie, in units of that between told neighbours
+
+
+class Belief(NamedTuple):
+    """What a process knows: N points told, of which some count, and its fit to them."""
+
+    unit: Float32[Array, "N D"]
+    score: Float32[Array, "N"]
+    quantile: Float32[Array, "N"]
+    present: Bool[Array, "N"]
+    fit: Fit
+    factor: Float32[Array, "N N"]
+    weights: Float32[Array, "N"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,32 @@ def _batch(
 ) -> Float32[Array, "{size} D"]:
     """Choose the next batch; `left` is the share of the rounds that come after it."""
     key_model, key_fit, key_near, key_trees = jax.random.split(stream(seed, round), 4)
+    belief, smooth = learnt(key_model, key_fit, unit, score, told)
+    unit, present = belief.unit, belief.present
+    near = descendants(key_near, unit, jnp.where(present, smooth, -jnp.inf), CANDIDATES // 3)
+    candidates = jnp.concatenate([others, near])
+    radius = spacing(unit, belief.score, present, left)
+    return candidates[chosen(key_trees, belief, candidates, candidates, radius, size, trees)]
+
+
+def learnt(
+    key_model: Key[Array, ""],
+    key_fit: Key[Array, ""],
+    unit: Float32[Array, "C D"],
+    score: Float32[Array, "C"],
+    told: Int[Array, ""],
+) -> tuple[Belief, Float32[Array, "N"]]:
+    """Fit a process to what was told, or to as much of it as it can learn from.
+
+    Args:
+      key_model, key_fit: of the random choice of what it is conditioned on, and of what its parameters are fitted to.
+      unit: f32[C, D], points.
+      score: f32[C], higher is better, NaN is diverged or not told.
+      told: how many rows are told.
+
+    Returns:
+      What it knows, and the smoothed targets f32[N].
+    """
     quantile = quantiles(score, told)
     rows = subset(key_model, -quantile, told, min(MODELLED, score.shape[0]))
     unit, score, quantile, present = unit[rows], score[rows], quantile[rows], rows < told
@@ -121,15 +160,38 @@ def _batch(
     few = subset(key_fit, target, jnp.sum(present), min(FITTED, target.shape[0]))
     fit = maximise(unit[few], target[few], present[few])
     factor, weights, smooth = condition(fit, unit, target, present)
-    near = descendants(key_near, unit, jnp.where(present, smooth, -jnp.inf), CANDIDATES // 3)
-    candidates = jnp.concatenate([others, near])
-    beliefs = [predict(fit, unit, present, factor, weights, candidates)]
+    return Belief(unit, score, quantile, present, fit, factor, weights), smooth
+
+
+def chosen(
+    key: Key[Array, ""],
+    belief: Belief,
+    asked: Float32[Array, "Q D"],
+    candidates: Float32[Array, "Q dim"],
+    radius: Float32[Array, ""],
+    size: int,
+    trees: int,
+) -> Int32[Array, "{size}"]:
+    """Choose a batch among candidates.
+
+    Args:
+      key: of the forest.
+      belief: of the process.
+      asked: f32[Q, D], candidates as the process knows points.
+      candidates: f32[Q, dim], the same as distances are measured between them.
+      radius: the distance that rows keep.
+      size: how many.
+      trees: of a forest that picks every other row, 0 for none.
+    """
+    unit, present = belief.unit, belief.present
+    beliefs = [predict(belief.fit, unit, present, belief.factor, belief.weights, asked)]
     if trees:
-        beliefs.append(forest(key_trees, unit, -1 - jnp.log(quantile), present, candidates, trees))
+        beliefs.append(forest(key, unit, -1 - jnp.log(belief.quantile), present, asked, trees))
     mean, cov = (jnp.stack(each) for each in zip(*beliefs, strict=True))
-    gap = jnp.min(jnp.where(present[None], squares(candidates, unit), jnp.inf), axis=1)
-    radius, noise = spacing(unit, score, present, left), jnp.exp(fit.noise) + FLOOR
-    return candidates[pick(mean, cov, noise, candidates, gap, radius, size)]
+    apart = squares(candidates, unit[:, : candidates.shape[1]])
+    gap = jnp.min(jnp.where(present[None], apart, jnp.inf), axis=1)
+    noise = jnp.exp(belief.fit.noise) + FLOOR
+    return pick(mean, cov, noise, candidates, gap, radius, size)
 
 
 def descendants(

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 import jaxhp as hp
-from jaxhp.executors import answers, packages, pool, post, slurm
+from jaxhp.executors import answers, options, pool, post, slurm
 from jaxhp.executors.mailbox import Mailbox
 from jaxhp.executors.serve import serve
+from jaxhp.packages import needed
 
 
 def until(condition):
@@ -207,10 +208,10 @@ def test_a_text_that_names_no_workers_is_refused(text, why):
 
 
 def test_options_have_their_types():
-    found = packages.options("nodes=8,gres=gpu:1,mem_gb=1.5", {"nodes": int, "mem_gb": float})
+    found = options.options("nodes=8,gres=gpu:1,mem_gb=1.5", {"nodes": int, "mem_gb": float})
     assert found == {"nodes": 8, "gres": "gpu:1", "mem_gb": 1.5}
 
 
 def test_an_engine_that_is_missing_is_one_line_with_what_to_install():
     with pytest.raises(hp.Error, match=r"needs the package ray \(.*\): pip install ray, or 'jaxhp\[ray\]'"):
-        packages.needed("no_such_module", "ray", "ray")
+        needed("no_such_module", "executor:", "ray", "ray")

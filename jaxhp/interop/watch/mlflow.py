@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxhp.engine.events import SearchBegan
-from jaxhp.interop.packages import needed
 from jaxhp.interop.points import Point, points
 from jaxhp.interop.watch.tracker import Tracker, report_of, title
+from jaxhp.packages import needed
 from jaxhp.report.result import Result
 from jaxhp.report.rows import table_rows
 from jaxhp.space import Space

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from jaxhp.engine.events import SearchBegan
-from jaxhp.interop.packages import needed
 from jaxhp.interop.points import Point
 from jaxhp.interop.watch.tracker import Tracker, folder, title
 from jaxhp.objectives import Objectives
+from jaxhp.packages import needed
 from jaxhp.report.result import Result
 from jaxhp.space import Space
 from jaxhp.trials import Trial

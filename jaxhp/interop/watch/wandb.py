@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxhp.engine.events import SearchBegan
-from jaxhp.interop.packages import needed
 from jaxhp.interop.points import SCORE, Point, points
 from jaxhp.interop.wandb_files import logged
 from jaxhp.interop.watch.tracker import Tracker, folder, report_of, title
+from jaxhp.packages import needed
 from jaxhp.report.result import Result
 from jaxhp.report.rows import table_rows
 from jaxhp.trials import Status, Trial

@@ -1,24 +1,10 @@
-"""The packages of engines, which are imported when they are used."""
+"""The arguments of an engine in a text, as `--executor` takes it."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from jaxhp.values import Error
-
-
-def needed(module: str, package: str, extra: str) -> Any:
-    """Import a module of an engine.
-
-    Raises:
-      Error: its package is missing.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        text = f"executor: needs the package {package} ({error})"
-        raise Error(f"{text}: pip install {package}, or 'jaxhp[{extra}]'") from error
 
 
 def options(text: str, kinds: dict[str, type]) -> dict[str, Any]:
