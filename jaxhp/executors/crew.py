@@ -17,6 +17,10 @@ from jaxhp.values import Error
 
 _TICK_S = 0.2  # how often it is asked who lives, and a search looks for signals
 _TRIES = 3  # workers that may be lost while one thing is asked for
+_PATIENCE_S = 60.0  # that an answer is waited for before another worker is asked too, and twice as long for that one
+
+
+_Answers = SimpleQueue[tuple[str, Future[Answer]]]
 
 
 class Lost(NamedTuple):
@@ -53,28 +57,34 @@ class Crew:
         self.pinned = getattr(pool, "pinned", True)  # whether an order reaches the worker that is named
         self._busy: dict[str, int] = {}  # orders under way
         self._arrived: SimpleQueue[tuple[Any, str, Future[Answer]]] = SimpleQueue()
-        self._refused: dict[str, str] = {}
+        self._owed: list[_Answers] = []  # where answers come that nobody waits for any more
+        self._refused: dict[str, str | None] = {}  # why they are not to be used; None: they have not answered for long
         self._alive: tuple[float, list[str]] = (-1.0, [])
         self._deserted = False
 
     def alive(self, *, anew: bool = False) -> list[str]:
-        """Return the workers that live and may be used.
+        """Return the workers that live and may be used; those that are halted do not count until they answer.
 
         Args:
           anew: whether to look again, however short the time since the last look.
 
         Raises:
-          Error: none of those that live may be used.
+          Error: none of them may be used, and no others will join.
         """
         if anew or time.monotonic() - self._alive[0] > _TICK_S:
             self._alive = time.monotonic(), list(self._pool.workers())
+        for answers in self._owed:
+            while not answers.empty():
+                self._know(answers.get())
         names = self._alive[1]
-        if not names and not self._deserted:
-            self._emit(Warned("executor: no worker is there; the search waits for one"))
-        self._deserted = not names
         able = [name for name in names if name not in self._refused]
-        if names and not able:
-            raise Error(f"executor: no worker is left that may be used: {names[0]}: {self._refused[names[0]]}")
+        refused = [f"{name}: {self._refused[name]}" for name in names if self._refused.get(name)]
+        if names and len(refused) == len(names) and not getattr(self._pool, "joins", True):
+            raise Error(f"executor: no worker is left that may be used: {refused[0]}")
+        if not able and not self._deserted:
+            why = f" that may be used ({'; '.join(refused[:_TRIES])})" if refused else ""
+            self._emit(Warned(f"executor: no worker is there{why}; the search waits for one"))
+        self._deserted = not able
         return able
 
     def send(self, order: Order, worker: str, tag: Any) -> None:
@@ -95,27 +105,48 @@ class Crew:
         return [Arrived(tag, worker, _answer(future)) for tag, worker, future in found]
 
     def ask(self, order: Order, worker: str | None) -> Answer:
-        """Have something done now, by this worker or by any; return the answer.
+        """Have something done now, by this worker or by any; return the first answer.
 
         Raises:
           Error: too many workers were lost that were asked, or none may be used.
         """
         lost: list[str] = []
+        answers, patience, until = _Answers(), _PATIENCE_S, time.monotonic()
+        asked: list[str] = []  # who has not answered
         while len(lost) < _TRIES:
-            while not (alive := self.alive(anew=True)):
-                time.sleep(_TICK_S)
-            chosen = worker if worker in alive else min(alive, key=lambda name: self._busy.get(name, 0))
-            done: SimpleQueue[Future[Answer]] = SimpleQueue()
-            self._submit(order, chosen, done.put)
-            answer = _answer(done.get())
-            self._busy[chosen] -= 1
+            if time.monotonic() >= until:
+                if asked and asked[-1] not in self._refused:
+                    self._fall_silent(asked[-1], patience / 2)
+                if able := self.alive(anew=True):
+                    asked.append(worker if worker in able else min(able, key=lambda name: self._busy.get(name, 0)))
+                    self._submit(order, asked[-1], lambda future, name=asked[-1]: answers.put((name, future)))
+                    until, patience = time.monotonic() + patience, 2 * patience
+            try:
+                found = answers.get(timeout=_TICK_S)
+            except Empty:
+                continue
+            self._know(found)
+            chosen, answer = found[0], _answer(found[1])
+            asked.remove(chosen)
             if isinstance(answer, Refused):
                 self.refuse(chosen, answer)
             elif isinstance(answer, Lost):
                 lost.append(f"{chosen}: {answer.why}")
             else:
+                self._owed += [answers] * bool(asked)
                 return answer
+            until = time.monotonic()
         raise Error(f"executor: {_TRIES} workers were lost, one after another, that were asked: {'; '.join(lost)}")
+
+    def _fall_silent(self, worker: str, waited: float) -> None:
+        self._refused[worker] = None
+        self._emit(Warned(f"executor: {worker} has not answered for {waited:.0f} s; without it until it does"))
+
+    def _know(self, found: tuple[str, Future[Answer]]) -> None:
+        """An answer is there of a worker that was asked."""
+        self._busy[found[0]] -= 1
+        if self._refused.get(found[0], "") is None:
+            del self._refused[found[0]]
 
     def refuse(self, worker: str, answer: Refused) -> str:
         """Give a worker nothing any more; return why.

@@ -10,8 +10,8 @@ from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import memory_limit
 
 
-class Client(NamedTuple):
-    """Of a described device."""
+class Version(NamedTuple):
+    """Of what a described device is driven by."""
 
     platform_version: str
 
@@ -21,7 +21,7 @@ class Described(NamedTuple):
 
     platform: str
     device_kind: str
-    client: Client
+    client: Version
     free: int  # bytes that a search may fill
     rate: float  # FLOP/s of matrix products
 
@@ -34,4 +34,4 @@ def described(devices: Sequence[Device]) -> list[Described]:
     """Describe the devices of this process."""
     free = memory_limit(devices) // len(devices)
     rate = product_rate(tuple(devices)) / len(devices)
-    return [Described(d.platform, d.device_kind, Client(str(d.client.platform_version)), free, rate) for d in devices]
+    return [Described(d.platform, d.device_kind, Version(str(d.client.platform_version)), free, rate) for d in devices]

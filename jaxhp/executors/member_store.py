@@ -1,10 +1,10 @@
 """Where workers leave trained members, and what else they share, for each other: a folder, or an fsspec URL.
 
-A member is named by what it is: group, trial, epochs trained, replicates. So a worker that trains it again writes the
-same bytes under the same name, and whoever is last changes nothing. A name appears once its content is whole: a folder
-gets a temporary file that is renamed, an object store one put. Every content stands beside its SHA-256 (a blob is named
-by it) and is checked when it is read. Nothing waits for the disk: what a power cut takes is `Damaged`, and is trained
-again. Only files with such names are ever removed, and no link is followed.
+A member is named by what it is: group, trial, epochs trained, replicates. So a worker that trains it again has the same
+bytes for the same name: the first ones stay, and others are told from them. A name appears once its content is whole: a
+folder gets a temporary file that is renamed, an object store one put. Every content stands beside its SHA-256 (a blob
+is named by it) and is checked when it is read. Nothing waits for the disk: what a power cut takes is `Damaged`, and is
+trained again. Only files with such names are ever removed, and no link is followed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,8 +60,13 @@ class MemberStore:
         self._place = place_of(str(url))
         self.bytes_written = self.bytes_read = 0
 
-    def put(self, group: str, trial: int, epoch: int, leaves: Sequence[np.ndarray], replicates: Sequence[int]) -> str:
-        """Keep the leaves [R, ...] of a member's state; return the SHA-256 of all, equal for equal members.
+    def put(
+        self, group: str, trial: int, epoch: int, leaves: Sequence[np.ndarray], replicates: Sequence[int]
+    ) -> tuple[str, str]:
+        """Keep the leaves [R, ...] of a member's state, unless one is there that is whole: what was put stays.
+
+        Returns:
+          the SHA-256 of this member, and that of the one that is there now: equal for equal members.
 
         Raises:
           OSError: it cannot be written. Nothing is left of it.
@@ -69,8 +74,11 @@ class MemberStore:
         name = Name(group, int(trial), int(epoch), tuple(map(int, replicates)))
         pieces = _pieces(name, leaves)
         digest = _digest(pieces)
-        self._write(_file(name), [bytes.fromhex(digest), *pieces])
-        return digest
+        try:
+            return digest, self._whole(name)[0]
+        except Damaged:
+            self._write(_file(name), [bytes.fromhex(digest), *pieces])
+            return digest, digest
 
     def get(self, group: str, trial: int, epoch: int, replicates: Sequence[int]) -> list[np.ndarray]:
         """Return what was put.
@@ -78,20 +86,7 @@ class MemberStore:
         Raises:
           Damaged: it is not there, or something else.
         """
-        name = Name(group, int(trial), int(epoch), tuple(map(int, replicates)))
-        called = f"trial {trial} after {epoch} epochs"
-        content = self._read(_file(name), called)
-        body = memoryview(content)[32:]
-        if hashlib.sha256(body).digest() != bytes(content[:32]):
-            raise Damaged(f"{called}: its content is not what was put")
-        found, leaves = _leaves(body)
-        if found != name:  # a file that was renamed
-            raise Damaged(f"{called}: its content is of {found}")
-        return leaves
-
-    def has(self, group: str, trial: int, epoch: int, replicates: Sequence[int]) -> bool:
-        """Tell whether a member is there; reading it tells whether it is whole."""
-        return self._place.has(_file(Name(group, int(trial), int(epoch), tuple(map(int, replicates)))))
+        return self._whole(Name(group, int(trial), int(epoch), tuple(map(int, replicates))))[1]
 
     def names(self) -> Iterator[Name]:
         """Yield the members that are there, in no order."""
@@ -100,10 +95,6 @@ class MemberStore:
     def drop(self, group: str, trial: int, epoch: int, replicates: Sequence[int]) -> None:
         """Remove a member, if it is there."""
         self._place.remove([_file(Name(group, int(trial), int(epoch), tuple(map(int, replicates))))])
-
-    def drop_unless(self, wanted: Callable[[Name], bool]) -> None:
-        """Remove all members but those that are wanted; blobs stay."""
-        self._place.remove([_file(name) for name in self.names() if not wanted(name)])
 
     def clear(self) -> None:
         """Remove all members and blobs, and what killed writers left; other files stay, and so do their folders."""
@@ -149,6 +140,18 @@ class MemberStore:
                 raise Damaged(f"blob {digest}: its content is not what was put")
             self.bytes_read += file.tell()
             return _mapped(file)
+
+    def _whole(self, name: Name) -> tuple[str, list[np.ndarray]]:
+        """Return the SHA-256 of a member that is there, and its leaves."""
+        called = f"trial {name.trial} after {name.epoch} epochs"
+        content = self._read(_file(name), called)
+        body = memoryview(content)[32:]
+        if hashlib.sha256(body).digest() != bytes(content[:32]):
+            raise Damaged(f"{called}: its content is not what was put")
+        found, leaves = _leaves(body)
+        if found != name:  # a file that was renamed
+            raise Damaged(f"{called}: its content is of {found}")
+        return bytes(content[:32]).hex(), leaves
 
     def _blob(self, digest: str) -> bytearray:
         content = self._read(f"{_BLOBS}/{digest}", f"blob {digest}")

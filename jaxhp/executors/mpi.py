@@ -33,6 +33,8 @@ class MPI:
       Error: mpi4py or an MPI is missing, there is one rank alone, or this process has made one before.
     """
 
+    joins = False  # see `Submit`
+
     def __init__(self) -> None:
         if _made:
             raise Error("executor: expected one hp.executors.MPI() for all searches of a script, got a second one")

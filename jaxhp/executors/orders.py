@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxhp.engine.work import Cost, Outcome
-from jaxhp.executors.units import Raw, Unit
+from jaxhp.executors.units import Apart, Raw, Unit
 from jaxhp.values import Config, Json
 
 Name = tuple[int, int]  # a member's trial and epochs
@@ -21,11 +21,13 @@ class Address(NamedTuple):
       store: the URL of the members' store.
       recipe: the digest of its `Recipe` there.
       environment: that results are to be of, see `jaxhp.engine.environment`.
+      folder: that modules are imported from which lie beside the script that runs the search; "" for none.
     """
 
     store: str
     recipe: str
     environment: Json
+    folder: str = ""
 
 
 class Train(NamedTuple):
@@ -64,6 +66,12 @@ class Show(NamedTuple):
     given: list[np.ndarray] | None = None  # its leaves, where they are in no store
 
 
+class Rank(NamedTuple):
+    """Return the outcomes of rows whose replicates were trained apart: their means have the bits of such a device."""
+
+    rows: Sequence[Apart]
+
+
 class Who(NamedTuple):
     """A process that answers."""
 
@@ -87,6 +95,7 @@ class Trained(NamedTuple):
       brought, sent: bytes that came from the store, and went there.
       cost: of this call.
       who: has trained it, and holds its members for a while.
+      differing: members that somebody else had put before, with other bits; they stay as they were put.
     """
 
     reached: int
@@ -99,10 +108,11 @@ class Trained(NamedTuple):
     sent: int
     cost: Cost
     who: Who
+    differing: tuple[Name, ...] = ()
 
 
 class Answered(NamedTuple):
-    """What came of `Hand` (digests by name) and `Show` (leaves of variables)."""
+    """What came of `Hand` (digests by name), `Show` (leaves of variables) and `Rank` (outcomes)."""
 
     value: Any
     sent: int
@@ -132,5 +142,5 @@ class Failed(NamedTuple):
     who: Who
 
 
-Order = Train | Hand | Show
+Order = Train | Hand | Show | Rank
 Answer = Trained | Answered | Refused | Missing | Failed

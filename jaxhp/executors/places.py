@@ -11,7 +11,6 @@ import io
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -35,10 +34,6 @@ class Place(Protocol):
 
     def write(self, name: str, pieces: Sequence[Piece]) -> None:
         """Put a content under a name, in the place of what is there."""
-        ...
-
-    def has(self, name: str) -> bool:
-        """Tell whether there is a content."""
         ...
 
     def names(self) -> Iterator[str]:
@@ -80,13 +75,6 @@ class Folder:
             except FileNotFoundError:
                 if tries == _TRIES - 1:
                     raise
-
-    def has(self, name: str) -> bool:
-        """See `Place.has`."""
-        try:
-            return stat.S_ISREG(os.lstat(self._path(name)).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
 
     def names(self) -> Iterator[str]:
         """See `Place.names`."""
@@ -147,11 +135,6 @@ class Fsspec:
             with contextlib.suppress(Exception):
                 self._fs.rm_file(temporary)
             raise
-
-    def has(self, name: str) -> bool:
-        """See `Place.has`."""
-        self._fs.invalidate_cache()  # other processes write too
-        return bool(self._fs.isfile(self._path(name)))
 
     def names(self) -> Iterator[str]:
         """See `Place.names`."""

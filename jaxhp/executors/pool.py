@@ -53,6 +53,7 @@ class Submit:
     """
 
     pinned = False  # whether a call can be sent to a worker by its name
+    joins = False  # whether workers may come that are unlike those that are there
 
     def __init__(self, executor: Any, workers: int | None = None):
         if not callable(getattr(executor, "submit", None)):

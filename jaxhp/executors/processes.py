@@ -7,9 +7,11 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -20,14 +22,17 @@ from jaxhp.executors.frames import received, send
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.values import Error, check_int
 
+_TRIES = 5  # processes, one in the place of another, that end before they answer
+_PAUSE_S = 0.25  # before another one is started then, and twice as long the next time
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 class Processes:
     """A pool of processes, for `search.run(dir, executor=hp.executors.Processes(4))`.
 
-    One that dies is started anew. They end with `close()`, or when nobody holds the pool any more. A script needs no
-    `if __name__ == "__main__"`, since no process runs it again.
+    One that dies is started anew; where all end by themselves before they answer, time after time, that is an error.
+    They end with `close()`, or when nobody holds the pool any more. A script needs no `if __name__ == "__main__"`,
+    since no process runs it again.
 
     Args:
       count: how many.
@@ -38,26 +43,38 @@ class Processes:
       Error: `count` is no positive integer.
     """
 
+    joins = False  # see `Submit`
+
     def __init__(self, count: int, *, platform: str | None = None):
         self._count, self._platform = check_int("processes", count, 1), platform
         self._slots: list[_Process | None] = [None] * self._count
         self._started = [0] * self._count
+        self._in_vain = [0] * self._count  # how often one after another has ended by itself before it answered
+        self._from = [0.0] * self._count  # when the next one may be started
         weakref.finalize(self, _let_go, self._slots)
 
     def workers(self) -> Sequence[str]:
-        """See `Pool.workers`; starts those that are not there."""
+        """See `Pool.workers`; starts those that are not there.
+
+        Raises:
+          Error: none begins.
+        """
         for slot in range(self._count):
             self._at(slot)
-        return [process.name for process in self._slots if process is not None]
+        if all(count >= _TRIES for count in self._in_vain):
+            process = self._slots[0]
+            said = process.said if process is not None else ""
+            raise Error(f"executor: {_TRIES} processes ended, one after another, before they did anything: {said}")
+        return [process.name for process in self._slots if process is not None and process.alive]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
         """See `Pool.submit`."""
         self.workers()
-        alive = [process for process in self._slots if process is not None]
+        alive = [process for process in self._slots if process is not None and process.alive]
         named = [process for process in alive if process.name == worker]
-        if worker is not None and not named:
+        if not (named if worker is not None else alive):
             future: Future[Any] = Future()
-            future.set_exception(WorkerLost(f"{worker} has ended"))
+            future.set_exception(WorkerLost(f"{worker or 'every process'} has ended"))
             return future
         return min(named or alive, key=lambda process: process.waiting).call(fn, args)
 
@@ -71,6 +88,12 @@ class Processes:
     def _at(self, slot: int) -> None:
         process = self._slots[slot]
         if process is not None and process.alive:
+            return
+        if process is not None and not process.counted:
+            process.counted = True
+            self._in_vain[slot] = self._in_vain[slot] + 1 if process.in_vain else 0
+            self._from[slot] = time.monotonic() + (_PAUSE_S * 2 ** self._in_vain[slot] if self._in_vain[slot] else 0)
+        if time.monotonic() < self._from[slot] or self._in_vain[slot] >= _TRIES:
             return
         self._started[slot] += 1
         again = f".{self._started[slot]}" if self._started[slot] > 1 else ""
@@ -123,17 +146,33 @@ class _Process:
     """
 
     def __init__(self, name: str, environment: dict[str, str]):
-        self.name, self._ended = name, False
+        self.name, self._ended, self._answered, self.counted = name, False, False, False
+        self._said = b""  # last, beside answers
         self._calls: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from jaxhp.executors.process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
             start_new_session=True,  # a terminal's Ctrl-C is for the search alone
         )
         self._thread = threading.Thread(target=self._serve, name=f"jaxhp-{name}", daemon=True)
         self._thread.start()
+        self._hearing = threading.Thread(target=self._hear, name=f"jaxhp-{name}-says", daemon=True)
+        self._hearing.start()
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it has ended by itself, as where something cannot be imported, and answered nothing."""
+        return not self._answered and (self._process.poll() or 0) > 0
+
+    @property
+    def said(self) -> str:
+        """The last line that it wrote beside its answers."""
+        self._hearing.join(_PAUSE_S)
+        lines = self._said.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
 
     @property
     def alive(self) -> bool:
@@ -175,6 +214,7 @@ class _Process:
                 self._ended = True
                 future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
                 break
+            self._answered = True
             settle(future, answer)
         self._ended = True
         self._process.kill()
@@ -185,6 +225,15 @@ class _Process:
             except OSError:  # what was still to be written
                 continue
         self._drain()
+
+    def _hear(self) -> None:
+        """Show what it writes, and know its end."""
+        assert self._process.stderr is not None
+        with self._process.stderr as heard:
+            while told := os.read(heard.fileno(), 2**16):
+                self._said = (self._said + told)[-4096:]
+                with suppress(OSError):  # whoever read that is gone
+                    os.write(2, told)
 
     def _drain(self) -> None:
         while not self._calls.empty():

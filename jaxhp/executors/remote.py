@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import jax
 import numpy as np
@@ -12,13 +12,12 @@ from jaxhp.engine.sizes import member_bytes
 from jaxhp.engine.work import Cost, Emit, Job, MembersLost, Outcome, Snapshot, merge
 from jaxhp.executors.crew import Crew
 from jaxhp.executors.member_store import MemberStore
-from jaxhp.executors.orders import Answered, Failed, Missing, Name, Show
-from jaxhp.executors.ranking import ranked_by
+from jaxhp.executors.orders import Answered, Failed, Missing, Name, Rank, Show
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.stock import Stock
 from jaxhp.executors.strands import Strand
 from jaxhp.executors.under_way import Call, UnderWay, error_of
-from jaxhp.executors.units import chunks_of, split, tiles_of, together
+from jaxhp.executors.units import Apart, chunks_of, split, tiles_of, together
 from jaxhp.executors.whereabouts import Chunk, checked
 from jaxhp.trials import ceil_div
 from jaxhp.values import Config, Error
@@ -52,15 +51,22 @@ class Remote:
             self._work.train(call)
         finally:
             self._call = None
-        specs, epoch = self._recipe.specs, self._recipe.epoch
         found = [(part.unit, part.outcome, part.raw) for part in call.parts if part.outcome is not None]
-        rank = {unit.key: ranked_by(specs[unit.key], epoch) for unit, _, _ in found}
+        whole = together(job, found, self._ranked)
         keys = {int(job.trials[row]): unit.key for unit, _, _ in found for row in unit.rows}
         self._held = {(trial, job.stop): key for trial, key in keys.items()}, tuple(job.replicates)
         chunks = self._dealt(tuple(job.replicates))
         self._stock.where.drop_given()
         self._stock.where.settle([(name, chunk) for name in self._held[0] for chunk in chunks])
-        return together(job, found, rank)
+        return whole
+
+    def _ranked(self, rows: Sequence[Apart]) -> Sequence[Outcome]:
+        """Have a worker make the outcome of rows whose replicates were trained apart: here it may have other bits."""
+        answer = self._crew.ask(Rank(rows), None)
+        if isinstance(answer, Failed):
+            raise error_of(answer)
+        assert isinstance(answer, Answered)
+        return answer.value
 
     def save(self, trials: Container[int] | None = None) -> Snapshot:
         """See `Executor.save`."""

@@ -204,6 +204,11 @@ class Schedule:
         """Return those that are there."""
         return [*self._busy]
 
+    def has(self, worker: str, unit: Hashable) -> bool:
+        """Tell whether a worker has a unit, as far as is known here."""
+        at = self._busy.get(worker)
+        return at is not None and at.name == unit
+
     def _queue(self, unit: Tracked) -> None:
         for home in self._waiting.push(unit, self._busy):
             if home in self._idle:

@@ -7,6 +7,7 @@ worker finds it. Two references to one array are one array there too.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import site
 import sys
@@ -14,7 +15,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ import numpy as np
 from jaxhp.values import Error
 
 LARGE = 64 * 1024  # bytes, from which on an array travels apart
+_scripts: list[str] = []  # the folder that this process imports from for a script of another one
 
 
 def packed(value: Any, put: Callable[[bytes], str]) -> bytes:
@@ -103,6 +105,33 @@ def _together(pid: tuple[Any, ...], get: Callable[[str], np.ndarray]) -> Any:
     return array if kind == "numpy" else jnp.asarray(array)
 
 
+def script_folder() -> str:
+    """Return the folder from which the script that runs imports its modules, "" where they are installed."""
+    main = sys.modules.get("__main__")
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if file is None:  # at a prompt, in a notebook
+        return os.getcwd()
+    path = Path(file).absolute()
+    if any(path.is_relative_to(folder) for folder in _installed()):
+        return ""
+    names = spec.name.split(".") if spec is not None else [""]  # `python -m package.module` imports from above it
+    return str(path.parents[len(names) - 1])
+
+
+def import_from(folder: str) -> None:
+    """Have modules imported from a folder from now on, as they are now, in the place of those of a script before."""
+    for before in _scripts:
+        for name, module in list(sys.modules.items()):
+            if name.split(".")[0] != "jaxhp" and _is_in(module, before):
+                del sys.modules[name]
+        sys.path.remove(before)
+    _scripts.clear()
+    if folder and folder not in sys.path:
+        _scripts.append(folder)
+        sys.path.insert(0, folder)
+        invalidate_caches()
+
+
 def _cloudpickle() -> Any:
     try:
         return import_module("cloudpickle")
@@ -136,6 +165,13 @@ def _is_private(module: ModuleType) -> bool:
     return found is None or (
         "." not in name and found.origin is not None and Path(found.origin).absolute() != path.absolute()
     )
+
+
+def _is_in(module: ModuleType, folder: str) -> bool:
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or any(Path(file).is_relative_to(installed) for installed in _installed()):
+        return False
+    return Path(file).is_relative_to(folder)
 
 
 @cache

@@ -44,6 +44,12 @@ class Stock:
             if worker is not None:
                 self.where.lost(name, chunk, worker)
 
+    def drop(self, key: str, names: Iterable[Name], chunk: Chunk) -> None:
+        """Remove members from the store that are not what they should be."""
+        for name in names:
+            self.where.lost(name, chunk)
+            self._store.drop(key, *name, chunk)
+
     def store(self, key: str, names: Iterable[Name], chunk: Chunk) -> list[Name]:
         """Have members of a group put into the store by whoever has them; return those that nobody has."""
         missing = []
@@ -81,8 +87,9 @@ class Stock:
         """
         found: dict[str, list[tuple[Name, list[np.ndarray]]]] = {}
         for name, key in names.items():
-            if ask and any(self.store(key, [name], chunk) for chunk in chunks):
-                continue
+            if ask:
+                for chunk in chunks:
+                    self.store(key, [name], chunk)
             try:
                 parts = [self._store.get(key, *name, chunk) for chunk in chunks]
             except Damaged:

@@ -120,9 +120,23 @@ class UnderWay:
     def _arrive(self, one: Arrived, call: Call) -> None:
         """Take what a worker answers."""
         tag, now = one.tag, time.monotonic()
+        late = not self._schedule.has(one.worker, tag)  # it was taken for lost, and another one has it
         match one.answer:
+            case Trained() as trained if trained.differing or late:
+                self._spend(trained)
+                if trained.differing:
+                    self._emit(Warned(f"executor: {trained.who} made other bits of {tag.part} than are in the store"))
+                if not late and tag.part.results.get(tag.number):
+                    self._take(tag, tag.part.know(tag.number, one.worker, trained), call)
+                elif not late:  # whose they are nobody knows: neither counts
+                    self._stock.drop(tag.part.unit.key, trained.differing, tag.part.unit.replicates)
+                    tag.part.losses.append(f"{one.worker}: its members were not those in the store")
+                    self._follow(self._schedule.lose(one.worker, now))
             case Trained() as trained:
+                self._spend(trained)
                 self._take(tag, tag.part.know(tag.number, one.worker, trained), call)
+            case Lost(why) | Missing(_, why) if late:
+                tag.part.losses.append(f"{one.worker}: {why}")
             case Lost(why):
                 tag.part.losses.append(f"{one.worker}: {why}")
                 there = one.worker in self._crew.alive(anew=True)
@@ -146,7 +160,6 @@ class UnderWay:
     def _take(self, tag: Tag, result: Made, call: Call) -> None:
         """Know what a worker made of a piece."""
         part, trained = tag.part, result.trained
-        self._spend(trained)
         facts = self._schedule.finish(result.worker, result.bits, time.monotonic())
         known = part.results[tag.number]
         if any(isinstance(fact, Finished) for fact in facts):
@@ -160,18 +173,20 @@ class UnderWay:
                 part.go_back(tag.number)
         right = next((fact.right for fact in facts if isinstance(fact, Outvoted)), None)
         if right is not None and any(part is other for other in call.parts):
-            self._accept(tag, next(one for one in known if one.bits == right), call)
+            if known[0].bits != right:  # whose members are in the store
+                self._stock.drop(part.unit.key, known[0].trained.digests, part.unit.replicates)
+            self._accept(tag, next(one for one in known if one.bits == right), call, stored=known[0].bits == right)
         self._follow([fact for fact in facts if not isinstance(fact, Finished)])
 
-    def _accept(self, tag: Tag, result: Made, call: Call) -> None:
-        """Go on from a result."""
+    def _accept(self, tag: Tag, result: Made, call: Call, stored: bool = True) -> None:
+        """Go on from a result, whose members are in the store if it had them put there."""
         part, trained, piece = tag.part, result.trained, tag.part.pieces[tag.number]
         part.accept(tag.number, result)
         holder = result.worker if self._crew.pinned and not piece.job.outcomes else None
         for trial in piece.job.trials.tolist():
             name = trial, trained.reached
-            stored = name in trained.digests
-            self._stock.where.found(name, piece.replicates, piece.key, worker=holder, stored=stored)
+            put = stored and name in trained.digests
+            self._stock.where.found(name, piece.replicates, piece.key, worker=holder, stored=put)
         if part.outcome is None:
             self._add(part)
         self._tell(piece, trained, call)

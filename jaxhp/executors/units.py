@@ -15,7 +15,6 @@ from jaxhp.engine.work import Job, Outcome, merge
 from jaxhp.trials import ceil_div
 
 EACH = 3  # units that a worker gets of a job, where there are so many tiles: the last ones end together
-Rank = Callable[[np.ndarray, np.ndarray, np.ndarray, int], Outcome]
 
 
 class Unit(NamedTuple):
@@ -48,6 +47,17 @@ class Raw(NamedTuple):
     curve: np.ndarray  # f32[K, R, E, 2, M]
     spread: np.ndarray  # f32[K, R]
     diverged_at: np.ndarray  # i32[K, R]
+
+
+class Apart(NamedTuple):
+    """What is known of all members of rows whose replicates were trained apart, after some epochs."""
+
+    key: str  # of their group
+    raw: Raw
+    stop: int
+
+
+Rank = Callable[[Sequence[Apart]], Sequence[Outcome]]
 
 
 def chunks_of(replicates: Sequence[int], parts: int, most: int) -> tuple[tuple[int, ...], ...]:
@@ -113,45 +123,54 @@ def _alike(job: Job, keys: Sequence[str], homes: Sequence[str]) -> list[tuple[st
     return [(key, np.asarray(rows)) for (key, _), rows in found.items()]
 
 
-def together(job: Job, parts: Sequence[tuple[Unit, Outcome, Raw | None]], rank: Mapping[str, Rank]) -> Outcome:
+def together(job: Job, parts: Sequence[tuple[Unit, Outcome, Raw | None]], rank: Rank) -> Outcome:
     """Return the outcome of a job from those of its units.
 
     Args:
       job: as it was asked for.
       parts: every unit at its end; `Raw` where it has not all of the replicates.
-      rank: makes, of each group, the outcome of rows from what is known of all their members, after some epochs.
+      rank: makes outcomes of rows from what is known of all their members.
     """
     by_rows: dict[bytes, list[tuple[Unit, Outcome, Raw | None]]] = {}
     for part in parts:
         by_rows.setdefault(part[0].rows.tobytes(), []).append(part)
     place = {replicate: column for column, replicate in enumerate(job.replicates)}
-    found = []
+    found, apart, asked = [], [], []
     for same in by_rows.values():
         same.sort(key=lambda part: place[part[0].replicates[0]])
-        unit = same[0][0]
+        unit, raws = same[0][0], [raw for _, _, raw in same if raw is not None]
+        if len(same) == 1 or len(raws) < len(same):
+            found.append((unit.rows, same[0][1]))
+            continue
         read = np.full(len(unit.rows), job.stop) if job.read is None else job.read[unit.rows]
-        found.append((unit.rows, _joined(same, read, rank[unit.key])))
+        due = [np.flatnonzero(read == epoch) for epoch in np.unique(read)]
+        apart.append((same, due))
+        asked += _read(unit.key, raws, due, np.unique(read))
+    ranked = iter(rank(asked) if asked else ())
+    for same, due in apart:
+        rows = same[0][0].rows
+        found.append((rows, _joined(same, merge(len(rows), [(some, next(ranked)) for some in due]))))
     return merge(len(job.configs), found)
 
 
-def _joined(same: Sequence[tuple[Unit, Outcome, Raw | None]], read: np.ndarray, rank: Rank) -> Outcome:
-    """Return the outcome of rows from units that have some of the replicates each, read after i32[K] epochs."""
-    raws = [raw for _, _, raw in same if raw is not None]
-    if len(same) == 1 or len(raws) < len(same):
-        return same[0][1]
+def _read(key: str, raws: Sequence[Raw], due: Sequence[np.ndarray], epochs: np.ndarray) -> list[Apart]:
+    """Return what is known of rows, those together that are read after the same epoch."""
     curve, spread, diverged = (np.concatenate(leaves, 1) for leaves in zip(*raws, strict=True))
-    ranked = []
-    for epoch in np.unique(read):
-        due = np.flatnonzero(read == epoch)
-        by_then = np.where(diverged[due] > epoch, 0, diverged[due])
-        ranked.append((due, rank(curve[due], spread[due], by_then, int(epoch))))
-    whole = merge(len(read), ranked)
+    found = []
+    for rows, epoch in zip(due, epochs.tolist(), strict=True):
+        by_then = np.where(diverged[rows] > epoch, 0, diverged[rows])
+        found.append(Apart(key, Raw(curve[rows], spread[rows], by_then), epoch))
+    return found
+
+
+def _joined(same: Sequence[tuple[Unit, Outcome, Raw | None]], whole: Outcome) -> Outcome:
+    """Return the outcome of rows of all replicates, with what units that have some of them each know of examples."""
 
     def side(name: str) -> np.ndarray | None:
         leaves = [getattr(outcome, name) for _, outcome, _ in same]
         return None if leaves[0] is None else np.concatenate(leaves, 1)
 
     apart = {name: side(name) for name in ("valid", "held_out", "others", "bias")}
-    if apart["valid"] is not None and len(set(read.tolist())) >= 1 and same[0][0].job.read is not None:
+    if apart["valid"] is not None and same[0][0].job.read is not None:
         apart["replicate_scores"] = side("replicate_scores")
     return whole._replace(**apart)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxhp.engine.environment import differences, environment, harmful
+from jaxhp.engine.environment import environment
 from jaxhp.engine.events import Event, Progressed
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.local import Local
@@ -32,6 +32,7 @@ from jaxhp.engine.sizes import host_memory_limit, member_bytes
 from jaxhp.engine.spec import Spec
 from jaxhp.engine.work import Members, Outcome, Snapshot
 from jaxhp.executors.described import Described, described
+from jaxhp.executors.hiring import unlike
 from jaxhp.executors.member_store import Damaged, MemberStore
 from jaxhp.executors.orders import (
     Address,
@@ -42,18 +43,19 @@ from jaxhp.executors.orders import (
     Missing,
     Name,
     Order,
+    Rank,
     Refused,
     Show,
     Train,
     Trained,
     Who,
 )
+from jaxhp.executors.ranking import ranked
 from jaxhp.executors.recipe import Recipe
-from jaxhp.executors.shipping import unpacked
-from jaxhp.executors.units import Raw, Unit
+from jaxhp.executors.shipping import import_from, unpacked
+from jaxhp.executors.units import Apart, Raw, Unit
 from jaxhp.trials import Rung
-from jaxhp.values import Json
-from jaxhp.words import short
+from jaxhp.values import Error, Json
 
 Rows = list[tuple[Name, list[np.ndarray]]]
 
@@ -70,15 +72,13 @@ def work(place: Address, order: Order) -> Answer:
     with _lock:
         setup()
         who = _who()
-        other = harmful(differences(place.environment, environment(jax.local_devices())))
-        if other:
-            told = (f"its {name} is {short(here)}, not {short(wanted)}" for name, wanted, here in other)
-            return Refused("; ".join(told), who)
+        if other := unlike(place.environment, environment(jax.local_devices())):
+            return Refused(other, who)
         key = place.store, place.recipe
-        if key not in _sites:
-            _sites.clear()  # of the search before
-            _sites[key] = Site(*key)
         try:
+            if key not in _sites:
+                _sites.clear()  # of the search before
+                _sites[key] = _site(place)
             return _sites[key].answer(order, who)
         except Exception as error:  # whatever a function of the task raises
             return Failed(_as_bytes(error), "".join(traceback.format_exception(error)), who)
@@ -90,6 +90,14 @@ def describe() -> tuple[Who, list[Described], Json]:
         setup()
         devices = jax.local_devices()
         return _who(), described(devices), environment(devices)
+
+
+def _site(place: Address) -> Site:
+    import_from(place.folder)
+    try:
+        return Site(place.store, place.recipe)
+    except Damaged as error:
+        raise Error(f"members: expected the search in {place.store}, which all workers must see: {error}") from error
 
 
 class Site:
@@ -115,17 +123,23 @@ class Site:
                 case Train():
                     return self._trained(order, who)
                 case Hand():
-                    digests, sent = self._put(
-                        order.key, self._in_memory(order.key, order.names, order.replicates), order.replicates
-                    )
+                    rows = self._in_memory(order.key, order.names, order.replicates)
+                    for name in order.names:  # what may be there is not what counts
+                        self._store.drop(order.key, *name, order.replicates)
+                    digests, _, sent = self._put(order.key, rows, order.replicates)
                     return Answered(digests, sent, who)
                 case Show():
                     given = {} if order.given is None else {order.name: order.given}
                     self._hold(order.key, [order.name], order.replicates, given)
                     shown = self._local(order.key).variables(*order.name, order.config)
                     return Answered(jax.tree.leaves(shown), 0, who)  # classes of a script cannot be sent back
+                case Rank(rows):
+                    return Answered([self._ranked(one) for one in rows], 0, who)
         except _Absent as absent:
             return Missing(absent.names, absent.why, who)
+
+    def _ranked(self, rows: Apart) -> Outcome:
+        return ranked(self._recipe.specs[rows.key], self._recipe.epoch, rows.raw, rows.stop)
 
     def _local(self, key: str) -> Local:
         if key not in self._locals:
@@ -161,7 +175,7 @@ class Site:
         if not unit.job.outcomes:
             self._kept.add({(unit.key, name, unit.replicates): leaves for name, leaves in rows})
         put = order.put or ran.outcome is None
-        digests, sent = self._put(unit.key, rows, unit.replicates) if put else ({}, 0)
+        digests, differing, sent = self._put(unit.key, rows, unit.replicates) if put else ({}, [], 0)
         return Trained(
             reached=unit.job.stop if ran.outcome is not None else ran.shown.epoch,
             outcome=ran.outcome,
@@ -173,6 +187,7 @@ class Site:
             sent=sent,
             cost=local.cost().plus(before, -1),
             who=who,
+            differing=tuple(differing),
         )
 
     def _run(self, order: Train, local: Local) -> tuple[int, _Ran]:
@@ -244,14 +259,17 @@ class Site:
                 raise _Absent([name], "no longer in the worker's memory")
         return [(name, leaves) for name, leaves in found if leaves is not None]
 
-    def _put(self, key: str, rows: Rows, replicates: tuple[int, ...]) -> tuple[dict[Name, str], int]:
-        """Put members into the store; return their digests, and how many bytes that were."""
-        began = time.perf_counter()
-        digests = {name: self._store.put(key, *name, leaves, replicates) for name, leaves in rows}
+    def _put(self, key: str, rows: Rows, replicates: tuple[int, ...]) -> tuple[dict[Name, str], list[Name], int]:
+        """Put members into the store; return their digests, those that others are there of, and how many bytes."""
+        began, differing = time.perf_counter(), []
+        digests = {}
+        for name, leaves in rows:
+            digests[name], there = self._store.put(key, *name, leaves, replicates)
+            differing += [name] * (there != digests[name])
         sent = sum(leaf.nbytes for _, leaves in rows for leaf in leaves)
         if sent:
             self._put_s = (time.perf_counter() - began) / sent
-        return digests, sent
+        return digests, differing, sent
 
 
 class Kept:

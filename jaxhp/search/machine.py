@@ -40,13 +40,13 @@ class Elsewhere(Protocol):
         """Return the plan of one worker as that of all."""
         ...
 
-    def remote(self, search: Any, manifest: Json, emit: Emit) -> Executor:
-        """Return what trains a search there."""
+    def remote(self, search: Any, manifest: Json, run: str, emit: Emit) -> Executor:
+        """Return what trains a search there, whose directory has the id `run`."""
         ...
 
 
-def elsewhere(
-    executor: Any, members: str | Path | None, dir: str | Path | None, say: Callable[[str], None]
+def workers_of(
+    executor: Any, members: str | Path | None, dir: str | Path | None, say: Callable[[str], None], **known: Any
 ) -> AbstractContextManager[Elsewhere | None]:
     """Have workers while a block runs, None where there is no executor; imported when used, see `hired`.
 
@@ -54,7 +54,7 @@ def elsewhere(
       Error: there is none, and nobody to share members.
     """
     if executor is not None:
-        return import_module("jaxhp.search.workers").hired(executor, members, dir, say)
+        return import_module("jaxhp.search.workers").hired(executor, members, dir, say, **known)
     if members is not None:
         raise Error(f"members: expected none without an executor, whose workers share them, got {str(members)!r}")
     return nullcontext()

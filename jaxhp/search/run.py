@@ -87,7 +87,7 @@ class Wiring(NamedTuple):
 
 def run_search(
     dir: str | Path | None,
-    wire: Callable[[Json, Emit], Wiring],
+    wire: Callable[[Json, str, Emit], Wiring],
     *,
     until: Until,
     grow: Callable[[Ledger, Wiring, Emit], Wiring] | None,
@@ -100,8 +100,8 @@ def run_search(
     """Run a search, or what is left of it; see `Search.run`.
 
     Args:
-      wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, and from what
-        tells all observers.
+      wire: makes the wiring, from the manifest that the directory was begun with, {} for a new one, from the search's
+        id, and from what tells all observers.
       until: when to end early.
       grow: makes the directory that of a larger search, and the wiring of that; None: it stays as it is.
     """
@@ -155,7 +155,7 @@ def run_search(
 
 def _claimed(
     ledger: Ledger,
-    wire: Callable[[Json, Emit], Wiring],
+    wire: Callable[[Json, str, Emit], Wiring],
     grow: Callable[[Ledger, Wiring, Emit], Wiring] | None,
     experiment: Json | None,
     accept_environment: bool,
@@ -167,9 +167,9 @@ def _claimed(
       what is run, with the rounds that it has; its manifest names who started it.
     """
     before = recorded(ledger) or {}
-    of = wire(before, emit)
+    of = wire(before, identity(ledger), emit)
     if before and is_other(before, of.manifest) and not trained(ledger):  # most often one with a fault, now mended
-        before, of = {}, wire({}, emit)
+        before, of = {}, wire({}, identity(ledger), emit)
     manifest = {**of.manifest} | ({"experiment": dict(experiment)} if experiment else {})
     notes = claim(ledger, manifest, accept_environment=accept_environment, parent=of.parent)
     of = of if grow is None else grow(ledger, of, emit)
@@ -261,10 +261,15 @@ class _Account:
 
 
 def _began(ledger: Ledger, manifest: Json) -> SearchBegan:
-    """Return how a run begins. What tells its search from all others is made in the first run."""
+    """Return how a run begins."""
+    return SearchBegan(_finished(ledger.trials()), identity(ledger), ledger.directory, manifest)
+
+
+def identity(ledger: Ledger) -> str:
+    """Return what tells a search from all others; it is made in the first run."""
     if ledger.meta(_ID) is None:
         ledger.set_meta(_ID, uuid.uuid4().hex)
-    return SearchBegan(_finished(ledger.trials()), ledger.meta(_ID) or "", ledger.directory, manifest)
+    return ledger.meta(_ID) or ""
 
 
 def _ended(result: Result) -> SearchFinished:

@@ -13,6 +13,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from jaxhp.data.folds import Folds
+from jaxhp.engine.environment import environment
 from jaxhp.engine.events import Observer
 from jaxhp.engine.local import Local
 from jaxhp.engine.population import Population
@@ -32,10 +33,10 @@ from jaxhp.search.extension import Request, grow, limit_of, recorded_in, wanted
 from jaxhp.search.finals import Setting
 from jaxhp.search.loading import check_finished, load
 from jaxhp.search.loop import Course
-from jaxhp.search.machine import Elsewhere, Machine, elsewhere
+from jaxhp.search.machine import Elsewhere, Machine, workers_of
 from jaxhp.search.manifest import recorded
 from jaxhp.search.refit import refit
-from jaxhp.search.run import Wiring, run_search
+from jaxhp.search.run import Wiring, identity, run_search
 from jaxhp.search.sealed import open_test
 from jaxhp.store.ledger import Ledger
 from jaxhp.tasks.task import compared_by
@@ -133,7 +134,9 @@ class Search(Asked):
           Stopped: a signal asked to stop; everything up to there is recorded. Without `dir`, its `result` is that of
             the finished rounds.
         """
-        with elsewhere(executor, members, dir, Display(0, "", quiet=quiet).note) as workers:
+        known = {"own": None if executor is None else environment(list(self.machine(devices, memory).devices))}
+        known |= {"accept": accept_environment, "more": larger is not None}
+        with workers_of(executor, members, dir, Display(0, "", quiet=quiet).note, **known) as workers:
             return run_search(
                 dir,
                 partial(self._wire, devices, memory, workers),
@@ -237,7 +240,13 @@ class Search(Asked):
         return self.groups.spec(config).made
 
     def _wire(
-        self, devices: Sequence[Device] | None, memory: int | None, workers: Elsewhere | None, begun: Json, emit: Emit
+        self,
+        devices: Sequence[Device] | None,
+        memory: int | None,
+        workers: Elsewhere | None,
+        begun: Json,
+        run: str,
+        emit: Emit,
     ) -> Wiring:
         """Return what is run, with the extent and the tiles that a directory has, whose manifest is `begun`."""
         held = self.held(begun)
@@ -261,7 +270,7 @@ class Search(Asked):
         wiring = Wiring(
             course=course,
             finals=held._setting(course),
-            executor=held.local(machine, emit) if workers is None else workers.remote(held, manifest, emit),
+            executor=held.local(machine, emit) if workers is None else workers.remote(held, manifest, run, emit),
             devices=machine.devices,
             plan=held.plan_on(machine) if workers is None else workers.planned(held, held.plan_on(machine)),
             manifest=manifest,
@@ -292,7 +301,7 @@ class Search(Asked):
         before = recorded(ledger) or {}
         if of.request.extent.covers(self.extent) and limit_of(ledger) is None:
             return of._replace(notes=[*of.notes, f"dir: holds {of.request.extent} already"])
-        larger = self._wire(devices, memory, workers, {**before, "extended": [[*self.extent]]}, emit)
+        larger = self._wire(devices, memory, workers, {**before, "extended": [[*self.extent]]}, identity(ledger), emit)
         note = grow(ledger, before, of.request, larger.request, larger.manifest)
         return larger._replace(notes=[*larger.notes, note])
 

@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.sizes import member_bytes
 from jaxhp.engine.spec import key_of_group
-from jaxhp.engine.work import Emit
+from jaxhp.engine.work import Emit, Executor
 from jaxhp.executors.crew import Crew
-from jaxhp.executors.described import Described
-from jaxhp.executors.entry import describe
+from jaxhp.executors.described import Described, Version
+from jaxhp.executors.hiring import chosen
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.orders import Address
 from jaxhp.executors.pool import Pool, as_pool
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
-from jaxhp.executors.shipping import packed
+from jaxhp.executors.shipping import packed, script_folder
+from jaxhp.search.manifest import recorded, trained
 from jaxhp.store.files import located
+from jaxhp.store.ledger import Ledger
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json
-
-_TRIES = 5  # workers that may be lost before one says what it is
 
 
 class Workers(NamedTuple):
@@ -38,7 +38,7 @@ class Workers(NamedTuple):
     Attributes:
       pool: of the workers.
       devices: of a worker.
-      environment: of a worker; all others must be alike.
+      environment: of a worker, which has been chosen; all others must be alike.
       place: folder or URL of the members' stores.
       stores: those that searches have had made.
     """
@@ -56,90 +56,117 @@ class Workers(NamedTuple):
         seconds = None if plan.seconds is None else plan.seconds / workers
         return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
 
-    def remote(self, search: Any, manifest: Json, emit: Emit) -> Remote:
+    def remote(self, search: Any, manifest: Json, run: str, emit: Emit) -> Remote:
         """Return what trains a `Search` there; workers find it in the members' store.
 
         Args:
-          manifest: of the search, by which its part of the store is named.
+          manifest, run: of the search, and the id of its directory, by which its part of the store is named.
         """
         tiles = manifest["tile"] if isinstance(manifest["tile"], list) else [manifest["tile"]]
         named = dict(zip(search.groups.specs, tiles, strict=True))
         recipe = recipe_of(search, named, max(len(self.pool.workers()), 1), len(self.devices))
-        place = f"{self.place.rstrip('/')}/{_name(manifest)}"
+        place = f"{self.place.rstrip('/')}/{_name(manifest)}-{run[:8]}"
         store = MemberStore(place)
         self.stores.append(store)
         digest = store.put_blob(packed(recipe, store.put_blob))
-        crew = Crew(self.pool, Address(place, digest, self.environment), emit)
+        crew = Crew(self.pool, Address(place, digest, self.environment, script_folder()), emit)
         return Remote(crew, store, recipe, lambda config: key_of_group(search.space.static(config)), emit)
+
+
+class Unhired(NamedTuple):
+    """Nobody trains for a search that is finished, and nobody is hired: its directory says what trained it."""
+
+    environment: Json
+
+    @property
+    def devices(self) -> list[Described]:
+        """See `Elsewhere.devices`; their memory and speed are not known any more, and nothing depends on them."""
+        of = self.environment
+        one = Described(of["platform"], of["device_kind"], Version(str(of["runtime"])), 2**40, 1e12)
+        return [one] * int(of["devices"])
+
+    def planned(self, search: Any, plan: Plan) -> Plan:
+        """See `Elsewhere.planned`."""
+        return plan
+
+    def remote(self, search: Any, manifest: Json, run: str, emit: Emit) -> Executor:
+        """See `Elsewhere.remote`: what trains here, if anything did."""
+        return search.local(search.machine(), emit)
 
 
 @contextmanager
 def hired(
-    executor: Any, members: str | Path | None, dir: str | Path | None, say: Callable[[str], None]
-) -> Iterator[Workers]:
+    executor: Any,
+    members: str | Path | None,
+    dir: str | Path | None,
+    say: Callable[[str], None],
+    own: Json | None = None,
+    *,
+    accept: bool = False,
+    more: bool = False,
+) -> Iterator[Workers | Unhired]:
     """Have workers while the block runs; those that it has started end with it.
 
-    What they have left for each other goes where the block ends well, and otherwise where it is no trained member.
+    What they have left for each other goes where the block ends well, and otherwise where it is no trained member, or
+    nobody can go on.
 
     Args:
       executor: see `Search.run`.
       members: the members' store; None: a folder of the run directory, or without one a temporary one.
-      dir: the run directory.
-      say: tells a person that workers are waited for.
+      dir: the run directory; where it holds a finished search nobody is hired.
+      say: tells a person that workers are waited for, and which are not used.
+      own: the environment of this process.
+      accept: whether the search may go on in another environment than it was begun in.
+      more: whether more is asked for than what `dir` holds.
 
     Raises:
       Error: there are no such workers.
     """
+    begun, finished = _begun(dir)
+    if begun is not None and finished and not more:
+        yield Unhired(begun)
+        return
     pool = as_pool(executor)
-    own = members is None and dir is not None
+    own_folder = members is None and dir is not None
     temporary, of_no_use = None, []
     try:
         temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
-        place = str(located(dir or "") / "members") if own else str(temporary or members)
+        place = str(located(dir or "") / "members") if own_folder else str(temporary or members)
         stores: list[MemberStore] = []
         try:
-            devices, environment = _what_they_are(pool, say)
+            devices, environment = chosen(pool, None if accept else begun, own, say)
             yield Workers(pool, devices, environment, place, stores)
-            of_no_use = [*stores, *(_stores_in(Path(place)) if own else ())]  # the search is finished
+            of_no_use = [*stores, *(_stores_in(Path(place)) if own_folder else ())]  # the search is finished
         except BaseException:
-            of_no_use = [store for store in stores if next(store.names(), None) is None]
+            of_no_use = [store for store in stores if dir is None or next(store.names(), None) is None]
             raise
     finally:
         if pool is not executor:  # made here
             pool.close()
         for store in of_no_use:
             store.clear()
-        if own:
+        if own_folder:
             with suppress(OSError):  # something else is in it
                 (located(dir or "") / "members").rmdir()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _begun(dir: str | Path | None) -> tuple[Json | None, bool]:
+    """Return where a directory's search was trained, None for nowhere yet, and whether it is finished."""
+    with suppress(Error, OSError):  # what is wrong with it is said where it is run
+        if dir is not None and (located(dir) / "manifest.json").exists():
+            with Ledger(dir) as ledger:
+                manifest = recorded(ledger)
+                if manifest is not None and trained(ledger):
+                    return manifest["environment"], ledger.meta("finished") is not None
+    return None, False
+
+
 def _stores_in(place: Path) -> list[MemberStore]:
     """Return the stores of a run directory, also those of an environment that it was gone on from."""
     folders = place.iterdir() if place.is_dir() else ()
     return [MemberStore(folder) for folder in folders if folder.is_dir() and not folder.is_symlink()]
-
-
-def _what_they_are(pool: Pool, say: Callable[[str], None]) -> tuple[list[Described], Json]:
-    """Ask a worker for its devices and its environment; one that dies before it answers is one that dies later.
-
-    Raises:
-      Error: several died, or none will come.
-    """
-    if not pool.workers():
-        say("executor: waiting for a first worker")
-    why = ""
-    for _ in range(_TRIES):
-        try:
-            _, devices, environment = pool.submit(describe).result()
-            return devices, environment
-        except Error:
-            raise
-        except Exception as error:  # of an engine
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}")
 
 
 def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) -> Recipe:

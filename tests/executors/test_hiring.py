@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
+from jaxhp.executors.hiring import chosen
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.pool import WorkerLost
-from jaxhp.search.workers import _what_they_are, hired
+from jaxhp.search.workers import hired
 
 
 class Dying:
@@ -36,11 +37,11 @@ class Dying:
 
 def test_another_worker_is_asked_where_one_dies():
     said: list[str] = []
-    assert _what_they_are(Dying(4), said.append) == (["a device"], {"jaxlib": "1"})  # type: ignore[arg-type]
+    assert chosen(Dying(4), None, None, said.append) == (["a device"], {"jaxlib": "1"})  # type: ignore[arg-type]
     assert said == ["executor: waiting for a first worker"]
     pool = Dying(5)
     with pytest.raises(hp.Error, match=r"5 workers were lost before they answered: WorkerLost: .* by signal 9$"):
-        _what_they_are(pool, said.append)
+        chosen(pool, None, None, said.append)
     assert pool.asked == 5
 
 
@@ -52,8 +53,37 @@ def test_nobody_is_asked_again_where_none_will_come():
 
     pool = Ended(0)
     with pytest.raises(hp.Error, match=r"^executor: all 3 jobs have ended$"):
-        _what_they_are(pool, print)
+        chosen(pool, None, None, print)
     assert pool.asked == 1
+
+
+class Told(Dying):
+    """A pool whose workers say, one after another, which jaxlib they have; all are there at once."""
+
+    def __init__(self, *versions, kind="cpu", joins=False):
+        self.asked, self.versions, self.kind, self.joins = 0, versions, kind, joins
+
+    def workers(self):
+        return [*self.versions]
+
+    def submit(self, fn, /, *args, worker=None):
+        future: Future = Future()
+        version = worker or self.versions[0]
+        future.set_result((f"who has {version}", [version], {"jaxlib": version, "device_kind": self.kind}))
+        return future
+
+
+def test_an_odd_first_worker_is_no_measure_of_the_others():
+    said: list[str] = []
+    own = {"jaxlib": "2", "device_kind": "cpu"}
+    assert chosen(Told("1", "2"), None, own, said.append)[0] == ["2"]
+    assert chosen(Told("2", "1"), {"jaxlib": "1", "device_kind": "cpu"}, own, said.append)[0] == ["1"]  # begun so
+    assert [text for text in said if "jaxlib is '1', not '2'" in text]
+    with pytest.raises(hp.Error, match=r"no worker makes the bits of this search: who has 1: its jaxlib is '1', not"):
+        chosen(Told("1"), None, own, said.append)
+    said.clear()
+    assert chosen(Told("3", "2", kind="H200"), None, own, said.append)[0] == ["3"]  # here is no such device
+    assert said == ["executor: workers are to be as the first one: H200, jaxlib 3"]
 
 
 def test_what_is_no_executor_leaves_no_folder(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from executors.kinds import search_of
 from small_search import digest, search
 
 import jaxhp as hp
-from jaxhp.engine.events import Progressed, RoundFinished, Warned
-from jaxhp.executors import remote
+from jaxhp.engine.events import Progressed, Retrained, RoundFinished, Warned
+from jaxhp.executors import crew, remote
+from jaxhp.executors import processes as of_processes
 from jaxhp.executors.entry import describe
+from jaxhp.executors.orders import Rank, Train
 from jaxhp.executors.processes import visible_gpus
 
 HERE = Path(__file__).resolve()
@@ -57,11 +60,31 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_processes_end_with_their_
     assert process._process.wait(60) == -signal.SIGKILL
 
 
+def test_processes_that_end_before_they_begin_are_given_up_with_what_they_said(tmp_path, monkeypatch):
+    (tmp_path / "jaxhp").mkdir()
+    (tmp_path / "jaxhp" / "__init__.py").write_text("import no_such_module_anywhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(of_processes, "_PAUSE_S", 0.01)
+    monkeypatch.chdir(tmp_path)
+    pool, names = hp.executors.Processes(1), set()
+    with pytest.raises(hp.Error, match=r"5 processes ended.*No module named 'no_such_module_anywhere'$"):
+        _wait_for_processes(pool, names)
+    assert len(names) <= 5
+    pool.close()
+
+
+def _wait_for_processes(pool, names):
+    for _ in range(3000):
+        names |= {*pool.workers()}
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folds and finals", "pbt", "groups", "loop"])
 def test_the_digest_is_that_of_one_process(kind, processes):
-    of = search_of(kind)
-    assert of.run(quiet=True, executor=processes).digest == of.run(quiet=True).digest
+    of, pool = search_of(kind), Noted(processes)
+    assert of.run(quiet=True, executor=pool).digest == of.run(quiet=True).digest
+    assert (kind != "folds and finals") or Rank in pool.kinds  # means of what was trained apart are workers' too
 
 
 @pytest.mark.slow
@@ -97,6 +120,45 @@ def test_members_damaged_in_the_store_are_trained_again(processes, tmp_path):
     found = search("halving").run(tmp_path / "run", quiet=True, executor=processes, watch=[damage], checkpoint_s=1e9)
     assert found.digest == digest("halving")
     assert any("not what was put" in event.text for event in said if isinstance(event, Warned))
+
+
+class Noted:
+    """A pool that knows who trained last."""
+
+    def __init__(self, pool):
+        self.pool, self.trained, self.kinds = pool, "", set()
+
+    def workers(self):
+        return self.pool.workers()
+
+    def submit(self, fn, /, *args, worker=None):
+        self.kinds.add(type(args[-1]) if args else None)
+        if args and isinstance(args[-1], Train):
+            self.trained = worker
+        return self.pool.submit(fn, *args, worker=worker)
+
+    def close(self):
+        raise AssertionError("whoever made it closes it")
+
+
+@pytest.mark.slow
+def test_what_a_halted_process_alone_holds_is_trained_again(processes, monkeypatch):
+    monkeypatch.setattr(crew, "_PATIENCE_S", 1.0)
+    pool, said, halted = Noted(processes), [], []
+
+    def halt(event):
+        said.append(event)
+        if isinstance(event, RoundFinished) and event.round == 2:  # the last one: its network is still to be shown
+            halted.append(processes.submit(os.getpid, worker=pool.trained).result())
+            os.kill(halted[0], signal.SIGSTOP)
+
+    try:
+        found = search("halving").run(quiet=True, executor=pool, watch=[halt])
+    finally:
+        os.kill(halted[0], signal.SIGCONT)
+    assert found.digest == digest("halving")
+    assert any("has not answered for 1 s" in event.text for event in said if isinstance(event, Warned))
+    assert any(isinstance(event, Retrained) for event in said)
 
 
 SCRIPT = """

@@ -16,7 +16,8 @@ from jaxhp.engine.events import Progressed, RoundFinished, Warned
 from jaxhp.engine.work import Cost, Job, Outcome
 from jaxhp.executors import under_way, worker
 from jaxhp.executors.crew import Arrived
-from jaxhp.executors.orders import Trained, Who
+from jaxhp.executors.member_store import MemberStore
+from jaxhp.executors.orders import Train, Trained, Who
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.executors.scheduling import Schedule
 from jaxhp.executors.strands import Strand
@@ -65,6 +66,50 @@ def test_the_only_worker_trains_again_what_is_nowhere_any_more(monkeypatch, tmp_
     found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[forget], **options)
     assert found.digest == digest("halving")
     assert any(event.text.endswith("missing") for event in said if isinstance(event, Warned))
+
+
+def test_what_a_lost_worker_puts_late_takes_the_place_of_nothing(monkeypatch, tmp_path):
+    search = shared("halving")
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def late(event):
+        if isinstance(event, RoundFinished) and event.round == 0:
+            for folder in [path for path in tmp_path.rglob("blobs")]:
+                store = MemberStore(folder.parent)
+                for name in [*store.names()]:
+                    leaves = store.get(*name)
+                    store.put(*name[:3], [leaves[0] + 1, *leaves[1:]], name.replicates)
+                    written.append(name)
+            worker._sites.clear()  # so that members come from the store
+
+    written = []
+    options = {"members": tmp_path / "members", "executor": Threads("only"), "checkpoint_s": 1e9}
+    found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[late], **options)
+    assert written
+    assert found.digest == digest("halving")
+
+
+def test_members_that_two_workers_make_differently_count_neither_way(monkeypatch, tmp_path):
+    search, said, died = shared("halving"), [], []
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def meddle(worker, fn, args):
+        answer = fn(*args)
+        store = MemberStore(args[0].store)
+        if worker == "weak" and isinstance(args[1], Train) and (names := [*store.names()]) and not died:
+            died.append(worker)
+            for name in names:  # as if it had put others
+                leaves = store.get(*name)
+                store.drop(*name)
+                store.put(*name[:3], [leaves[0] + 1, *leaves[1:]], name.replicates)
+            raise WorkerLost("it died")
+        return answer
+
+    options = {"members": tmp_path / "members", "executor": Threads("weak strong", meddle), "checkpoint_s": 1e9}
+    found = super(type(search), search).run(tmp_path / "run", quiet=True, watch=[said.append], **options)
+    assert found.digest == digest("halving")
+    warned = [event.text for event in said if isinstance(event, Warned)]
+    assert any("made other bits of trial" in text and "than are in the store" in text for text in warned)
 
 
 @pytest.mark.slow

@@ -58,7 +58,10 @@ def test_the_outcome_of_replicates_that_were_trained_apart_is_of_all_of_them(rea
         job, ["a"] * 3, [""] * 3, tiles={"a": 4}, most={"a": 4}, chunks=[(0, 1), (2, 3)], workers=1, devices=1
     )
 
-    def rank(curve, spread, diverged_at, stop):
+    def rank(asked):
+        return [one_of(*apart.raw, apart.stop) for apart in asked]
+
+    def one_of(curve, spread, diverged_at, stop):
         scores = curve[:, :, stop - 1, 1, 0]
         return Outcome(scores.mean(1), 0 * scores[:, 0], scores, curve.mean(1), diverged_at.max(1))
 
@@ -69,7 +72,7 @@ def test_the_outcome_of_replicates_that_were_trained_apart_is_of_all_of_them(rea
         none = np.zeros(3)
         apart = Outcome(none, none, 10.0 + np.zeros((3, 2)) + some, none, none, valid=valid[:, some])
         parts.append((unit, apart, raw))
-    found = together(job, parts[::-1], {"a": rank})
+    found = together(job, parts[::-1], rank)
     at = np.full(3, 4) if read is None else read
     expected = np.stack([curve[p, :, at[p] - 1, 1, 0] for p in range(3)])
     np.testing.assert_array_equal(found.score, expected.mean(1))
