@@ -132,6 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = command("plan", _plan, "print groups, tiles, waves, memory and work of a search; trains nothing")
     experiment(plan)
     plan.add_argument("--json", action="store_true")
+    plan.add_argument(
+        "--executor", metavar="ENGINE", help="on these workers, as run takes them; one is asked what it is"
+    )
     report = command("report", _report, "write one self-contained page about a run directory")
     report.add_argument("dir", type=Path)
     report.add_argument("--out", type=Path, metavar="FILE.html", help="by default report.html in the directory")
@@ -235,7 +238,7 @@ def _plan(options: argparse.Namespace) -> None:
     from jaxhp.search.experiment import Experiment
 
     search = Experiment.parse(options.experiment, options.seed, options.set, options.smoke).search()
-    plan = search.plan()
+    plan = search.plan(executor=options.executor)
     print(json.dumps(plan.to_json(), indent=1) if options.json else plan)
 
 

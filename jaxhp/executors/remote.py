@@ -16,7 +16,7 @@ from jaxhp.executors.orders import Answered, Failed, Missing, Name, Rank, Show
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.stock import Stock
 from jaxhp.executors.strands import Strand
-from jaxhp.executors.under_way import Call, UnderWay, error_of
+from jaxhp.executors.under_way import Ongoing, UnderWay, error_of
 from jaxhp.executors.units import Apart, chunks_of, split, tiles_of, together
 from jaxhp.executors.whereabouts import Chunk, checked
 from jaxhp.trials import ceil_div
@@ -41,7 +41,7 @@ class Remote:
         self._stock = Stock(crew, store)
         self._work = UnderWay(crew, self._stock, recipe, UNIT_S, emit)
         self._chunks: dict[Chunk, tuple[Chunk, ...]] = {}  # how the replicates of jobs are dealt out
-        self._call: Call | None = None
+        self._call: Ongoing | None = None
         self._held: tuple[dict[Name, str], Chunk] = {}, ()  # members of the last job, their groups, and replicates
 
     def train(self, job: Job, emit: Emit) -> Outcome:
@@ -173,7 +173,7 @@ class Remote:
                 start[row], origin[row] = max(further), trial
         return job._replace(start=start, origin=origin)
 
-    def _begun(self, job: Job, emit: Emit) -> Call:
+    def _begun(self, job: Job, emit: Emit) -> Ongoing:
         """Cut a job into units."""
         recipe, keys = self._recipe, [self._key_of(config) for config in job.configs]
         alive = max(len(self._crew.alive()), 1)
@@ -190,4 +190,4 @@ class Remote:
             workers=alive,
             devices=recipe.devices,
         )
-        return Call(job, emit, [Strand(unit, homes[int(unit.rows[0])]) for unit in units])
+        return Ongoing(job, emit, [Strand(unit, homes[int(unit.rows[0])]) for unit in units])

@@ -25,7 +25,7 @@ from jaxhp.trials import ceil_div
 from jaxhp.values import Error
 
 
-class Call(NamedTuple):
+class Ongoing(NamedTuple):
     """A job, and how far its parts have come."""
 
     job: Job
@@ -56,7 +56,7 @@ class UnderWay:
         self._compiled: set[str] = set()
         self.spent = Cost()
 
-    def train(self, call: Call) -> None:
+    def train(self, call: Ongoing) -> None:
         """Have all parts trained to their end."""
         for part in call.parts:
             self._add(part)
@@ -91,7 +91,7 @@ class UnderWay:
         for worker in {*self._schedule.workers()} - {*alive}:
             self._follow(self._schedule.leave(worker, now))
 
-    def _send(self, tag: Tag, worker: str, call: Call) -> None:
+    def _send(self, tag: Tag, worker: str, call: Ongoing) -> None:
         """Have a worker train a piece, of this job or, where its results differ, of an earlier one."""
         part, piece = tag.part, tag.part.piece(tag.number)
         if part.unit.key not in self._compiled:
@@ -110,14 +110,14 @@ class UnderWay:
         )
         self._crew.send(order, worker, tag)
 
-    def _say_compiling(self, key: str, call: Call) -> None:
+    def _say_compiling(self, key: str, call: Ongoing) -> None:
         self._compiled.add(key)
         specs = self._recipe.specs
         left = {part.unit.key for part in call.parts} - self._compiled
         own = {n: v for n, v in specs[key].static.items() if any(s.static.get(n) != v for s in specs.values())}
         self._emit(Compiling(1, len(left) + 1, own))
 
-    def _arrive(self, one: Arrived, call: Call) -> None:
+    def _arrive(self, one: Arrived, call: Ongoing) -> None:
         """Take what a worker answers."""
         tag, now = one.tag, time.monotonic()
         late = not self._schedule.has(one.worker, tag)  # it was taken for lost, and another one has it
@@ -157,7 +157,7 @@ class UnderWay:
             case _:
                 raise TypeError(f"expected what training answers, got {one.answer!r}")
 
-    def _take(self, tag: Tag, result: Made, call: Call) -> None:
+    def _take(self, tag: Tag, result: Made, call: Ongoing) -> None:
         """Know what a worker made of a piece."""
         part, trained = tag.part, result.trained
         facts = self._schedule.finish(result.worker, result.bits, time.monotonic())
@@ -178,7 +178,7 @@ class UnderWay:
             self._accept(tag, next(one for one in known if one.bits == right), call, stored=known[0].bits == right)
         self._follow([fact for fact in facts if not isinstance(fact, Finished)])
 
-    def _accept(self, tag: Tag, result: Made, call: Call, stored: bool = True) -> None:
+    def _accept(self, tag: Tag, result: Made, call: Ongoing, stored: bool = True) -> None:
         """Go on from a result, whose members are in the store if it had them put there."""
         part, trained, piece = tag.part, result.trained, tag.part.pieces[tag.number]
         part.accept(tag.number, result)
@@ -191,7 +191,7 @@ class UnderWay:
             self._add(part)
         self._tell(piece, trained, call)
 
-    def _tell(self, piece: Unit, trained: Trained, call: Call) -> None:
+    def _tell(self, piece: Unit, trained: Trained, call: Ongoing) -> None:
         """Tell observers of a piece."""
         whole, job = len(piece.replicates) == len(call.job.replicates), call.job
         shapes = self._recipe.specs[piece.key].shapes

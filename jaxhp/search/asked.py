@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -27,7 +28,7 @@ from jaxhp.search.groups import Groups, TaskOrFactory, groups_of, tiles_of
 from jaxhp.search.identity import identity
 from jaxhp.search.included import Included, included
 from jaxhp.search.loop import Course
-from jaxhp.search.machine import Machine
+from jaxhp.search.machine import Machine, workers_of
 from jaxhp.search.planning import plan_of, plan_one
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, parent, recalled
 from jaxhp.search.workload import finals_that_fit, stages, why_no_finals
@@ -228,16 +229,23 @@ class Asked:
             otherwise=otherwise(self.strategy, self.extent) if extended else "",
         )
 
-    def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None) -> Plan:
+    def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None, executor: Any = None) -> Plan:
         """Return what the search will need. Trains nothing.
 
         Args:
-          devices, memory: as in `run`.
+          devices, memory, executor: as in `run`; a worker is asked for its devices.
 
         Raises:
           MemoryError: not even one tile fits.
         """
-        return self.plan_on(self.machine(devices, memory))
+        machine = self.machine(devices, memory)
+        if executor is None:
+            return self.plan_on(machine)
+        with workers_of(executor, None, None, partial(print, file=sys.stderr)) as workers:
+            assert workers is not None
+            there = machine._replace(devices=workers.devices)
+            sized = self.sized_for(there)
+            return workers.planned(sized, sized.plan_on(there))
 
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""

@@ -122,7 +122,7 @@ def is_other(before: Json, manifest: Json) -> bool:
     return bool(differences(_identity(before, True), _identity(manifest, True)))
 
 
-def elsewhere(before: Json, manifest: Json) -> str:
+def other_bits(before: Json, manifest: Json) -> str:
     """Say what may give other bits now than where a manifest was written; "" where nothing is known to."""
     return sentence(harmful(differences(before.get("environment", {}), manifest["environment"])))
 

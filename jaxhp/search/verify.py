@@ -12,7 +12,7 @@ from jaxhp.engine.environment import environment
 from jaxhp.engine.work import Outcome
 from jaxhp.search.again import train_again
 from jaxhp.search.extension import recorded_in
-from jaxhp.search.manifest import elsewhere
+from jaxhp.search.manifest import other_bits
 from jaxhp.selection.stretches import stretches
 from jaxhp.trials import Status, Trial
 from jaxhp.values import Error, is_int
@@ -109,7 +109,7 @@ def verify(search: Search, dir: str | Path, trials: int | None = 20) -> Verified
         for row, place in enumerate(ended.places):
             names = search.groups.spec(of[place].config).shapes.metrics
             found[of[place].trial_id] += _differences(of[place], ended.outcome.rows(np.asarray([row])), names)
-    where = elsewhere(begun, {"environment": environment(list(machine.devices))})
+    where = other_bits(begun, {"environment": environment(list(machine.devices))})
     return Verified(tuple(found), len(done), tuple(d for some in found.values() for d in some), where)
 
 

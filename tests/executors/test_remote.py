@@ -21,7 +21,7 @@ from jaxhp.executors.orders import Train, Trained, Who
 from jaxhp.executors.pool import WorkerLost
 from jaxhp.executors.scheduling import Schedule
 from jaxhp.executors.strands import Strand
-from jaxhp.executors.under_way import Call, UnderWay
+from jaxhp.executors.under_way import Ongoing, UnderWay
 from jaxhp.executors.units import Unit
 from jaxhp.executors.worker import Site
 
@@ -193,10 +193,10 @@ def test_a_result_that_comes_twice_is_compared_and_a_third_decides(monkeypatch, 
     crew, said = Crew(bits, "slow"), []
     work = UnderWay(crew, Stock(), recipe, 10.0, said.append)
     whole = Job(0, np.arange(8, dtype=np.int32), [{}] * 8, *[np.zeros(8, np.int32)] * 2, 4, range(1))
-    call = Call(whole, said.append, [Strand(unit) for unit in units])
+    call = Ongoing(whole, said.append, [Strand(unit) for unit in units])
     work.train(call)
     while wrong and not crew.dismissed:  # where it came after all others were done
-        work.train(Call(whole, said.append, [Strand(units[0])]))
+        work.train(Ongoing(whole, said.append, [Strand(units[0])]))
     assert crew.dismissed == ([wrong] if wrong else [])
     warned = [event.text for event in said if isinstance(event, Warned)]
     assert len(warned) == (2 if wrong else 0)
