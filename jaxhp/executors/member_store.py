@@ -34,7 +34,7 @@ class Damaged(Exception):
     """A content is missing, or is not what was put."""
 
 
-class Stored(NamedTuple):
+class MemberName(NamedTuple):
     """What a member is."""
 
     group: str  # `Spec.key`
@@ -71,7 +71,7 @@ class MemberStore:
         Raises:
           OSError: it cannot be written. Nothing is left of it.
         """
-        name = Stored(group, int(trial), int(epoch), tuple(map(int, replicates)))
+        name = MemberName(group, int(trial), int(epoch), tuple(map(int, replicates)))
         pieces = _pieces(name, leaves)
         digest = _digest(pieces)
         try:
@@ -86,15 +86,15 @@ class MemberStore:
         Raises:
           Damaged: it is not there, or something else.
         """
-        return self._whole(Stored(group, int(trial), int(epoch), tuple(map(int, replicates))))[1]
+        return self._whole(MemberName(group, int(trial), int(epoch), tuple(map(int, replicates))))[1]
 
-    def names(self) -> Iterator[Stored]:
+    def names(self) -> Iterator[MemberName]:
         """Yield the members that are there, in no order."""
         return (name for name in map(_name, self._place.names()) if name is not None)
 
     def drop(self, group: str, trial: int, epoch: int, replicates: Sequence[int]) -> None:
         """Remove a member, if it is there."""
-        self._place.remove([_file(Stored(group, int(trial), int(epoch), tuple(map(int, replicates))))])
+        self._place.remove([_file(MemberName(group, int(trial), int(epoch), tuple(map(int, replicates))))])
 
     def clear(self) -> None:
         """Remove all members and blobs, and what killed writers left; other files stay, and so do their folders."""
@@ -141,7 +141,7 @@ class MemberStore:
             self.bytes_read += file.tell()
             return _mapped(file)
 
-    def _whole(self, name: Stored) -> tuple[str, list[np.ndarray]]:
+    def _whole(self, name: MemberName) -> tuple[str, list[np.ndarray]]:
         """Return the SHA-256 of a member that is there, and its leaves."""
         called = f"trial {name.trial} after {name.epoch} epochs"
         content = self._read(_file(name), called)
@@ -172,7 +172,7 @@ class MemberStore:
         self.bytes_written += sum(map(len, pieces))
 
 
-def _file(name: Stored) -> str:
+def _file(name: MemberName) -> str:
     """Return the file of a member; replicates that follow each other are written as the first and the last."""
     if not _GROUP.fullmatch(name.group) or name.group == _BLOBS:
         raise ValueError(f"expected the key of a group, got {name.group!r}")
@@ -185,7 +185,7 @@ def _file(name: Stored) -> str:
     return f"{name.group}/{name.trial}-{name.epoch}-{'-'.join('_'.join(map(str, run)) for run in runs)}.member"
 
 
-def _name(file: str) -> Stored | None:
+def _name(file: str) -> MemberName | None:
     """Return the member that a file is of, None where it is of none."""
     group, _, rest = file.partition("/")
     found = _MEMBER.fullmatch(rest)
@@ -193,7 +193,7 @@ def _name(file: str) -> Stored | None:
         return None
     trial, epoch, runs = found.groups()
     ends = [[*map(int, run.split("_"))] for run in runs.split("-")]
-    return Stored(group, int(trial), int(epoch), tuple(i for run in ends for i in range(run[0], run[-1] + 1)))
+    return MemberName(group, int(trial), int(epoch), tuple(i for run in ends for i in range(run[0], run[-1] + 1)))
 
 
 def _is_ours(file: str) -> bool:
@@ -223,7 +223,7 @@ def _digest(pieces: Sequence[Piece]) -> str:
     return total.hexdigest()
 
 
-def _pieces(name: Stored, leaves: Sequence[np.ndarray]) -> list[Piece]:
+def _pieces(name: MemberName, leaves: Sequence[np.ndarray]) -> list[Piece]:
     """Return a member as bytes: the length of what follows, what the arrays are as JSON, and the arrays."""
     arrays = [np.ascontiguousarray(leaf, leaf.dtype.newbyteorder("<")) for leaf in leaves]
     facts = [[leaf.dtype.name, leaf.shape] for leaf in leaves]
@@ -235,7 +235,7 @@ def _pieces(name: Stored, leaves: Sequence[np.ndarray]) -> list[Piece]:
     return pieces
 
 
-def _leaves(body: memoryview) -> tuple[Stored, list[np.ndarray]]:
+def _leaves(body: memoryview) -> tuple[MemberName, list[np.ndarray]]:
     """Return what `_pieces` took apart, as views of its bytes."""
     size = int.from_bytes(body[:8], "little")
     header = json.loads(bytes(body[8 : 8 + size]))
@@ -248,4 +248,4 @@ def _leaves(body: memoryview) -> tuple[Stored, list[np.ndarray]]:
         np.frombuffer(body[start : start + length], dtype).reshape(shape)
         for start, length, (dtype, shape) in zip(starts, sizes, kinds, strict=False)
     ]
-    return Stored(group, trial, epoch, tuple(replicates)), leaves
+    return MemberName(group, trial, epoch, tuple(replicates)), leaves

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxhp as hp
-from jaxhp.executors.member_store import Damaged, MemberStore, Stored
+from jaxhp.executors.member_store import Damaged, MemberName, MemberStore
 
 LEAVES = [
     np.arange(6, dtype=np.float32).reshape(3, 2),
@@ -60,11 +60,11 @@ def test_other_replicates_are_another_member(url):
     many = ((0, 1, 2), (3,), (5, 6, 9), (2, 1, 0), (0, 2, 1), tuple(range(100, 400)))
     for number, replicates in enumerate(many):
         store.put("a1", 7, 3, [np.array([number])], replicates)
-    assert {*store.names()} == {Stored("a1", 7, 3, replicates) for replicates in many}
+    assert {*store.names()} == {MemberName("a1", 7, 3, replicates) for replicates in many}
     assert [int(store.get("a1", 7, 3, replicates)[0][0]) for replicates in many] == [0, 1, 2, 3, 4, 5]
     store.drop("a1", 7, 3, (3,))
     store.drop("a1", 7, 3, (3,))
-    assert {*store.names()} == {Stored("a1", 7, 3, replicates) for replicates in many if replicates != (3,)}
+    assert {*store.names()} == {MemberName("a1", 7, 3, replicates) for replicates in many if replicates != (3,)}
 
 
 def test_blobs(url):

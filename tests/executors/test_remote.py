@@ -68,6 +68,44 @@ def test_the_only_worker_trains_again_what_is_nowhere_any_more(monkeypatch, tmp_
     assert any(event.text.endswith("missing") for event in said if isinstance(event, Warned))
 
 
+class Nobody:
+    """A pool that must not be asked for anything."""
+
+    def workers(self):
+        raise AssertionError("nobody is needed")
+
+    submit = close = workers
+
+
+def test_two_runs_share_a_store_and_a_finished_one_hires_nobody(monkeypatch, tmp_path):
+    search, said = shared("halving"), []
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def run(dir, **options):
+        known = {"members": tmp_path / "members", "checkpoint_s": 1e9, "quiet": True, "executor": Threads("only")}
+        return super(type(search), search).run(tmp_path / dir, **(known | options)).digest
+
+    def another(event):
+        said.append(event)
+        if isinstance(event, RoundFinished) and event.round == 0:
+            assert run("second") == digest("halving")  # and takes what is its own from the store
+            worker._sites.clear()  # so that members come from there
+
+    assert run("first", watch=[another]) == digest("halving")
+    assert not [event.text for event in said if isinstance(event, Warned)]
+    assert not [*(tmp_path / "members").rglob("*")]
+    assert run("first", executor=Nobody()) == digest("halving")
+
+
+def test_a_plan_for_workers_has_their_number_and_what_a_member_moves():
+    search = shared("halving")
+    plan = search.plan(executor=Threads("a b"))
+    assert plan.workers == 2
+    state = 2 * 4 * 2 * 4  # weights and momentum, f32
+    assert plan.moved_bytes >= 2 * state
+    assert plan.groups[0].tile == search.plan().groups[0].tile
+
+
 def test_what_a_lost_worker_puts_late_takes_the_place_of_nothing(monkeypatch, tmp_path):
     search = shared("halving")
     monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))

@@ -1,5 +1,6 @@
 """What reaches workers as bytes: large arrays apart and once, and what no worker could import by value."""
 
+import importlib
 import sys
 import types
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxhp.executors.shipping import packed, unpacked
+from jaxhp.executors.shipping import import_from, packed, script_folder, unpacked
 from jaxhp.values import Error
 
 
@@ -54,6 +55,21 @@ def test_functions_of_a_module_that_no_import_finds_travel_by_value(tmp_path, mo
     content = packed(module.times, lambda _: "")
     monkeypatch.delitem(sys.modules, module.__name__)
     assert unpacked(content, lambda _: np.zeros(0))(2) == 6
+
+
+def test_modules_beside_a_script_are_those_of_the_script_that_is_served(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for number, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside_a_script.py").write_text(f"number = {number}")
+        import_from(str(tmp_path / name))
+        assert importlib.import_module("beside_a_script").number == number
+    import_from("")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("beside_a_script")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "a" / "train.py"))
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert script_folder() == str(tmp_path / "a")
 
 
 def test_what_cannot_travel_is_named():
