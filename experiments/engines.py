@@ -99,6 +99,7 @@ def dask(workers: int = 4) -> Iterator[Started]:
             lambda: end(pool),
             lambda: cluster.scale(workers + 1),
             lambda: [nanny.pid for nanny in cluster.workers.values() if nanny.pid],
+            lambda: cluster.scale(workers),  # where a nanny has given up, as on a busy machine
         )
         pool.close()
 

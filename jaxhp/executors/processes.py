@@ -150,7 +150,7 @@ class _Process:
         self._said = b""  # last, beside answers
         self._calls: SimpleQueue[tuple[Future[Any], bytes] | None] = SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from jaxhp.executors.process import main; main()"],
+            [sys.executable, "-P", "-c", "from jaxhp.executors.process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
