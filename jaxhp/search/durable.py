@@ -324,7 +324,8 @@ class Durable:
 
     def _save(self, number: int, snapshot: Snapshot, *, complete: bool) -> None:
         assert self._checkpoints is not None
-        self._checkpoints.save(number, to_record(snapshot), complete=complete)
+        if record := to_record(snapshot):  # workers may have brought nothing yet
+            self._checkpoints.save(number, record, complete=complete)
         self._unsaved_s = 0.0
 
     def _worth(self, size: int) -> bool:

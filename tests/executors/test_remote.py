@@ -1,6 +1,9 @@
 """A search on workers has the digest of one process, whatever happens to them."""
 
+import os
 import pickle
+import signal
+import threading
 from functools import partial
 from typing import NamedTuple
 
@@ -75,6 +78,20 @@ class Nobody:
         raise AssertionError("nobody is needed")
 
     submit = close = workers
+
+
+def test_a_signal_before_a_worker_has_brought_anything_stops_the_search(monkeypatch, tmp_path):
+    search, over = shared("halving"), threading.Event()
+    monkeypatch.setattr(Site, "_population", lambda self, spec, _: search.population(spec, search.machine()))
+
+    def stopped(worker, fn, args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        over.wait(60)
+        return fn(*args)
+
+    with pytest.raises(hp.Stopped):
+        super(type(search), search).run(tmp_path / "run", quiet=True, executor=Threads("a", stopped))
+    over.set()
 
 
 def test_two_runs_share_a_store_and_a_finished_one_hires_nobody(monkeypatch, tmp_path):
