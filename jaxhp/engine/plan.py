@@ -12,7 +12,7 @@ from jaxhp.engine.rate import compile_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
 from jaxhp.engine.spec import Spec
-from jaxhp.tasks.flops import epoch_flops, equations
+from jaxhp.tasks.traces import traces
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Json
 from jaxhp.words import plain
@@ -31,7 +31,7 @@ class GroupPlan:
       waves: how often the largest round is split so that it fits the memory.
       state_bytes: weights, optimizer state and curves of the members that are trained at once.
       peak_bytes: what a round needs at most, over all devices.
-      epoch_flops: floating-point operations of one member in one epoch, see `flops.epoch_flops`.
+      epoch_flops: floating-point operations of one member in one epoch, see `Traces`.
       compile_seconds: about how long its step takes to compile, see `rate.compile_seconds`.
     """
 
@@ -185,6 +185,7 @@ def plan_group(
         )
     tiles = min(tiles_needed(trials, replicates, tile), fit)
     rows = min(trials, tiles // replicates * tile)
+    found = traces(task, shapes, spec.abstract)
     return GroupPlan(
         static=spec.static,
         tile=tile,
@@ -192,6 +193,6 @@ def plan_group(
         waves=-(-trials // rows),
         state_bytes=tiles * tile_bytes,
         peak_bytes=int(fixed + tiles * tile_bytes * (1 + largest_leaf)),
-        epoch_flops=epoch_flops(task, shapes, spec.abstract),
-        compile_seconds=compile_seconds(equations(task, shapes, spec.abstract)),
+        epoch_flops=found.epoch_flops,
+        compile_seconds=compile_seconds(found.equations),
     )

@@ -20,13 +20,13 @@ from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
 from jaxhp.strategies.base import Tell
 from jaxhp.tasks.check import check
-from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
 from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask, compared_by
+from jaxhp.tasks.traces import traces
 from jaxhp.trials import Proposal, Trials
 from jaxhp.values import Config, Error, Json, Value
 
@@ -119,7 +119,7 @@ class Groups:
         """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
         specs = list(self.specs.values())
         of_tasks = {
-            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
+            "task": _one_or_all([traces(s.task, s.shapes, s.abstract).program for s in specs]),
             "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
         }
         if not self.examples:
