@@ -19,6 +19,7 @@ from jax.extend.core import Jaxpr, Literal, Var
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+_SIZES = re.compile(r"(?<=\w)\[[\d, ]*\]|^(?:shape|new_sizes) \d+$")  # of operands, and of what is made of them
 
 
 def program(traced: Sequence[Any]) -> str:
@@ -27,6 +28,20 @@ def program(traced: Sequence[Any]) -> str:
     for one in traced:
         for line in _program(one):
             digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def but_sizes(traced: Sequence[Any]) -> str:
+    """Likewise, the same for programs that differ in the sizes of arrays alone: which of these are equal counts."""
+    names: dict[str, str] = {}
+
+    def named(found: re.Match[str]) -> str:
+        return re.sub(r"\d+", lambda size: names.setdefault(size.group(), f"s{len(names)}"), found.group())
+
+    digest = hashlib.sha256()
+    for one in traced:
+        for line in _program(one):
+            digest.update(_SIZES.sub(named, line).encode() + b"\n")
     return digest.hexdigest()
 
 
