@@ -363,7 +363,7 @@ def tiles_of(manifest: Json, groups: Groups) -> dict[str, int]:
     tiles = [tiles] * len(groups.shown) if isinstance(tiles, int) else tiles
     if not isinstance(tiles, list) or len(tiles) != len(groups.shown):
         return {}
-    known = dict(zip(groups.shown, tiles, strict=True))
+    known: dict[str, Any] = dict(zip(groups.shown, tiles, strict=True))
     known |= {groups.names[name]: facts.get("tile") for name, facts in _asked_for(manifest, groups).items()}
     return known if all(type(tile) is int and 1 <= tile <= 2**16 for tile in known.values()) else {}
 

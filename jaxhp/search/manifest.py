@@ -28,8 +28,8 @@ def recorded(ledger: Ledger) -> Json | None:
         if ledger.round(0) is not None:
             raise Error(f"{path}: the manifest is missing, but the ledger holds a search")
         return None
-    groups = _groups(ledger)
-    return _in_full(ledger, read_json(path)) | ({GROUPS: groups} if groups else {})
+    found, groups = _in_full(ledger, read_json(path)), _groups(ledger)
+    return {name: value for name, value in found.items() if name != GROUPS} | ({GROUPS: groups} if groups else {})
 
 
 def _in_full(ledger: Ledger, manifest: Json) -> Json:
