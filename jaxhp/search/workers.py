@@ -25,7 +25,9 @@ from jaxhp.executors.pool import Pool, as_pool
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed, script_folder
+from jaxhp.search.groups import tiles_of
 from jaxhp.search.manifest import recorded, trained
+from jaxhp.store.digest import GROUPS
 from jaxhp.store.files import located
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import ceil_div
@@ -52,7 +54,7 @@ class Workers(NamedTuple):
     def planned(self, search: Any, plan: Plan) -> Plan:
         """Return the plan of one worker as that of all: a member moves once into the store, and once from there."""
         workers = max(len(self.pool.workers()), 1)
-        size = max(member_bytes(spec.shapes, search.epochs) for spec in search.groups.specs.values())
+        size = max(member_bytes(search.groups.specs[key].shapes, search.epochs) for key in search.groups.shown)
         seconds = None if plan.seconds is None else plan.seconds / workers
         return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
 
@@ -62,10 +64,12 @@ class Workers(NamedTuple):
         Args:
           manifest, run: of the search, and the id of its directory, by which its part of the store is named.
         """
-        tiles = manifest["tile"] if isinstance(manifest["tile"], list) else [manifest["tile"]]
-        named = dict(zip(search.groups.specs, tiles, strict=True))
-        recipe = recipe_of(search, named, max(len(self.pool.workers()), 1), len(self.devices))
-        place = f"{self.place.rstrip('/')}/{_name(manifest)}-{run[:8]}"
+        of, machine = search.groups, search.machine_of(manifest, self.devices)
+        groups = search.described(of.names, machine)
+        known = tiles_of(manifest | {GROUPS: groups}, of)
+        tiles = {key: known[key] for key in of.specs}
+        recipe = recipe_of(search, tiles, max(len(self.pool.workers()), 1), len(self.devices))
+        place = f"{self.place.rstrip('/')}/{_name(manifest | ({GROUPS: groups} if groups else {}))}-{run[:8]}"
         store = MemberStore(place)
         self.stores.append(store)
         digest = store.put_blob(packed(recipe, store.put_blob))
@@ -186,8 +190,8 @@ def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) ->
         return max(share, min(devices, ceil_div(most, tile))) * tile
 
     return Recipe(
-        specs=search.groups.specs,
-        foldings=search.groups.foldings,
+        specs=dict(search.groups.specs),
+        foldings=dict(search.groups.foldings),
         tiles=tiles,
         rows={key: rows(tile) for key, tile in tiles.items()},
         members=search.members,
