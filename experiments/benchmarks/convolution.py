@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from jax import lax
 from machine import SIZES, Peak, show, timed
 from stacked import Stacked
@@ -127,8 +128,6 @@ def in_sequence(net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int
 def torch_in_sequence(
     net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int, channels_last: bool
 ) -> tuple[float, str]:
-    import torch
-
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     train, valid = hp.split(data.train, 0.2, 0)

@@ -1,5 +1,6 @@
 """Models of other libraries: the networks of the docstrings, as members and in loops of the libraries' own."""
 
+import inspect
 import sys
 import textwrap
 from functools import cache, partial
@@ -33,7 +34,7 @@ TRAIN, VALID = hp.split(hp.data.mnist_sample(300).train, 0.2, 0)
 @cache
 def example(library: str) -> dict:
     """What the code in the docstring defines."""
-    text = textwrap.dedent((LIBRARIES[library].__doc__ or "").split("\n\n", 1)[1].split("    Args:")[0])
+    text = textwrap.dedent((inspect.getdoc(LIBRARIES[library]) or "").split("\n\n", 1)[1].split("\nArgs:")[0])
     names = {"eqx": eqx, "hk": hk, "linen": linen, "nnx": nnx, "hp": hp, "jax": jax, "optax": optax}
     names |= {"train": TRAIN, "valid": VALID}
     exec(text, names)
