@@ -211,7 +211,7 @@ def test_the_lowered_program_is_matrix_products_of_the_asked_precision():
 
 
 @pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("groups", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_stacked_members_equal_members_one_by_one(axes, groups):
     lhs, rhs = normal(0, *[3] * (axes[0] == 0), 4, 2, 6, 6), normal(1, *[3] * (axes[1] == 0), 4, 2 // groups, 3, 3)
 
@@ -279,13 +279,8 @@ def test_flax_linen(options):
     check_layer(lambda params, x: ours.apply(params, x), lambda params, x: theirs.apply(params, x), params, x)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(FLAX_LAYERS[0], marks=pytest.mark.slow),
-        {"kernel_size": (3, 3), "preferred_element_type": jnp.float32},
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [FLAX_LAYERS[0], {"kernel_size": (3, 3), "preferred_element_type": jnp.float32}])
 def test_flax_nnx(options):
     x = jnp.asarray(normal(0, 3, 7, 6, 4))
 

@@ -189,7 +189,8 @@ def distance(got, want, begun) -> float:
     return far / way
 
 
-@pytest.mark.parametrize("library", [pytest.param(n, marks=pytest.mark.slow) if n != "nnx" else n for n in LIBRARIES])
+@pytest.mark.slow
+@every_library
 def test_steps_are_those_of_the_librarys_own_loop(library):
     of = averaged(library)
     spec, root = spec_of(of, {"width": 8}, TRACED), jax.random.key(0)
