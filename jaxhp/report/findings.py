@@ -11,14 +11,15 @@ from jaxhp import words
 from jaxhp.report import pieces, plots
 from jaxhp.report.drawing import bar, draw
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import legend, pairs, score, section, table, value
+from jaxhp.report.pieces import legend, pairs, score, section, table
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
 from jaxhp.report.summary import with_interval
-from jaxhp.report.table import settings
+from jaxhp.report.table import settings, show_config
 from jaxhp.report.telling import plural
 from jaxhp.selection.importance import Importance
 from jaxhp.trials import Status, Trial
+from jaxhp.values import Config
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest
@@ -41,6 +42,11 @@ def chosen(run: RunRecord) -> Markup:
     parts = (element("div", part) for part in columns if part is not None)
     notices = (element("p", f"{text}.", class_="notice") for text in _sentences(said, "edge"))
     return section("Chosen", None, element("div", *parts, class_="three"), *notices)
+
+
+def _searched(run: RunRecord, config: Config) -> str:
+    """Write what was searched of a config."""
+    return show_config({name: config[name] for name in run.parameters if name in config})
 
 
 def _sentences(said: Sequence[tuple[str, str]], name: str) -> list[str]:
@@ -97,8 +103,7 @@ def curves(run: RunRecord) -> Markup | None:
         ours = trial.trial_id == run.chosen
         name = joined(element("b", f"Best-{place}"), f" {score(trial.score, trial.stderr)}")
         pill = element("span", "chosen", class_="pill complete") if ours else None
-        settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
-        told = element("figcaption", ", ".join(settings), class_="soft")
+        told = element("figcaption", _searched(run, trial.config), class_="soft")
         return element(
             "figure", element("figcaption", name, " ", pill), draw(plots.learning_curves(trial, metric, y)), told
         )
@@ -250,7 +255,7 @@ def finalists(run: RunRecord) -> Markup | None:
         difference = " ± ".join(pair) if math.isfinite(f.difference) else "diverged"
         share = joined(f"{f.p_best:.2f}", bar(f.p_best))
         config = configs.get(f.trial_id, {})
-        told = ", ".join(f"{name} {value(config[name])}" for name in run.parameters if name in config)
+        told = _searched(run, config)
         candidate = "yes" if f.candidate else "no"
         rows.append([f.trial_id, f.replicates, mean, difference, neighbourhood, candidate, share, told])
     names = ("trial", "replicates", "mean", "difference", "neighbourhood", "candidate", "P(best)", "config")

@@ -114,8 +114,7 @@ def run_search(
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
         pace = Pace(of.plan, of.course.members, time.perf_counter, began)
-        parts = _parts_of_finals(of)
-        left = TimeLeft(of.plan, of.course.members, pace.elapsed, parts, until.seconds)
+        left = TimeLeft(of.plan, of.course.members, pace.elapsed, _parts_of_finals(of), until.seconds)
         display = Display(
             of.plan.member_epochs, of.metric, of.course.mode, epochs=of.course.epochs, speed=left, quiet=quiet
         )

@@ -87,6 +87,7 @@ class TimeLeft:
                 self._at = _Place(len(self._plan.rungs), since=now)
                 self._trials = list(event.trials)
                 self._groups = [self._group(trial) for trial in event.trials]
+                self._parts = [p._replace(epochs=event.epochs) if p.final else p for p in self._parts]
             case Compiling():
                 self._waiting = now if self._waiting is None else self._waiting
             case Progressed() if self._at.part < len(self._parts):
@@ -118,7 +119,8 @@ class TimeLeft:
         at.share += event.member_epochs / (part.trials * part.members * part.epochs)
         at.done[work] = at.done.get(work, 0.0) + epochs
         at.since = now
-        if part.final and at.share > 1 - 1e-6 and at.part + 1 < len(self._parts):
+        ended = at.share > 1 - 1e-6 or (event.last and event.epoch >= part.epochs)
+        if part.final and ended and at.part + 1 < len(self._parts):
             self._at = _Place(at.part + 1, since=now)
 
     def _group_of(self, event: Progressed) -> GroupPlan | None:
