@@ -37,6 +37,8 @@ class _Place:
     done: dict[float, float] = field(default_factory=dict)  # epochs that are trained, by the work of one
     ended: float | None = None  # when the part before it ended; None: it was told of already
     since: float | None = None  # when the last call ended, or training began; None: it waits for something else
+    trials: Trials | Sequence[Trial] = ()  # of the part
+    groups: Sequence[GroupPlan] = ()  # of the finalists
 
 
 class TimeLeft:
@@ -58,12 +60,10 @@ class TimeLeft:
         finals: Sequence[int] = (),
         at_most: float | None = None,
     ):
-        self._plan, self._members, self._clock, self._at_most = plan, members, clock, at_most
+        self._plan, self._clock, self._at_most = plan, clock, at_most
         self._parts = _parts(plan, members, finals)
         self._rounds = len(plan.rungs)
         self._at = _Place()
-        self._trials: Trials | list[Trial] = []  # of the part
-        self._groups: list[GroupPlan] = []  # of the finalists
         self._waiting: float | None = None  # since when a group is compiled
         self._timed = np.zeros(2)  # member-epochs and seconds of all calls of the step but first ones
         asked = sum(trials for trials, _ in plan.rungs)
@@ -84,9 +84,8 @@ class TimeLeft:
             case RoundSkipped() | RoundFinished():
                 self._at = _Place(max(event.round + 1, self._at.part), ended=now)
             case FinalsBegan():
-                self._at = _Place(len(self._plan.rungs), since=now)
-                self._trials = list(event.trials)
-                self._groups = [self._group(trial) for trial in event.trials]
+                groups = [self._group(trial) for trial in event.trials]
+                self._at = _Place(len(self._plan.rungs), since=now, trials=event.trials, groups=groups)
                 self._parts = [p._replace(epochs=event.epochs) if p.final else p for p in self._parts]
             case Compiling():
                 self._waiting = now if self._waiting is None else self._waiting
@@ -98,7 +97,7 @@ class TimeLeft:
     def _begin(self, number: int, trials: Trials, now: float) -> None:
         if number and self._at.ended is not None and self._at.part == number:
             self._asks.learn(self._parts[number].fresh, now - self._at.ended)
-        self._at, self._trials = _Place(number, since=now), trials
+        self._at = _Place(number, since=now, trials=trials)
 
     def _progress(self, event: Progressed, now: float) -> None:
         part, at = self._parts[self._at.part], self._at
@@ -121,13 +120,13 @@ class TimeLeft:
         at.since = now
         ended = at.share > 1 - 1e-6 or (event.last and event.epoch >= part.epochs)
         if part.final and ended and at.part + 1 < len(self._parts):
-            self._at = _Place(at.part + 1, since=now)
+            self._at = _Place(at.part + 1, since=now, trials=at.trials, groups=at.groups)
 
     def _group_of(self, event: Progressed) -> GroupPlan | None:
         """Return the group that a call trains; None where that is not known."""
         if len(self._plan.groups) == 1:
             return self._plan.groups[0]
-        known = self._trials
+        known = self._at.trials
         if isinstance(known, Trials) and len(known) and len(event.trials):
             rows = np.flatnonzero(known.trial_id == event.trials[0])
             return self._group(known[int(rows[0])]) if len(rows) else None
@@ -147,9 +146,10 @@ class TimeLeft:
 
     def _calls(self, part: _Part) -> list[tuple[float, float]]:
         """Return what an epoch of a part is made of: how many calls, and the work of each."""
-        if part.final and self._groups:
-            share = part.trials / len(self._groups)
-            counts = [(g, sum(one is g for one in self._groups)) for g in self._plan.groups]
+        groups = self._at.groups
+        if part.final and groups:
+            share = part.trials / len(groups)
+            counts = [(g, sum(one is g for one in groups)) for g in self._plan.groups]
             return [(1.0, self._of_group(g, max(round(n * share), 1), part.members)) for g, n in counts if n]
         hit = min(len(self._plan.groups), part.trials)
         each = ceil_div(part.trials, hit)
