@@ -68,12 +68,18 @@ class Compilations:
     Attributes:
       groups: that will be compiled.
       expected: seconds for all of them, before anything is measured.
+      since: when one was begun whose first call is not done; None: none is.
     """
 
     groups: int
     expected: float
+    since: float | None = None
     _took: float = 0.0
     _done: int = 0
+
+    def begin(self, now: float) -> None:
+        """Know that a group is about to be compiled, beside others maybe."""
+        self.since = now if self.since is None else self.since
 
     def learn(self, seconds: float) -> None:
         """Learn from the first call of a group."""
@@ -85,7 +91,8 @@ class Compilations:
         """Return the seconds that a group takes."""
         return self._took / self._done if self._done else self.expected / max(self.groups, 1)
 
-    def left(self, waited: float) -> float:
-        """Return the seconds of the groups that are still to come, of which so many have passed."""
+    def left(self, now: float) -> float:
+        """Return the seconds that are left of the groups that are still to come."""
+        waited = 0.0 if self.since is None else now - self.since
         ahead = max(self.groups - self._done, 0)
         return max(self.each * ahead - waited, 0.1 * waited if ahead else 0.0)

@@ -64,7 +64,6 @@ class TimeLeft:
         self._parts = _parts(plan, members, finals)
         self._rounds = len(plan.rungs)
         self._at = _Place()
-        self._waiting: float | None = None  # since when a group is compiled
         self._timed = np.zeros(2)  # member-epochs and seconds of all calls of the step but first ones
         asked = sum(trials for trials, _ in plan.rungs)
         self._compiling = Compilations(min(len(plan.groups), asked), plan.compile_seconds)
@@ -88,7 +87,7 @@ class TimeLeft:
                 self._at = _Place(len(self._plan.rungs), since=now, trials=event.trials, groups=groups)
                 self._parts = [p._replace(epochs=event.epochs) if p.final else p for p in self._parts]
             case Compiling():
-                self._waiting = now if self._waiting is None else self._waiting
+                self._compiling.begin(now)
             case Progressed() if self._at.part < len(self._parts):
                 self._progress(event, now)
             case _:
@@ -107,12 +106,12 @@ class TimeLeft:
         work = self._of_group(self._group_of(event), rows, members)
         took = event.seconds if at.since is None else now - at.since
         if event.fresh:
-            waited = took if self._waiting is None else now - self._waiting
+            waited = took if self._compiling.since is None else now - self._compiling.since
             self._compiling.learn(waited - (epochs * self._epochs.seconds(work) if self._epochs.known else 0.0))
         elif event.member_epochs:
             self._epochs.learn(work, epochs, took)
             self._timed += (event.member_epochs, event.seconds)
-        self._waiting = None
+        self._compiling.since = None
         if part.final and len(self._plan.groups) == 1:
             self._parts[at.part] = part = part._replace(trials=rows)  # as many as are not given up
         at.share += event.member_epochs / (part.trials * part.members * part.epochs)
@@ -183,8 +182,7 @@ class TimeLeft:
             return None
         now, at = self._clock(), self._at
         ahead = [part for n, part in enumerate(self._parts) if n >= at.part and (n < self._rounds or part.final)]
-        expected = self._training(ahead) + self._waiting_for(ahead, now)
-        expected += self._compiling.left(0.0 if self._waiting is None else now - self._waiting)
+        expected = self._training(ahead) + self._waiting_for(ahead, now) + self._compiling.left(now)
         finals = [part for part in self._parts if part.final]
         if left := sum(part.final for part in ahead):
             begun = min(at.share, 1.0) if ahead[0].final else 0.0

@@ -158,4 +158,5 @@ def test_an_ask_that_compiles_is_not_expected_again():
     assert asks.seconds(True) == asks.seconds(False) == 2.0
     compiling = Compilations(4, 80.0)
     compiling.learn(5.0)
-    assert compiling.left(2.0) == pytest.approx(13.0)
+    compiling.begin(7.0)
+    assert compiling.left(9.0) == pytest.approx(13.0)
