@@ -36,6 +36,7 @@ class _Place:
     share: float = 0.0  # of its member-epochs that are trained
     done: dict[float, float] = field(default_factory=dict)  # epochs that are trained, by the work of one
     ended: float | None = None  # when the part before it ended; None: it was told of already
+    epoch: int = 0  # of the finals, in the last call
     since: float | None = None  # when the last call ended, or training began; None: it waits for something else
     trials: Trials | Sequence[Trial] = ()  # of the part
     groups: Sequence[GroupPlan] = ()  # of the finalists
@@ -101,8 +102,11 @@ class TimeLeft:
     def _progress(self, event: Progressed, now: float) -> None:
         part, at = self._parts[self._at.part], self._at
         rows = max(len(event.trials), 1)
-        members = part.members
-        epochs = max(event.member_epochs / (rows * members), 1e-9)
+        epochs = max(event.member_epochs / (rows * part.members), 1e-9)
+        if part.final:  # which may be trained a few replicates at a time
+            epochs = event.epoch - at.epoch if event.epoch > at.epoch else event.epoch
+            at.epoch = event.epoch
+        members = max(round(event.member_epochs / rows / max(epochs, 1e-9)), 1)
         work = self._of_group(self._group_of(event), rows, members)
         took = event.seconds if at.since is None else now - at.since
         if event.fresh:
@@ -117,8 +121,7 @@ class TimeLeft:
         at.share += event.member_epochs / (part.trials * part.members * part.epochs)
         at.done[work] = at.done.get(work, 0.0) + epochs
         at.since = now
-        ended = at.share > 1 - 1e-6 or (event.last and event.epoch >= part.epochs)
-        if part.final and ended and at.part + 1 < len(self._parts):
+        if part.final and at.share > 1 - 1e-6 and at.part + 1 < len(self._parts):
             self._at = _Place(at.part + 1, since=now, trials=at.trials, groups=at.groups)
 
     def _group_of(self, event: Progressed) -> GroupPlan | None:
