@@ -135,10 +135,9 @@ class TimeLeft:
         return next((self._group(trial) for trial in known if trial.trial_id in event.trials[:1]), None)
 
     def _group(self, trial: Trial) -> GroupPlan:
-        return next(
-            (g for g in self._plan.groups if all(trial.config.get(name) == v for name, v in g.static.items())),
-            self._plan.groups[0],
-        )
+        """Return the group of a trial, or one of those planned that has the most in common with it."""
+        config = trial.config
+        return max(self._plan.groups, key=lambda g: sum(config.get(name) == v for name, v in g.static.items()))
 
     def _of_group(self, group: GroupPlan | None, trials: int, members: int) -> float:
         """Return the work of an epoch of trials that fall to one group, or to any."""
