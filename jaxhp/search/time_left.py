@@ -67,7 +67,7 @@ class TimeLeft:
         self._at = _Place()
         self._timed = np.zeros(2)  # member-epochs and seconds of all calls of the step but first ones
         asked = sum(trials for trials, _ in plan.rungs)
-        self._compiling = Compilations(min(len(plan.groups), asked), plan.compile_seconds)
+        self._compiling = Compilations(min(plan.of_groups, asked), plan.compile_seconds)
         self._asks, self._epochs = Asks(), Epochs(None)
         if plan.seconds is not None:
             of_each = {part: sum(n * work for n, work in self._calls(part)) for part in set(self._parts)}
@@ -152,7 +152,7 @@ class TimeLeft:
             share = part.trials / len(groups)
             counts = [(g, sum(one is g for one in groups)) for g in self._plan.groups]
             return [(1.0, self._of_group(g, max(round(n * share), 1), part.members)) for g, n in counts if n]
-        hit = min(len(self._plan.groups), part.trials)
+        hit = min(self._plan.of_groups, part.trials)
         each = ceil_div(part.trials, hit)
         share = hit / len(self._plan.groups)
         return [(share, self._of_group(g, each, part.members)) for g in self._plan.groups]

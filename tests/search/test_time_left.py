@@ -13,9 +13,8 @@ from jaxhp.trials import Trial, Trials
 
 def plan(rungs, *, finals=None, widths=(1,), compile_seconds=0.0, seconds=None):
     groups = [SimpleNamespace(tile=4, epoch_flops=10.0 * w, static={"w": w} if len(widths) > 1 else {}) for w in widths]
-    return SimpleNamespace(
-        groups=groups, devices=1, rungs=rungs, finals=finals, seconds=seconds, compile_seconds=compile_seconds
-    )
+    facts = {"groups": groups, "of_groups": len(groups), "devices": 1, "rungs": rungs, "finals": finals}
+    return SimpleNamespace(**facts, seconds=seconds, compile_seconds=compile_seconds)
 
 
 class World:
