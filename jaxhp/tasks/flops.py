@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.loop import Loop
-from jaxhp.tasks.task import AnyTask, Member, Shapes, batch_shapes, clock_shapes, evaluated_on, update
+from jaxhp.tasks.task import AnyTask, Member, Shapes, batch_shapes, clock_shapes, curve_examples, evaluated_on, update
 from jaxhp.trials import ceil_div
 from jaxhp.values import Config
 
@@ -40,7 +40,7 @@ def epoch_flops(task: AnyTask, shapes: Shapes, config: Config) -> float:
     seen = product_flops(evaluate, shapes.member, seen_batch, traced, clock)
     if isinstance(task, Loop):
         return step + seen
-    n_seen = (task.n_train if task.train_examples is None else task.train_examples) + task.n_valid
+    n_seen = curve_examples(task, task.n_train, task.n_valid) + task.n_valid
     return step * ceil_div(task.n_train, task.batch_size) + seen / 100 * n_seen
 
 
