@@ -39,21 +39,13 @@ def on_host() -> AbstractContextManager[object]:
         return nullcontext()
 
 
-def jit(
-    function: Callable[..., Any], *, static_argnames: tuple[str, ...] = (), rough: bool = False
-) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], *, static_argnames: tuple[str, ...] = ()) -> Callable[..., Any]:
     """Compiles as `jax.jit` does, with `cpu_options` where the program is for a CPU.
 
     Inside another program it is a part of that one, and compiled with the options of that one.
-
-    Args:
-      function: what is compiled.
-      static_argnames: as in `jax.jit`.
-      rough: whether last bits do not matter, nor how fast it runs, so that it compiles in two thirds of the time.
     """
     plain = jax.jit(function, static_argnames=static_argnames)
-    options = cpu_options() | ({"xla_backend_optimization_level": 0} if rough else {})
-    right = jax.jit(function, static_argnames=static_argnames, compiler_options=options)
+    right = jax.jit(function, static_argnames=static_argnames, compiler_options=cpu_options())
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

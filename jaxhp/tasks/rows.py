@@ -63,7 +63,7 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
     known = _known(task, jax.make_jaxpr(evaluated, return_shape=True)(shapes.member.variables, rows, config), rows)
     if known in _passed:
         return
-    compiled, networks = jit(both, rough=True), []
+    compiled, networks = jit(both), []
     for seed in range(_TRIES):
         in_pairs, among = jax.device_get(compiled(_random(shapes.member.variables, seed), rows, config))
         for name in sorted(among):
