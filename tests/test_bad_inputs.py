@@ -139,6 +139,14 @@ CASES = {
         lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=100),
         "Task batch_size: expected at most the 80 training examples, got 100",
     ),
+    "more examples of a training curve than there are": (
+        lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=20, train_examples=81),
+        "Task train_examples: expected 0 (no training curve) to 80, 'all', or None (as many as valid has), got 81",
+    ),
+    "a training curve of some": (
+        lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=20, train_examples="some"),
+        "Task train_examples: expected 0 (no training curve) to 80, 'all', or None (as many as valid has), got 'some'",
+    ),
     "labels that are no integers": (
         lambda _: hp.tasks.mlp(images(np.zeros(20, np.float32)), batch_size=4),
         "data label: expected integers of shape [N], got float32[20]",

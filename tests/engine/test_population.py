@@ -133,12 +133,13 @@ def test_evaluation_sees_every_example_once_whatever_the_chunks():
         lambda params, batch, key, config: params["w"] * config["lr"],
         lambda params, batch, config: {"value": batch["x"]},
         lambda config: optax.sgd(config["lr"]),
-        train={"x": np.ones(10, np.float32)},
+        train={"x": np.arange(10, dtype=np.float32)},
         valid={"x": np.arange(n, dtype=np.float32)},
         batch_size=5,
         metric="value",
+        train_examples=4,
     )
     found = train(task, [{"lr": 0.1}], 1)
     np.testing.assert_allclose(found.ranked.score[0], (n - 1) / 2, rtol=1e-6)
     np.testing.assert_allclose(found.ranked.stderr[0], np.arange(n).std() / np.sqrt(n), rtol=1e-4)
-    np.testing.assert_allclose(found.ranked.curve[0, 0, :, 0], [1.0, (n - 1) / 2], rtol=1e-6)
+    np.testing.assert_allclose(found.ranked.curve[0, 0, :, 0], [(0 + 1 + 2 + 3) / 4, (n - 1) / 2], rtol=1e-6)
