@@ -90,8 +90,11 @@ METHODS: dict[str, Callable[[int, int, int], Any]] = {
 
 
 def again(task: hp.Task, config: dict[str, Any], epochs: int, seed: int) -> float:
-    """The mean score of a config in other trainings than the one that it was chosen by."""
-    return float(np.mean(hp.score(task, [config] * AGAIN, epochs=epochs, seed=1000 + seed)))
+    """The mean score of a config from other initial weights and minibatches than those that it was chosen by."""
+    alone = hp.Search(
+        task, SPACE, hp.Random(1), include=[config], replicates=AGAIN, epochs=epochs, seed=1000 + seed, finals=None
+    )
+    return float(alone.run(quiet=True).trials[0].score)
 
 
 def run(task: hp.Task, method: str, regime: str, epochs: int, seed: int) -> dict[str, Any]:
