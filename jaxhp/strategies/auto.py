@@ -24,8 +24,7 @@ from jaxhp.values import Error
 MODELLED = 4000  # points; without rungs a longer history is TPE's
 TREES = 64
 RUNGS = 1 / 9, 1 / 3, 1.0  # shares of the full budget
-SHARES = 1.0, 2 / 5, 1 / 6  # of the first round's trials that come to each rung
-LATER = 3  # of so many trials of a later round one is trained, to the end
+SHARES = 1.0, 2 / 5, 1 / 6  # of a round's trials that come to each rung
 SHORT = 4  # epochs of a full budget that is too small for rungs: fewer than these
 
 
@@ -46,12 +45,10 @@ class Climb(History):
 class Auto(Sampler):
     """Sobol points first; then batches from a Gaussian process that learns from every rung (`budgets.py`).
 
-    The first round is a bracket of successive halving: all of its trials train for a ninth of the epochs, two fifths go
-    on to a third of the epochs, and a sixth to the end. Half of those that go on have the best scores, the others are
-    those of whom the process expects most at the end, so that slow starters have a chance. A later round is a third as
-    large, and trains to the end: where its points are, a ninth of the epochs does not tell which of them is best. A
-    search takes about a third of the epochs of full trainings of all rows. Budgets of fewer than 4 epochs have no
-    rungs, and rounds of one size.
+    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, two fifths go on
+    to a third of the epochs, and a sixth to the end. Half of those that go on have the best scores, the others are
+    those of whom the process expects most at the end, so that slow starters have a chance. A search takes less than a
+    third of the epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
 
     Where most coordinates have a few values each, as in spaces of choices and integers, a forest picks every other row.
     Without rungs the process is `GP`'s, and TPE's once more than 4,000 points are told.
@@ -62,7 +59,7 @@ class Auto(Sampler):
     rounds: int = 4
 
     def budgets(self, epochs: int) -> tuple[int, ...]:
-        """Return the epochs of the rungs of the first round, ascending; the last is the full budget."""
+        """Return the epochs of the rungs of a round, ascending; the last is the full budget."""
         if epochs < SHORT:
             return (epochs,)
         return tuple(sorted({max(1, round(epochs * share)) for share in RUNGS}))
@@ -70,11 +67,8 @@ class Auto(Sampler):
     def brackets(self, epochs: int) -> tuple[tuple[Rung, ...], ...]:
         """Plan the rungs of each round."""
         *lower, full = self.budgets(epochs)
-        if not lower:
-            return tuple((Rung(size, full),) for size in self.sizes)
-        shares = *zip(SHARES, lower, strict=False), (SHARES[-1], full)
-        first = tuple(Rung(max(1, round(self.sizes[0] * share)), budget) for share, budget in shares)
-        return first, *((Rung(max(1, size // LATER), full),) for size in self.sizes[1:])
+        shares = [*zip(SHARES, lower, strict=False), (SHARES[-1] if lower else 1.0, full)]
+        return tuple(tuple(Rung(max(1, round(size * s)), budget) for s, budget in shares) for size in self.sizes)
 
     def schedule(self, epochs: int) -> tuple[Rung, ...]:
         """Plan the asks: one `Rung` each, round after round."""
@@ -101,7 +95,8 @@ class Auto(Sampler):
             return super().ask(state)
         if state.rungs < state.round:
             raise Error(f"ask: expected the scores of round {state.round} to be told first, none were")
-        number, step, rung = self._place(state.round, state.epochs)
+        number, step = divmod(state.round, len(self.budgets(state.epochs)))
+        rung = self.brackets(state.epochs)[min(number, self.rounds - 1)][step]
         if step:
             unit, parent = self._going_on(state, rung.trials)
         else:
@@ -110,15 +105,6 @@ class Auto(Sampler):
         asked = state.asked + rung.trials
         after = replace(state, asked=asked, round=state.round + 1, population=unit, standing=blank)
         return Proposal(unit, parent, rung.epochs), after
-
-    def _place(self, asks: int, epochs: int) -> tuple[int, int, Rung]:
-        """Tell the round, the step of it and the rung that come after so many asks; the last round goes on for ever."""
-        brackets = self.brackets(epochs)
-        places = [(n, step, rung) for n, bracket in enumerate(brackets) for step, rung in enumerate(bracket)]
-        if asks < len(places):
-            return places[asks]
-        more, step = divmod(asks - len(places), len(brackets[-1]))
-        return len(brackets) + more, step, brackets[-1][step]
 
     def _begun(self, state: Climb, number: int, size: int) -> Float32[Array, "{size} D"]:
         """Choose the points of a round."""
@@ -157,8 +143,8 @@ class Auto(Sampler):
             return super().tell(state, proposal, scores)
         if not state.round or np.shape(scores) != state.standing.shape:
             raise Error(f"scores: expected shape {state.standing.shape}, the last proposal's, got {np.shape(scores)}")
-        levels, (_, _, rung) = self.budgets(state.epochs), self._place(state.round - 1, state.epochs)
-        after = _told(state, proposal.unit, scores, levels.index(rung.epochs) / (len(levels) - 1))
+        last = len(self.budgets(state.epochs)) - 1
+        after = _told(state, proposal.unit, scores, (state.round - 1) % (last + 1) / last)
         unit, standing = snap(jnp.asarray(proposal.unit)), finite(jnp.asarray(scores))
         return replace(after, population=unit, standing=standing, rungs=state.round)
 

@@ -1,7 +1,6 @@
 """Auto: its rungs as tables, who goes on, what it learns from rungs, and where its forest has a part."""
 
 import itertools
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +20,8 @@ AUTO = Auto(population=32, rounds=4)  # of the shapes of test_adversarial.py, wh
     [
         (Auto(64, 1), 27, [(64, 3), (26, 9), (11, 27)]),
         (Auto(64, 1), 50, [(64, 6), (26, 17), (11, 50)]),
-        (Auto(64, 4), 27, [(64, 3), (26, 9), (11, 27), (21, 27), (21, 27), (21, 27)]),
-        (Auto(16, 3), 10, [(16, 1), (6, 3), (3, 10), (5, 10), (5, 10)]),
-        (Auto((9, 2, 30)), 9, [(9, 1), (4, 3), (2, 9), (1, 9), (10, 9)]),
+        (Auto(9, 2), 10, [(9, 1), (4, 3), (2, 10)] * 2),
+        (Auto((9, 2)), 9, [(9, 1), (4, 3), (2, 9), (2, 1), (1, 3), (1, 9)]),
         (Auto(9, 1), 4, [(9, 1), (2, 4)]),
         *[(Auto(9, 2), epochs, [(9, epochs)] * 2) for epochs in (1, 2, 3)],
     ],
@@ -32,25 +30,11 @@ def test_schedule(strategy, epochs, expected):
     assert [tuple(rung) for rung in strategy.schedule(epochs)] == expected
 
 
-@pytest.mark.parametrize("strategy", [Auto(64, 1), Auto(64, 4), Auto(16, 8), Auto(256, 2)])
-def test_a_search_takes_at_most_a_third_of_the_epochs_of_full_trainings(strategy):
+def test_a_search_takes_at_most_a_third_of_the_epochs_of_full_trainings():
     for epochs in (9, 10, 27, 50, 100):
-        (first, second, last, *later), rows = strategy.schedule(epochs), sum(strategy.sizes)
-        trained = strategy.population * first.epochs + second.trials * (second.epochs - first.epochs)
-        trained += last.trials * (last.epochs - second.epochs) + sum(rung.trials * rung.epochs for rung in later)
-        assert trained <= rows * epochs / 3
-
-
-def test_asking_goes_on_at_the_last_round():
-    auto, asked = Auto(9, 2), []
-    state = auto.init(KEY, 2, 9)
-    for _ in range(7):
-        assert state.round == len(asked)
-        number, step, rung = auto._place(len(asked), 9)
-        asked.append((number, step, *rung))
-        state = replace(state, round=state.round + 1)
-    assert asked == [(0, 0, 9, 1), (0, 1, 4, 3), (0, 2, 2, 9), (1, 0, 3, 9), (2, 0, 3, 9), (3, 0, 3, 9), (4, 0, 3, 9)]
-    assert [auto._place(asks, 9)[2] for asks in range(4)] == list(auto.schedule(9))
+        (first, second, last), n = Auto(64, 1).schedule(epochs), 64
+        trained = n * first.epochs + second.trials * (second.epochs - first.epochs)
+        assert trained + last.trials * (last.epochs - second.epochs) <= n * epochs / 3
 
 
 def rounds(strategy, objective, dim=2, epochs=9, state=None):
@@ -67,10 +51,11 @@ def rounds(strategy, objective, dim=2, epochs=9, state=None):
 @pytest.mark.slow
 def test_the_best_half_goes_on_whatever_is_expected_and_with_the_same_bits():
     steps = rounds(Auto(12, 2), lambda unit, epochs: -np.square(unit - 0.3).sum(axis=1))
-    assert [len(proposal.unit) for proposal, _ in steps] == [12, 5, 2, 4]
-    assert (np.asarray(steps[3][0].parent) == -1).all()
-    for (before, scores), (after, _) in itertools.pairwise(steps[:3]):
+    for (before, scores), (after, _) in itertools.pairwise(steps):
         parent, kept = np.asarray(after.parent), len(after.unit)
+        if kept == 12:
+            assert (parent == -1).all()
+            continue
         assert np.isin(np.argsort(-scores)[: -(-kept // 2)], parent).all()
         assert (np.diff(parent) > 0).all()
         np.testing.assert_array_equal(after.unit, np.asarray(before.unit)[parent])
