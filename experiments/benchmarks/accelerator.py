@@ -72,8 +72,8 @@ from peak import CONFIG, OPTIMIZERS, book, small
 from stacked import Stacked
 
 import jaxhp as hp
-from jaxhp.tasks.flops import epoch_flops
 from jaxhp.tasks.task import Task, create, update
+from jaxhp.tasks.traces import traces
 
 MEMBERS = (1, 16, 64, 256, 1024, 4096, 16_384)
 SIZES = (2048, 4096, 8192)
@@ -138,7 +138,7 @@ def measure(args: argparse.Namespace, network: str, optimizer: str, precision: s
     alone = statistics.median(timed(one_by_one) for _ in range(repeats)) / sequence
     stacked = Stacked(task, {name: np.full(max(counts), value) for name, value in CONFIG.items()}, epochs, args.tile)
     abstract = {name: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for name in CONFIG}
-    work = epoch_flops(task, stacked.shapes, abstract) * epochs
+    work = traces(task, stacked.shapes, abstract).epoch_flops * epochs
     hidden = hidden_rate(stacked.tile) if network == "book MLP" else float("nan")
     stacked.run(1)
     rows = []

@@ -44,8 +44,8 @@ from stacked import Stacked
 
 import jaxhp as hp
 from jaxhp.tasks.check import check
-from jaxhp.tasks.flops import epoch_flops
 from jaxhp.tasks.task import Task
+from jaxhp.tasks.traces import traces
 
 OPTIMIZERS = ("sgd", "momentum", "adamw")
 MEMBERS = (1, 4, 16, 64, 256, 1024)
@@ -85,7 +85,7 @@ def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repea
     """One row of the table: `count` members of a case in one compiled step."""
     task = case.task(optimizer)
     abstract = {k: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for k in CONFIG}
-    flops = epoch_flops(task, check(task, abstract), abstract)
+    flops = traces(task, check(task, abstract), abstract).epoch_flops
     epochs = int(np.clip(case.flops / (flops * count), 1, 50))
     stacked = Stacked(task, {k: np.full(count, v) for k, v in CONFIG.items()}, epochs)
     stacked.run()

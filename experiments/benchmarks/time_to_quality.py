@@ -6,10 +6,10 @@
 Six hyperparameters of a network are searched in the ways of `quality_ways.py`, each in a process of its own and alone
 on the machine, in turns. Imports and compilation count, and nothing compiled before is used. Every config that a way
 would have chosen is judged afterwards: trained anew with eight other seeds, in the same way for all, and measured on
-test data that no way has seen.
+test data that no way has seen. The machine has to be quiet only until the first table is waited for.
 
-What is asked: as good as the best of 8, of 32 and of 128 random configs. 256 random configs are ranked by two seeds;
-the accuracy of the rank that this is, is that of the three configs about it with eight other seeds.
+What is asked: as good as the best of 8, of 32 and of 128 random configs. 128 random configs are ranked; the accuracy of
+the rank that this is, is that of the three configs about it with eight other seeds.
 
 Needs the extra `bench`.
 """
@@ -36,7 +36,7 @@ from quality_ways import RANGES, WAYS, Case, search, task_of
 import jaxhp as hp
 
 HERE = Path(__file__).parent
-POOL, JUDGES = 256, 8
+POOL, JUDGES = 128, 8
 LEVELS = {"best of 8": 8, "best of 32": 32, "best of 128": 128}
 Line = dict[str, Any]
 
@@ -98,7 +98,7 @@ def levels(judge: Judge, pool: int) -> dict[str, float]:
         return round(found) if kind == "int" else found
 
     configs = [{name: value(kind, low, high) for name, (low, high, kind) in RANGES.items()} for _ in range(pool)]
-    order = np.argsort(-judge.accuracies(configs, range(100, 102)))
+    order = np.argsort(-judge.accuracies(configs, range(100, 101)))
     found = {}
     for name, of in LEVELS.items():
         rank = max(pool / of, 1) * np.log(2)  # where the best of so many lies in half of all draws
@@ -191,6 +191,46 @@ def picture(found: Line, file: str) -> None:
     figure.savefig(file, dpi=120)
 
 
+def searched(case: Case, names: list[str], seeds: int, seconds: float) -> dict[str, list[list[Line]]]:
+    """Whom each way would have chosen, seed by seed."""
+    ways: dict[str, list[list[Line]]] = {way: [] for way in names}
+    with tempfile.NamedTemporaryFile(suffix=".case") as file:
+        pickle.dump(tuple(case), file)
+        file.flush()
+        for seed in range(seeds):
+            for way in names:
+                ways[way].append(run(way, file.name, seed, seconds))
+    return ways
+
+
+def judged(case: Case, ways: dict[str, list[list[Line]]], seconds: float, pool: int) -> Line:
+    """The levels of a case; every line gets what its config reaches on test data."""
+    judge = Judge(case)
+    wanted = levels(judge, pool)
+    lines = [line for runs in ways.values() for chosen in runs for line in chosen]
+    accuracies = judge.accuracies([line["config"] for line in lines], range(300, 300 + JUDGES))
+    for line, accuracy in zip(lines, accuracies, strict=True):
+        line["test"] = float(accuracy)
+    return {"levels": wanted, "ways": ways, "seconds": seconds}
+
+
+def show(name: str, case: Line, seeds: int) -> None:
+    """Print the table of a case."""
+    wanted, ways = case["levels"], case["ways"]
+    print(f"\n{name}: seconds, median and quartiles of {seeds}; how many times those of jaxhp")
+    print(f"{'':20}" + "".join(f"{level} ({value:.3f})".rjust(28) for level, value in wanted.items()))
+    first = ways.get("jaxhp", next(iter(ways.values())))
+    ours = {level: statistics.median([reached(c, v) for c in first]) for level, v in wanted.items()}
+    for way, runs in ways.items():
+        cells = []
+        for level, value in wanted.items():
+            times = [reached(chosen, value) for chosen in runs]
+            middle = statistics.median(times)
+            ratio = f"x{middle / ours[level]:.1f}" if np.isfinite(middle) and np.isfinite(ours[level]) else "-"
+            cells.append(f"{quartiles(times)}  {ratio}".rjust(28))
+        print(f"{way:20}" + "".join(cells), flush=True)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
         search(*sys.argv[2:])
@@ -206,37 +246,14 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.smoke:
         asked.case, asked.way, asked.seeds, asked.seconds = ["digits, MLP"], ["jaxhp", "random, vmap"], 1, 12.0
+    cases = {name: CASES[name]() for name in asked.case}
+    ran = {name: searched(case, asked.way, asked.seeds, asked.seconds) for name, case in cases.items()}
     found: Line = {}
-    for name in asked.case:
-        case = CASES[name]()
-        with tempfile.NamedTemporaryFile(suffix=".case") as file:
-            pickle.dump(tuple(case), file)
-            file.flush()
-            ways: dict[str, list[list[Line]]] = {way: [] for way in asked.way}
-            for seed in range(asked.seeds):
-                for way in asked.way:
-                    ways[way].append(run(way, file.name, seed, asked.seconds))
-        judge = Judge(case)
-        wanted = levels(judge, 16 if asked.smoke else POOL)
-        lines = [line for runs in ways.values() for chosen in runs for line in chosen]
-        accuracies = judge.accuracies([line["config"] for line in lines], range(300, 300 + JUDGES))
-        for line, accuracy in zip(lines, accuracies, strict=True):
-            line["test"] = float(accuracy)
-        found[name] = {"levels": wanted, "ways": ways, "seconds": asked.seconds}
-        print(f"\n{name}: seconds, median and quartiles of {asked.seeds}; how many times those of jaxhp")
-        print(f"{'':20}" + "".join(f"{level} ({value:.3f})".rjust(28) for level, value in wanted.items()))
-        first = ways.get("jaxhp", next(iter(ways.values())))
-        ours = {level: statistics.median([reached(c, v) for c in first]) for level, v in wanted.items()}
-        for way, runs in ways.items():
-            cells = []
-            for level, value in wanted.items():
-                times = [reached(chosen, value) for chosen in runs]
-                middle = statistics.median(times)
-                ratio = f"x{middle / ours[level]:.1f}" if np.isfinite(middle) and np.isfinite(ours[level]) else "-"
-                cells.append(f"{quartiles(times)}  {ratio}".rjust(28))
-            print(f"{way:20}" + "".join(cells), flush=True)
-        if asked.json:
-            Path(asked.json).write_text(json.dumps(found))
+    for name, case in cases.items():
+        found[name] = judged(case, ran[name], asked.seconds, 16 if asked.smoke else POOL)
+        show(name, found[name], asked.seeds)
+    if asked.json:
+        Path(asked.json).write_text(json.dumps(found))
     if asked.picture:
         picture(found, asked.picture)
 

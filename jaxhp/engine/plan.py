@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 
 import jax
 
@@ -12,7 +13,7 @@ from jaxhp.engine.rate import compile_seconds
 from jaxhp.engine.runtime import Device
 from jaxhp.engine.sizes import default_tile, member_bytes, memory_limit, rows_at_once, tree_bytes
 from jaxhp.engine.spec import Spec
-from jaxhp.tasks.flops import epoch_flops, equations
+from jaxhp.tasks.traces import traces
 from jaxhp.trials import Rung
 from jaxhp.values import Config, Json
 from jaxhp.words import plain
@@ -31,7 +32,7 @@ class GroupPlan:
       waves: how often the largest round is split so that it fits the memory.
       state_bytes: weights, optimizer state and curves of the members that are trained at once.
       peak_bytes: what a round needs at most, over all devices.
-      epoch_flops: floating-point operations of one member in one epoch, see `flops.epoch_flops`.
+      epoch_flops: floating-point operations of one member in one epoch, see `Traces`.
       compile_seconds: about how long its step takes to compile, see `rate.compile_seconds`.
     """
 
@@ -62,7 +63,9 @@ class Plan:
       flops: floating-point operations of `slot_epochs`.
       seconds: about how long these take, compilation apart; see `rate.expected_seconds`. None where a loop is trained,
         most of whose operations may be others.
-      groups: what each static group needs; those are compiled that a trial is asked for in.
+      groups: what each static group needs, or some of many, with every value of every static choice; those are
+        compiled that a trial is asked for in.
+      of_groups: how many groups there are.
       workers: that train at the same time, with such devices each; 0: this process alone.
       moved_bytes: that a member moves at most, between workers and their store, in a rung that others follow: there
         and, to another worker, back.
@@ -79,6 +82,7 @@ class Plan:
     flops: float
     seconds: float | None
     groups: list[GroupPlan]
+    of_groups: int
     workers: int = 0
     moved_bytes: int = 0
 
@@ -90,8 +94,9 @@ class Plan:
     @property
     def compile_seconds(self) -> float:
         """Adds up what compiling takes: of every group, or of the dearest ones where there are fewer trials."""
-        asked = sum(trials for trials, _ in self.rungs)
-        return sum(sorted((group.compile_seconds for group in self.groups), reverse=True)[:asked])
+        share = self.of_groups / len(self.groups)
+        asked = ceil(sum(trials for trials, _ in self.rungs) / share)
+        return share * sum(sorted((group.compile_seconds for group in self.groups), reverse=True)[:asked])
 
     def to_json(self) -> Json:
         """Returns the plan as dicts, lists and numbers."""
@@ -105,7 +110,7 @@ class Plan:
             training = " of matrix products; how long a loop takes is not known before it runs"
         elif self.seconds >= 1:
             training = f", about {self.seconds:.0f} s of training"
-        count = f"{len(self.groups)} group{'s' if len(self.groups) > 1 else ''}"
+        count = f"{self.of_groups} group{'s' if self.of_groups > 1 else ''}"
         lines = [
             f"device      {self.devices} x {self.device}" + (f" on {self.workers} workers" if self.workers else ""),
             f"rungs       {rungs}" + (f", {self.replicates} replicates a trial" if self.replicates > 1 else ""),
@@ -124,6 +129,8 @@ class Plan:
                 f"state {_size(group.state_bytes)}, peak {_size(group.peak_bytes)}, "
                 f"{group.epoch_flops / 1e6:.4g} MFLOP a member and epoch"
             )
+        if len(self.groups) < self.of_groups:
+            lines.append(f"and {self.of_groups - len(self.groups)} groups with other combinations of these values")
         return "\n".join(map(plain, lines))
 
 
@@ -185,6 +192,7 @@ def plan_group(
         )
     tiles = min(tiles_needed(trials, replicates, tile), fit)
     rows = min(trials, tiles // replicates * tile)
+    found = traces(task, shapes, spec.abstract)
     return GroupPlan(
         static=spec.static,
         tile=tile,
@@ -192,6 +200,6 @@ def plan_group(
         waves=-(-trials // rows),
         state_bytes=tiles * tile_bytes,
         peak_bytes=int(fixed + tiles * tile_bytes * (1 + largest_leaf)),
-        epoch_flops=epoch_flops(task, shapes, spec.abstract),
-        compile_seconds=compile_seconds(equations(task, shapes, spec.abstract)),
+        epoch_flops=found.epoch_flops,
+        compile_seconds=compile_seconds(found.equations),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Any, Self
@@ -18,7 +18,7 @@ from jaxhp.engine.plan import GroupPlan, Plan
 from jaxhp.engine.population import Capacity, Population, compile
 from jaxhp.engine.runtime import Device, setup
 from jaxhp.engine.sizes import default_tile, overhead
-from jaxhp.engine.spec import Spec
+from jaxhp.engine.spec import Spec, key_of_group
 from jaxhp.report.result import Result
 from jaxhp.search.changes import changed
 from jaxhp.search.elsewhere import pool
@@ -28,15 +28,18 @@ from jaxhp.search.identity import identity
 from jaxhp.search.included import Included, included
 from jaxhp.search.loop import Course
 from jaxhp.search.machine import Machine
+from jaxhp.search.manifest import record_groups
 from jaxhp.search.planning import plan_of, plan_one
 from jaxhp.search.warm_start import Earlier, Recalled, earlier, parent, recalled
 from jaxhp.search.workload import finals_that_fit, stages, why_no_finals
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
+from jaxhp.store.digest import GROUPS
+from jaxhp.store.ledger import Ledger
 from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.pbt import PBT
 from jaxhp.trials import EPOCHS, Rung
-from jaxhp.values import Error, Json, Value, check_int
+from jaxhp.values import Config, Error, Json, Value, check_int
 from jaxhp.words import short
 
 _DEFAULT = Finals()  # stands for a size that `finals_that_fit` chooses
@@ -111,6 +114,8 @@ class Asked:
         known = earlier(self.warm_start, Result.load)
         self._know("warm_start", known)
         self._know("included", included(self.space, self.include, self.rungs[0].trials))
+        for config in self.included.configs:
+            self.groups.spec(config)  # is checked
         ranked_by = (self.metric, self.mode, self.epochs, self.epoch, self.groups.objectives)
         self._know("recalled", recalled(self.space, known, *ranked_by))
         if len(self.recalled.score) and not callable(getattr(self.strategy, "recall", None)):
@@ -200,13 +205,16 @@ class Asked:
 
     def _finals_that_fit(self, machine: Machine | None = None) -> Finals | None:
         device, rounds = (machine or self.machine()).devices[0], stages(self.rungs)
-        tile = self.tile or max(default_tile(spec.shapes, device, rounds) for spec in self.groups.specs.values())
+        tile = self.tile or max(
+            default_tile(self.groups.specs[key].shapes, device, rounds) for key in self.groups.shown
+        )
         return finals_that_fit(self.rungs, self.members, tile, self.epochs, self.groups.folds)
 
-    def course(self, extended: bool) -> Course:
+    def course(self, machine: Machine, extended: bool) -> Course:
         """Return what the loop knows of the search.
 
         Args:
+          machine: that it runs on.
           extended: whether its directory began as that of a smaller one.
         """
         return Course(
@@ -219,6 +227,7 @@ class Asked:
             metric=self.metric,
             mode=self.mode,
             epoch=self.epoch,
+            knows=partial(self._record, machine),
             metrics=lambda config: self.groups.spec(config).shapes.metrics,
             allows=self.space.allows,
             pool=partial(pool, self.space, self.space.allows, self.seed, self.rungs),
@@ -231,6 +240,9 @@ class Asked:
     def plan(self, *, devices: Sequence[Device] | None = None, memory: int | None = None) -> Plan:
         """Return what the search will need. Trains nothing.
 
+        Of more than 16 static groups it has some, with every value of every static choice among them; totals are those
+        of all, if these are like the others.
+
         Args:
           devices, memory: as in `run`.
 
@@ -241,7 +253,8 @@ class Asked:
 
     def plan_on(self, machine: Machine) -> Plan:
         """Return `plan` for a machine."""
-        return plan_of(self, [self._plan_group(spec, machine) for spec in self.groups.specs.values()], machine.devices)
+        specs = [self.groups.specs[key] for key in self.groups.shown]
+        return plan_of(self, [self._plan_group(spec, machine) for spec in specs], machine.devices)
 
     def population(self, spec: Spec, machine: Machine, at_most: int | None = None) -> Population:
         """Compile the population of a static group, for as many rows at once as planned or fewer."""
@@ -264,8 +277,20 @@ class Asked:
     def manifest(self, machine: Machine | None = None) -> Json:
         """Return what identifies this search, and what it runs on."""
         machine = machine or self.machine()
-        tiles = [self._tile(spec, machine) for spec in self.groups.specs.values()]
-        return identity(self, tiles, machine.devices)
+        tiles = [self._tile(self.groups.specs[key], machine) for key in self.groups.shown]
+        groups = self.described([name for name, key in self.groups.names.items() if key in machine.tiles], machine)
+        return identity(self, tiles, machine.devices) | ({GROUPS: groups} if groups else {})
+
+    def described(self, names: Iterable[str], machine: Machine) -> dict[str, Json]:
+        """Return what is recorded of groups that the manifest does not show, by their names."""
+        specs, of = self.groups.specs, self.groups.names
+        return {name: self.groups.described(name, self._tile(specs[of[name]], machine)) for name in names}
+
+    def _record(self, machine: Machine, ledger: Ledger, configs: Sequence[Config]) -> None:
+        """Record the groups of configs that the manifest does not show."""
+        asked = {key_of_group(self.space.static(config)) for config in configs}
+        names = [name for name, key in self.groups.names.items() if key in asked]
+        record_groups(ledger, self.described(names, machine))
 
     def machine_of(self, begun: Json, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
         """Return what the search runs on in a directory with this manifest, whose tiles it keeps."""

@@ -1,9 +1,14 @@
-"""The static groups of a search: what each trains, in tiles of which size, and how large default finals are."""
+"""The static groups of a search: what each trains, and in tiles of which size.
+
+A few groups are all made before anything else. Of many, those are that have every value of every static choice between
+them; the others are made, and checked, when a trial of theirs is first asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
@@ -18,20 +23,47 @@ from jaxhp.engine.spec import Spec, abstract_config, key_of_group
 from jaxhp.objectives import Objectives
 from jaxhp.selection.verdict import Finals
 from jaxhp.space import Space
+from jaxhp.store.digest import GROUPS
 from jaxhp.strategies.base import Tell
 from jaxhp.tasks.check import check
-from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.halves import with_half
 from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded
 from jaxhp.tasks.task import AnyTask, compared_by
+from jaxhp.tasks.traces import traces
 from jaxhp.trials import Proposal, Trials
 from jaxhp.values import Config, Error, Json, Value
 
 T = TypeVar("T")
 TaskOrFactory = AnyTask | Callable[[Config], AnyTask]
+_FEW = 16  # groups, which are all made at once
+
+
+class Lazy(Mapping[str, T]):
+    """What is made when it is first asked for.
+
+    Args:
+      keys: of all that there is, in order.
+      make: makes what one key stands for.
+    """
+
+    def __init__(self, keys: Sequence[str], make: Callable[[str], T]):
+        self._keys, self._make, self._made = dict.fromkeys(keys), make, dict[str, T]()
+
+    def __getitem__(self, key: str) -> T:
+        if key not in self._made:
+            if key not in self._keys:
+                raise KeyError(key)
+            self._made[key] = self._make(key)
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 @dataclass(frozen=True)
@@ -40,13 +72,17 @@ class Groups:
 
     Attributes:
       space: whose configs they are.
-      specs: by `Spec.key`, in the order of `Space.groups`.
+      specs: by `Spec.key`, in the order of `Space.groups`; each is made when it is first asked for.
       foldings: of each group's data, by `Spec.key`; none without folds.
+      shown: the keys of those that the plan and the manifest are of: all of a few, see `_covering`.
+      names: of the others: what they have in common, "width=16, depth=2", to their keys.
     """
 
     space: Space
     specs: Mapping[str, Spec]
     foldings: Mapping[str, Folding]
+    shown: tuple[str, ...]
+    names: Mapping[str, str]
 
     def spec(self, config: Config) -> Spec:
         """Return the group of a config."""
@@ -96,15 +132,9 @@ class Groups:
         """Return a strategy as it serves this space and its objectives: itself, or what its method `fitted` returns.
 
         Raises:
-          Error: not all groups have the same objectives, or it does not serve them.
+          Error: it does not serve them.
         """
         objectives = compared_by(self.first.task)
-        for spec in self.specs.values():
-            if compared_by(spec.task) != objectives:
-                raise Error(
-                    f"task: expected the same metric, mode and constraints for every static choice, got "
-                    f"{objectives.to_json()} and {compared_by(spec.task).to_json()}"
-                )
         if callable(getattr(strategy, "fitted", None)):
             return strategy.fitted(self.space, objectives)
         if not objectives.plain and not callable(getattr(strategy, "tell_objectives", None)):
@@ -116,10 +146,22 @@ class Groups:
         return strategy
 
     def identity(self) -> Json:
-        """Return what the manifest says of tasks and data: the value that all groups have, or each one's."""
-        specs = list(self.specs.values())
+        """Return what the manifest says of tasks and data: the value that all groups shown have, or each one's."""
+        return self._identity(self.shown)
+
+    def described(self, name: str, tile: int) -> Json:
+        """Return what is recorded of a group that the manifest does not show, once a trial of it is asked for.
+
+        Args:
+          name: of `names`.
+          tile: of the group.
+        """
+        return {**self._identity([self.names[name]]), "tile": tile}
+
+    def _identity(self, keys: Sequence[str]) -> Json:
+        specs = [self.specs[key] for key in keys]
         of_tasks = {
-            "task": _one_or_all([program(s.task, s.shapes, s.abstract) for s in specs]),
+            "task": _one_or_all([traces(s.task, s.shapes, s.abstract).program for s in specs]),
             "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
         }
         if not self.examples:
@@ -127,7 +169,7 @@ class Groups:
         data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
         prints = {key: fingerprint(parts) for key, parts in data.items()}
         return of_tasks | {
-            "folding": _one_or_all([f.identity for f in self.foldings.values()]) if self.foldings else None,
+            "folding": _one_or_all([self.foldings[key].identity for key in keys]) if self.foldings else None,
             "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
             "batch_size": _one_or_all([s.task.batch_size for s in specs]),
             "train_examples": _one_or_all([s.task.train_examples for s in specs]),
@@ -144,30 +186,79 @@ def groups_of(
     seed: int,
     epoch: str = "last",
 ) -> Groups:
-    """Make and check the task of every static group.
+    """Make and check the task of each static group, of many groups when it is first asked for.
 
     Args:
       folds: see `jaxhp.data.folds.checked_folds`.
       epoch: see `Search`; where the best counts, tasks measure half of the examples apart, see `halves`.
 
     Raises:
-      Error: the task does not fit the space, or a group's data the folds or the holdout.
+      Error: the task does not fit the space, or a group's data the folds or the holdout; or the groups do not fit
+        together.
     """
-    specs: dict[str, Spec] = {}
-    foldings: dict[str, Folding] = {}
-    for config in space.groups():
-        static = space.static(config)
+    configs = {key_of_group(space.static(config)): config for config in space.groups()}
+
+    def made(key: str) -> tuple[Spec, Folding | None]:
+        static = space.static(configs[key])
         try:
-            spec, dealt = _spec(task, space, config, static, finals, folds, seed, epoch)
+            spec, dealt = _spec(task, space, configs[key], static, finals, folds, seed, epoch)
         except Exception as error:
             if static:
                 error.add_note(f"for the configs with {static}")
             raise
-        specs[spec.key] = spec
-        foldings |= {spec.key: dealt} if dealt is not None else {}
-    if len({isinstance(spec.task, Loop) for spec in specs.values()}) > 1:
+        if key != next(iter(configs)):
+            _check_together(both[next(iter(configs))][0].task, spec.task)
+        return spec, dealt
+
+    both = Lazy(list(configs), made)
+    shown = _covering({key: space.static(config) for key, config in configs.items()})
+    names = {_name(space.static(config)): key for key, config in configs.items() if key not in shown}
+    for key in shown:
+        both[key]
+    return Groups(
+        space,
+        Lazy(list(configs), lambda key: both[key][0]),
+        Lazy([] if folds is None else list(configs), partial(_dealt, both)),
+        shown,
+        names,
+    )
+
+
+def _dealt(both: Mapping[str, tuple[Spec, Folding | None]], key: str) -> Folding:
+    dealt = both[key][1]
+    assert dealt is not None
+    return dealt
+
+
+def _check_together(first: AnyTask, other: AnyTask) -> None:
+    """Check that trials of two groups can be compared."""
+    if isinstance(first, Loop) != isinstance(other, Loop):
         raise Error("task: expected a Task for every config, or a Loop for every config, got some of both")
-    return Groups(space, specs, foldings)
+    objectives, others = compared_by(first), compared_by(other)
+    if objectives != others:
+        raise Error(
+            f"task: expected the same metric, mode and constraints for every static choice, got "
+            f"{objectives.to_json()} and {others.to_json()}"
+        )
+
+
+def _covering(statics: Mapping[str, Config]) -> tuple[str, ...]:
+    """Return the keys of all of a few groups, and of many so many that every value of a static choice is there."""
+    if len(statics) <= _FEW:
+        return tuple(statics)
+    seen: set[tuple[str, str]] = set()
+    chosen = []
+    for key, static in statics.items():
+        values = {(name, repr(value)) for name, value in static.items()}
+        if not values <= seen:
+            chosen.append(key)
+            seen |= values
+    return tuple(chosen)
+
+
+def _name(static: Config) -> str:
+    """Return what the configs of a group have in common, for people."""
+    return ", ".join(f"{name}={value!r}" for name, value in static.items())
 
 
 def _one_or_all(values: list[T]) -> T | list[T]:
@@ -267,11 +358,18 @@ def _without(task: AnyTask, finals: Finals, holdout: float | int, seed: int) -> 
 
 
 def tiles_of(manifest: Json, groups: Groups) -> dict[str, int]:
-    """Return each group's tile by `Spec.key`, as far as a manifest has valid ones."""
+    """Return groups' tiles by `Spec.key`, as far as a manifest has valid ones."""
     tiles = manifest.get("tile")
-    tiles = [tiles] * len(groups.specs) if isinstance(tiles, int) else tiles
-    if not isinstance(tiles, list) or len(tiles) != len(groups.specs):
+    tiles = [tiles] * len(groups.shown) if isinstance(tiles, int) else tiles
+    if not isinstance(tiles, list) or len(tiles) != len(groups.shown):
         return {}
-    if not all(type(tile) is int and 1 <= tile <= 2**16 for tile in tiles):
-        return {}
-    return dict(zip(groups.specs, tiles, strict=True))
+    known: dict[str, Any] = dict(zip(groups.shown, tiles, strict=True))
+    known |= {groups.names[name]: facts.get("tile") for name, facts in _asked_for(manifest, groups).items()}
+    return known if all(type(tile) is int and 1 <= tile <= 2**16 for tile in known.values()) else {}
+
+
+def _asked_for(manifest: Json, groups: Groups) -> dict[str, Json]:
+    """Return what a manifest has of groups that it does not show by itself."""
+    found = manifest.get(GROUPS)
+    found = found if isinstance(found, dict) else {}
+    return {name: facts for name, facts in found.items() if name in groups.names and isinstance(facts, dict)}

@@ -7,7 +7,7 @@ it again on its directory: finished rounds are told to the strategy as they were
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ class Course(NamedTuple):
     metric: str
     mode: str
     epoch: str  # which score of its curve a trial has, the "last" or the "best"
+    knows: Callable[[Ledger, Sequence[Config]], None]  # records what the groups of configs are
     metrics: Callable[[Config], tuple[str, ...]]  # names of a config's metrics, in the order of a curve's columns
     allows: Callable[[Config], bool]  # whether a config may be tried
     pool: Callable[[int], np.ndarray]  # points among which a round finds others for those that were tried before
@@ -143,6 +144,7 @@ def train_round(
     if course.epoch == "best" and (drafts.parent >= 0).any():
         raise Error(f"epoch: expected 'last' with {course.strategy}, which has trials inherit weights, got 'best'")
     new = lineage.unmeasured(asked, keep=keep)
+    course.knows(ledger, drafts.configs())
     ledger.begin(asked, drafts)
     emit(RoundBegan(asked.number, len(course.rungs), asked.epochs, drafts))
     _say_copies(asked, new, course, emit)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from jaxhp.engine.environment import differences, harmful, sentence
-from jaxhp.store.digest import ABOUT, manifest_digest
+from jaxhp.store.digest import ABOUT, GROUPS, manifest_digest
 from jaxhp.store.enlarging import BEFORE, MANIFEST
 from jaxhp.store.files import read_json, write_json
 from jaxhp.store.ledger import Ledger
@@ -28,7 +28,8 @@ def recorded(ledger: Ledger) -> Json | None:
         if ledger.round(0) is not None:
             raise Error(f"{path}: the manifest is missing, but the ledger holds a search")
         return None
-    return _in_full(ledger, read_json(path))
+    found, groups = _in_full(ledger, read_json(path)), _groups(ledger)
+    return {name: value for name, value in found.items() if name != GROUPS} | ({GROUPS: groups} if groups else {})
 
 
 def _in_full(ledger: Ledger, manifest: Json) -> Json:
@@ -37,6 +38,19 @@ def _in_full(ledger: Ledger, manifest: Json) -> Json:
     if text is None or manifest_digest(manifest) != ledger.meta(BEFORE):
         return manifest
     return ledger.decode(MANIFEST, json.loads, text)
+
+
+def _groups(ledger: Ledger) -> dict[str, Json]:
+    """Return what is recorded of static groups that the manifest does not show, by their names."""
+    text = ledger.meta(GROUPS)
+    return {} if text is None else ledger.decode(GROUPS, lambda: dict(json.loads(text)))
+
+
+def record_groups(ledger: Ledger, found: Mapping[str, Json]) -> None:
+    """Record what is known of static groups, as far as it was not before."""
+    known = _groups(ledger)
+    if not found.keys() <= known.keys():
+        ledger.set_meta(GROUPS, json.dumps({**found, **known}))
 
 
 def rewrite(ledger: Ledger, manifest: Json) -> None:
@@ -130,4 +144,6 @@ def elsewhere(before: Json, manifest: Json) -> str:
 def _identity(manifest: Json, traced_alike: bool) -> Json:
     """Return what was searched. Another version of jax or optax may trace the same task to another program."""
     left_out = ABOUT if traced_alike else (*ABOUT, "task")
-    return {name: value for name, value in manifest.items() if name not in left_out}
+    groups = {name: _identity(facts, traced_alike) for name, facts in manifest.get(GROUPS, {}).items()}
+    kept = {name: value for name, value in manifest.items() if name not in left_out}
+    return kept | ({GROUPS: groups} if groups else {})

@@ -17,8 +17,9 @@ def plan_of(search: Any, groups: list[GroupPlan], devices: Sequence[Device]) -> 
     finals = (search.finals.top, search.finals.members(search.groups.folds)) if search.finals else None
     rungs, members, epochs = search.rungs, search.members, search.epochs
     total = epochs_trained(rungs) * members + (finals[0] * finals[1] * epochs if finals else 0)
-    slots = [slot_epochs(rungs, members, finals, epochs, group.tile, len(groups)) for group in groups]
-    flops = sum(trained * group.epoch_flops for trained, group in zip(slots, groups, strict=True))
+    slots = [slot_epochs(rungs, members, finals, epochs, group.tile, len(search.groups.specs)) for group in groups]
+    share = len(search.groups.specs) / len(groups)  # which stand for all
+    flops = share * sum(trained * group.epoch_flops for trained, group in zip(slots, groups, strict=True))
     return Plan(
         device=devices[0].device_kind,
         devices=len(devices),
@@ -27,10 +28,11 @@ def plan_of(search: Any, groups: list[GroupPlan], devices: Sequence[Device]) -> 
         finals=finals,
         no_finals=search.no_finals,
         member_epochs=total,
-        slot_epochs=sum(slots),
+        slot_epochs=share * sum(slots),
         flops=flops,
         seconds=expected_seconds(flops, devices) if search.groups.examples else None,
         groups=groups,
+        of_groups=len(search.groups.specs),
     )
 
 

@@ -246,7 +246,7 @@ class Search(Asked):
         if workers is not None:
             machine = here._replace(devices=workers.devices)
             held = held.sized_for(machine)
-        course = held.course(extended=bool(begun.get("extended")))
+        course = held.course(machine, extended=bool(begun.get("extended")))
         objectives = compared_by(held.groups.first.task)
 
         def ended_after(rounds: int) -> Wiring:
@@ -270,7 +270,7 @@ class Search(Asked):
             retrainer=held.retrainer(here),
             like=held._made,
             no_finals=held.no_finals,
-            request=Request(held.extent, held.rungs, [spec.task for spec in held.groups.specs.values()]),
+            request=Request(held.extent, held.rungs, [held.groups.specs[key].task for key in held.groups.shown]),
             folds=held.groups.folds,
             parent=held.parent,
             ended_after=ended_after,

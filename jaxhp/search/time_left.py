@@ -104,10 +104,9 @@ class TimeLeft:
         return total / len(groups)
 
     def _group(self, trial: Trial) -> GroupPlan:
-        return next(
-            (g for g in self._plan.groups if all(trial.config.get(name) == v for name, v in g.static.items())),
-            self._plan.groups[0],
-        )
+        """Return the group of a trial, or one of those planned that has the most in common with it."""
+        config = trial.config
+        return max(self._plan.groups, key=lambda g: sum(config.get(name) == v for name, v in g.static.items()))
 
     def _phases(self) -> list[tuple[int, int]]:
         """Return trials, and epochs that they are trained there, of every round."""

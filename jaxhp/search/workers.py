@@ -25,6 +25,8 @@ from jaxhp.executors.pool import Pool, as_pool
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed
+from jaxhp.search.groups import tiles_of
+from jaxhp.store.digest import GROUPS
 from jaxhp.store.files import located
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json
@@ -62,10 +64,12 @@ class Workers(NamedTuple):
         Args:
           manifest: of the search, by which its part of the store is named.
         """
-        tiles = manifest["tile"] if isinstance(manifest["tile"], list) else [manifest["tile"]]
-        named = dict(zip(search.groups.specs, tiles, strict=True))
-        recipe = recipe_of(search, named, max(len(self.pool.workers()), 1), len(self.devices))
-        place = f"{self.place.rstrip('/')}/{_name(manifest)}"
+        of, machine = search.groups, search.machine_of(manifest, self.devices)
+        groups = search.described(of.names, machine)
+        known = tiles_of(manifest | {GROUPS: groups}, of)
+        tiles = {key: known[key] for key in of.specs}
+        recipe = recipe_of(search, tiles, max(len(self.pool.workers()), 1), len(self.devices))
+        place = f"{self.place.rstrip('/')}/{_name(manifest | ({GROUPS: groups} if groups else {}))}"
         store = MemberStore(place)
         self.stores.append(store)
         digest = store.put_blob(packed(recipe, store.put_blob))
@@ -159,8 +163,8 @@ def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) ->
         return max(share, min(devices, ceil_div(most, tile))) * tile
 
     return Recipe(
-        specs=search.groups.specs,
-        foldings=search.groups.foldings,
+        specs=dict(search.groups.specs),
+        foldings=dict(search.groups.foldings),
         tiles=tiles,
         rows={key: rows(tile) for key, tile in tiles.items()},
         members=search.members,

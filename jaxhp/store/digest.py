@@ -13,6 +13,7 @@ from jaxhp.trials import Status, Trials
 from jaxhp.values import Json
 
 ABOUT = ("environment", "experiment", "extended")  # of a manifest: where it ran, who began it, not what was searched
+GROUPS = "groups"  # of a manifest as it is read: what the ledger knows of static groups that were asked for
 
 
 def digest(trials: Trials, finals: Mapping[int, np.ndarray]) -> str:
@@ -48,7 +49,7 @@ def manifest_digest(manifest: Json) -> str:
     >>> manifest_digest({"seed": 1, "environment": {}}) == manifest_digest({"seed": 1})
     True
     """
-    searched = {name: value for name, value in manifest.items() if name not in ABOUT}
+    searched = {name: value for name, value in manifest.items() if name not in (*ABOUT, GROUPS)}
     plain = json.loads(json.dumps(searched))  # as it is read back
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 

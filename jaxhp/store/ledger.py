@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxhp.store import columns
 from jaxhp.store.database import Database, consistent
-from jaxhp.store.digest import digest
+from jaxhp.store.digest import GROUPS, digest
 from jaxhp.store.files import located, sync
 from jaxhp.store.lock import Lock
 from jaxhp.trials import STATUSES, Status, Trials, joined, last_places, standing
@@ -180,6 +180,7 @@ class Ledger(Database):
         with self.transaction():
             self.write("DELETE FROM rounds", ())
             self.write("DELETE FROM columns", ())
+            self.write("DELETE FROM meta WHERE name = ?", (GROUPS,))
             self.set_meta("manifest", manifest)
 
     @consistent

@@ -17,51 +17,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
-from jaxhp.tasks.clock import call
-from jaxhp.tasks.task import AnyTask, Shapes, batch_shapes, clock_shapes, create, evaluated_on, shown, update
-from jaxhp.values import Config
-
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+_SIZES = re.compile(r"(?<=\w)\[[\d, ]*\]|^(?:shape|new_sizes) \d+$")  # of operands, and of what is made of them
 
 
-def program(task: AnyTask, shapes: Shapes, config: Config) -> str:
-    """SHA-256, 64 hexadecimal digits, of initialisation, one training step and evaluation of a task.
-
-    Args:
-      shapes: what `task.check` found.
-      config: its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
-    """
-    traced = {n: v for n, v in config.items() if isinstance(v, jax.ShapeDtypeStruct)}
-    static = {n: v for n, v in config.items() if n not in traced}
-    key, clock = jax.eval_shape(lambda: jax.random.key(0)), clock_shapes(task)
-
-    programs = (
-        jax.make_jaxpr(lambda k, c, t: create(task, k, static | c, t))(key, traced, clock),
-        jax.make_jaxpr(lambda m, b, k, c, t: update(task, m, b, k, static | c, t))(
-            shapes.member, batch_shapes(task.train, task.batch_size), key, traced, clock
-        ),
-        jax.make_jaxpr(lambda v, b, c, t: call(task.evaluate, v, b, static | c, clock=t))(
-            shapes.member.variables, evaluated_on(task, 7), traced, clock
-        ),
-    )
-    if task.averaged is not None:
-        average = jax.make_jaxpr(lambda m, c, t: shown(task, m, static | c, t))
-        programs += (average(shapes.member, traced, clock),)
-    if task.metrics:
-        columns = jax.eval_shape(
-            lambda v, b, c, t: dict(call(task.evaluate, v, b, static | c, clock=t)),
-            shapes.member.variables,
-            batch_shapes(task.valid, 7),
-            traced,
-            clock,
-        )
-        weight = jax.ShapeDtypeStruct((7,), np.float32)
-        programs += tuple(jax.make_jaxpr(task.metrics[name].fn)(columns, weight) for name in sorted(task.metrics))
+def program(traced: Sequence[Any]) -> str:
+    """SHA-256, 64 hexadecimal digits, of what functions were traced to."""
     digest = hashlib.sha256()
-    for traced_program in programs:
-        for line in _program(traced_program):
+    for one in traced:
+        for line in _program(one):
             digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def but_sizes(traced: Sequence[Any]) -> str:
+    """Likewise, the same for programs that differ in the sizes of arrays alone: which of these are equal counts."""
+    names: dict[str, str] = {}
+
+    def named(found: re.Match[str]) -> str:
+        return re.sub(r"\d+", lambda size: names.setdefault(size.group(), f"s{len(names)}"), found.group())
+
+    digest = hashlib.sha256()
+    for one in traced:
+        for line in _program(one):
+            digest.update(_SIZES.sub(named, line).encode() + b"\n")
     return digest.hexdigest()
 
 

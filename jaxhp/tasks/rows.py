@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxhp.compiling import jit
+from jaxhp.data.fingerprints import fingerprint
 from jaxhp.tasks.clock import START, call
+from jaxhp.tasks.fingerprint import but_sizes
 from jaxhp.tasks.task import AnyTask, Shapes
 from jaxhp.tasks.whole_set import Half, check_weights
 from jaxhp.trials import Error
@@ -20,14 +21,15 @@ _ROWS = 64  # at most
 _TRIES = 3  # networks with random weights
 _TOLERANCE = 0.05  # rounding is far less, also in bfloat16
 _SHARE = 0.5  # of the rows: where rounding decides, as between two classes, few of them change
-_passed: WeakKeyDictionary[AnyTask, set[str]] = WeakKeyDictionary()  # static parts of configs that need no second look
+_passed: set[tuple[str, str]] = set()  # programs but for sizes, and rows, that need no second look
 
 
 def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
     """Refuses a column whose value for a row depends on the other rows, as a score of the batch does.
 
     Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole. Metrics of
-    the whole set are tried on the same rows, see `check_weights`.
+    the whole set are tried on the same rows, see `check_weights`. Of tasks that differ in sizes alone, such as the
+    width of a layer, one is tried.
 
     Args:
       task: with functions that fit together.
@@ -38,16 +40,19 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
     Raises:
       Error: it does, for most rows; or as `check_weights`.
     """
-    n, passed = min(task.n_valid, _ROWS), _passed.setdefault(task, set())
-    if n < 3 or repr(static) in passed:
+    n = min(task.n_valid, _ROWS)
+    if n < 3:
         return
     picked = np.linspace(0, task.n_valid - 1, n).astype(np.int64)
     rows = jax.tree.map(lambda leaf: np.asarray(leaf[picked]), task.valid)
     config = {name: np.asarray(0.5 if dtype.kind == "f" else 1, dtype) for name, dtype in traced.items()}
 
+    def evaluated(variables: Any, batch: Any, config: Any) -> dict[str, jax.Array]:
+        return dict(call(task.evaluate, variables, batch, dict(static) | config, clock=START))
+
     def both(variables: Any, rows: Any, config: Any) -> tuple[Any, Any]:
         def evaluate(batch: Any) -> dict[str, jax.Array]:
-            return dict(call(task.evaluate, variables, batch, dict(static) | config, clock=START))
+            return evaluated(variables, batch, config)
 
         def in_pair(i: jax.Array) -> dict[str, jax.Array]:
             pair = jnp.stack([i, (i + 1) % n])
@@ -55,6 +60,9 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
 
         return jax.lax.map(in_pair, jnp.arange(n)), evaluate(rows)
 
+    known = _known(task, jax.make_jaxpr(evaluated, return_shape=True)(shapes.member.variables, rows, config), rows)
+    if known in _passed:
+        return
     compiled, networks = jit(both), []
     for seed in range(_TRIES):
         in_pairs, among = jax.device_get(compiled(_random(shapes.member.variables, seed), rows, config))
@@ -69,7 +77,15 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
     whole = {name: metric for name, metric in task.metrics.items() if not isinstance(metric, Half)}
     if whole:
         check_weights(whole, *networks)
-    passed.add(repr(static))
+    _passed.add(known)
+
+
+def _known(task: AnyTask, traced: tuple[Any, Any], rows: Any) -> tuple[str, str]:
+    """Returns what tells a check from others: of `evaluate`, traced for these rows, and of metrics."""
+    evaluate, columns = traced
+    weight = jax.ShapeDtypeStruct((len(jax.tree.leaves(rows)[0]),), jnp.float32)
+    metrics = [jax.make_jaxpr(task.metrics[name].fn)(columns, weight) for name in sorted(task.metrics)]
+    return but_sizes([evaluate, *metrics]), fingerprint(rows)
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> bool:

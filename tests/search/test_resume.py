@@ -29,7 +29,7 @@ from jaxhp.store import files, params
 from jaxhp.store.checkpoints import Checkpoints
 from jaxhp.store.ledger import BEST, Ledger, Round
 from jaxhp.strategies import Random
-from jaxhp.tasks import fingerprint
+from jaxhp.tasks.traces import traces
 from jaxhp.trials import Trial, Trials
 
 
@@ -477,7 +477,7 @@ def test_any_manifest_is_refused_with_one_line(tmp_path_factory, changes):
 def test_the_fingerprint_of_a_task_is_of_what_it_computes():
     def of(changed: hp.Task) -> str:
         spec = search("random", task=changed).groups.first
-        return fingerprint.program(spec.task, spec.shapes, spec.abstract)
+        return traces(spec.task, spec.shapes, spec.abstract).program
 
     assert of(task()) == of(task())
     assert len({of(task()), of(task(scale=0.4)), of(task(optimizer=lambda c: optax.sgd(c["lr"])))}) == 3

@@ -10,7 +10,9 @@ import pytest
 from small_search import search, task
 
 import jaxhp as hp
+from jaxhp.compiling import jit
 from jaxhp.search.groups import spec_of
+from jaxhp.tasks import rows
 from jaxhp.tasks.rows import check_rows
 
 
@@ -101,3 +103,22 @@ def test_few_examples_are_not_looked_at():
     made = task(valid=valid)
     spec = spec_of(made, {}, {"lr": "f4"})
     check_rows(made, spec.shapes, {}, spec.traced)
+
+
+def test_of_tasks_that_differ_in_sizes_alone_one_is_tried(monkeypatch):
+    tried = []
+    monkeypatch.setattr(rows, "jit", lambda function: tried.append(function) or jit(function))
+
+    def look(width, of=lambda s: s):
+        def evaluate(params, batch, config):
+            return {"error": 7.25 * (of((batch["x"] @ params["w"]).sum(-1)) - batch["y"]) ** 2}
+
+        made = task(init=lambda key, config: {"w": jax.random.normal(key, (4, width))})
+        spec = spec_of(made, {}, {"lr": "f4"})
+        check_rows(replace(made, evaluate=evaluate), spec.shapes, {}, spec.traced)
+        return len(tried)
+
+    assert [look(2), look(3), look(3)] == [1, 1, 1]
+    assert look(4) == 2  # which might stand for another size that is 4
+    with pytest.raises(hp.Error, match="one value an example"):
+        look(3, lambda s: s - s.mean())
