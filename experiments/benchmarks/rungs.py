@@ -29,7 +29,7 @@ find, of the distance from the median to the best of 1,024 random ones. Where 1/
 2/5 and 1/6 (1776 epochs), Auto was .036 +- .010 short of it (17 pairs).
 
 First scores flatter: trained again, the best configs of full trainings have a regret of .118 for -.027, and those of
-Halving(TPE), 2268 epochs, .082 for .038 (17 pairs). So full trainings lead by .064 +- .020 at first, and are behind by
+Halving(TPE), 2268 epochs, .082 for .038 (17 pairs). So full trainings lead by .064 +- .016 at first, and are behind by
 .036 +- .017 (in 12 of 17) with other initial weights: the more trainings share theirs, the more the best is the one
 that these suit, and what is ahead at three rungs is less often ahead by luck. Auto was not trained again there but in
 the form below; finals, which a search has unless told otherwise, were not run.
