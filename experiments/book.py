@@ -18,7 +18,7 @@ from jaxhp.report.curves import draw_curves
 from jaxhp.trials import rank
 
 space = hp.Space(lr=hp.LogUniform(1e-6, 1e-2), weight_decay=hp.LogUniform(1e-8, 1e-4))
-task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=(100,) * 6)
+task = hp.tasks.mlp(hp.data.mnist_sample(500), hidden=(100,) * 6, train_examples="all")
 search = hp.Search(task, space, hp.Narrowing(population=(100, 64, 64)), epochs=50, seed=0)
 
 

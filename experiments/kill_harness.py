@@ -1,7 +1,7 @@
 """Kills searches with SIGKILL at random moments, resumes them, and compares every end with an uninterrupted one.
 
     python experiments/kill_harness.py --kills 240      # about half an hour
-    python experiments/kill_harness.py --smoke          # 8 kills, about a minute
+    python experiments/kill_harness.py --smoke          # 4 kills, less than a minute
     python experiments/kill_harness.py --points         # dies at every named crash point instead
 
 Four strategies (random, halving, population based training, Gaussian process) train a network of 150 weights in many
@@ -254,7 +254,7 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     phase = mmap.mmap(-1, 1)
     total: Counter[str] = Counter()
-    kills = 8 if options.smoke else options.kills
+    kills = 4 if options.smoke else options.kills
     for kind in STRATEGIES:
         reference = folder / f"{kind}-reference"
         finish(start(kind, reference, phase), reference)

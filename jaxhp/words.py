@@ -92,6 +92,15 @@ def interval(value: float, low: float, high: float) -> tuple[str, str, str]:
     return style.write(value), style.write(low), style.write(high)
 
 
+def bounded(value: float, low: float, high: float) -> str:
+    """Write a number with its 95% interval, as part of a sentence.
+
+    >>> bounded(0.8157, 0.7502, 0.8813)
+    '0.816, 95% interval 0.750 to 0.881'
+    """
+    return "{}, 95% interval {} to {}".format(*interval(value, low, high))
+
+
 def interval_style(value: float, low: float, high: float) -> Style:
     """Say where a number ends whose 95% interval is known."""
     return style_of(value, (high - low) / 2 / NORMAL)

@@ -107,6 +107,14 @@ CASES = {
         lambda _: search(space=hp.Space(lr=hp.Uniform(0.1, 1), momentun=hp.Uniform(0, 1))),
         "space: expected only parameters that the task reads (lr), got also momentun",
     ),
+    "parameter that who makes the task misses": (
+        lambda _: search(task=lambda c: task(batch_size=c["batch"]), space=hp.Space(lr=hp.Uniform(0.1, 1))),
+        "space: expected a static parameter 'batch' (hp.Choice), which the function that makes the task reads, got",
+    ),
+    "width of hp.score that is read of data": (
+        lambda _: hp.score(task(init=lambda key, c: {"w": jnp.ones((4, c["width"]))}), [{"lr": 0.1, "width": 2}]),
+        "'width' as data, which is traced, got one that needs its value in Python (TypeError); give a function of the",
+    ),
     "parameter that the task misses": (
         lambda _: search(space=hp.Space(rate=hp.Uniform(0.1, 1))),
         "space: expected the parameter 'lr', which the task's optimizer reads, got only rate",
@@ -130,6 +138,14 @@ CASES = {
     "batch larger than the data": (
         lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=100),
         "Task batch_size: expected at most the 80 training examples, got 100",
+    ),
+    "more examples of a training curve than there are": (
+        lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=20, train_examples=81),
+        "Task train_examples: expected 0 (no training curve) to 80, 'all', or None (as many as valid has), got 81",
+    ),
+    "a training curve of some": (
+        lambda _: hp.tasks.mlp(hp.data.mnist_sample(100), batch_size=20, train_examples="some"),
+        "Task train_examples: expected 0 (no training curve) to 80, 'all', or None (as many as valid has), got 'some'",
     ),
     "labels that are no integers": (
         lambda _: hp.tasks.mlp(images(np.zeros(20, np.float32)), batch_size=4),
@@ -272,6 +288,14 @@ def test_directory_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match=re.escape(f"dir: expected a writable directory, got {tmp_path}")):
         search("random").run(tmp_path / "run", quiet=True)
+
+
+@pytest.mark.parametrize("name", ["parameter that the task misses", "parameter that who makes the task misses"])
+def test_a_name_that_is_missing_is_told_without_the_way_to_it(name, tmp_path):
+    with pytest.raises(hp.Error) as raised:
+        CASES[name][0](tmp_path)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
 
 
 def test_a_group_is_named_in_the_error():

@@ -30,8 +30,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from jax import lax
-from machine import Peak, show, timed
+from machine import SIZES, Peak, show, timed
 from stacked import Stacked
 
 import jaxhp as hp
@@ -127,8 +128,6 @@ def in_sequence(net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int
 def torch_in_sequence(
     net: Net, data: hp.data.Dataset, rates: np.ndarray, repeats: int, channels_last: bool
 ) -> tuple[float, str]:
-    import torch
-
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     train, valid = hp.split(data.train, 0.2, 0)
@@ -170,14 +169,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--net", nargs="*", choices=NETS, default=list(NETS))
+    parser.add_argument("--net", nargs="*", choices=NETS)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--smoke", action="store_true", help="two members, seconds")
+    parser.add_argument("--smoke", action="store_true", help="two members of the smaller network, seconds")
     args = parser.parse_args()
     members, repeats, images = (2, 1, 250) if args.smoke else (args.members, args.repeats, 1000)
-    data, peak = hp.data.mnist_sample(images), Peak(jax.local_devices())
+    data, peak = hp.data.mnist_sample(images), Peak(jax.local_devices(), SIZES[:1] if args.smoke else SIZES)
     rows = []
-    for name in args.net:
+    for name in args.net or list(NETS)[-1 if args.smoke else 0 :]:
         flops = NETS[name].flops(images * 4 // 5, images // 5)
         for way, measure in WAYS.items():
             # Time a member is the same for fewer, and these are slow.

@@ -1,7 +1,7 @@
 """Learning curves of 1,024 configurations on 12 small data sets, trained by jaxhp itself; strategies replay them.
 
     python experiments/benchmarks/curves.py --data ../shared/data                 # makes curves.npz: 8 CPU minutes
-    python experiments/benchmarks/curves.py --smoke                               # two data sets, 16 configs, 3 epochs
+    python experiments/benchmarks/curves.py --smoke                               # one data set, 16 configs, 3 epochs
 
 `curves.npz` beside this file holds f32[1024, 6], Sobol points in the unit cube of `SPACE`, and for each data set
 f16[1024, 50], the score on validation data after each of 50 epochs, higher is better, NaN once it diverged. That of
@@ -112,11 +112,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[3] / "shared/data")
     parser.add_argument("--out", type=Path, default=FILE)
-    parser.add_argument("--smoke", action="store_true", help="two data sets, 16 configs, 3 epochs; keeps nothing")
+    parser.add_argument("--smoke", action="store_true", help="one data set, 16 configs, 3 epochs; keeps nothing")
     args = parser.parse_args()
     if not args.smoke and not (args.data / "fashion_mnist").is_dir():
         sys.exit(f"Fashion-MNIST: {args.data}/fashion_mnist is missing; name the folder above it with --data")
-    names, size = (("digits", "spirals"), (16, 3)) if args.smoke else (CHOOSING + SHOWING, (CONFIGS, EPOCHS))
+    names, size = (("digits",), (16, 3)) if args.smoke else (CHOOSING + SHOWING, (CONFIGS, EPOCHS))
     found: dict[str, np.ndarray] = {}
     for name in names:
         began = time.process_time()

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from machine import Peak, show, timed
+from machine import SIZES, Peak, show, timed
 from stacked import Stacked
 
 import jaxhp as hp
@@ -81,7 +81,7 @@ def images8(count: int) -> dict[str, np.ndarray]:
 CASES = {"book MLP": Case(book), "small MLP": Case(small)}
 
 
-def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repeats: int = 5) -> dict[str, Any]:
+def measure(name: str, case: Case, optimizer: str, count: int, peak: Peak, repeats: int) -> dict[str, Any]:
     """One row of the table: `count` members of a case in one compiled step."""
     task = case.task(optimizer)
     abstract = {k: jax.ShapeDtypeStruct((), np.dtype(np.float32)) for k in CONFIG}
@@ -117,13 +117,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="a few members, seconds")
     args = parser.parse_args()
-    peak = Peak(jax.local_devices())
+    peak, repeats = Peak(jax.local_devices(), SIZES[:1] if args.smoke else SIZES), 1 if args.smoke else 5
     rows = []
     for name in args.case:
         case = CASES[name]._replace(flops=1e9) if args.smoke else CASES[name]
         for optimizer in args.optimizer[:1] if args.smoke else args.optimizer:
             for count in args.members or ((1, 4) if args.smoke else case.members):
-                rows.append(measure(name, case, optimizer, count, peak))
+                rows.append(measure(name, case, optimizer, count, peak, repeats))
     facts = {"matrix-product peak": f"{peak.flops / 1e9:.0f} GFLOP/s at first (f32, n = {peak.size})"}
     show("Share of the matrix-product peak", facts, rows, args.json)
 

@@ -40,7 +40,7 @@ SPACE = hp.Space(
     **NUMBERS,
 )
 SMALL = hp.Space(width=hp.Choice([16, 24]), depth=1, batch=50, optimizer="adamw", **NUMBERS)
-SMOKE = 4  # trials, of the small space
+SMOKE = 2  # trials, of the small space
 
 
 def make(static: Any) -> hp.Task:

@@ -3,7 +3,7 @@
 python experiments/benchmarks/time_limit.py [SECONDS] [--cpu] [--smoke]
 
 Every search asks for 200 rounds, more than most have time for. Nothing compiled before is used. With --cpu all clocks
-count the seconds of the processor, on one core, which others on the machine do not stretch; with --smoke one search.
+count the seconds of the processor, on one core, which others on the machine do not stretch; with --smoke one for 5 s.
 
 Result with 30 s and --cpu, on one core of an AMD EPYC (the share of the time that was taken, and rounds):
 
@@ -82,5 +82,5 @@ def main(seconds: float, searches: int) -> None:
 
 
 if __name__ == "__main__":
-    numbers = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
-    main(float(numbers[0]) if numbers else 30.0, 1 if "--smoke" in sys.argv else len(SEARCHES))
+    numbers, smoke = [argument for argument in sys.argv[1:] if not argument.startswith("--")], "--smoke" in sys.argv
+    main(float(numbers[0]) if numbers else 5.0 if smoke else 30.0, 1 if smoke else len(SEARCHES))

@@ -110,6 +110,9 @@ def levels(judge: Judge, pool: int) -> dict[str, float]:
 def run(way: str, file: str, seed: int, seconds: float) -> list[Line]:
     """Whom a way would have chosen, and when, in so many seconds."""
     environment = {**os.environ, "JAXHP_CACHE": "off", "PYTHONPATH": os.pathsep.join(map(str, [HERE.parents[1], HERE]))}
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # jaxhp's modules are kept compiled, as those of installed packages
     command = [sys.executable, "-W", "ignore", __file__, "--worker", way, file, str(seed)]
     began = time.time()
     with tempfile.TemporaryFile("w+") as out:

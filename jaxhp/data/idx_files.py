@@ -1,4 +1,4 @@
-"""IDX files: the format of MNIST, Fashion-MNIST, KMNIST and EMNIST (http://yann.lecun.com/exdb/mnist/).
+"""IDX files: the format of MNIST, Fashion-MNIST, KMNIST and EMNIST (LeCun et al., https://doi.org/10.1109/5.726791).
 
 A file is the bytes 0, 0, 8 (uint8), d; then d sizes as big-endian uint32; then the data, the last axis fastest.
 """

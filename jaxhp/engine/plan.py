@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from math import ceil
 
 import jax
@@ -61,8 +62,8 @@ class Plan:
       slot_epochs: the same of all slots of the tiles that are trained, padding included, if trials and finalists fall
         to each group alike.
       flops: floating-point operations of `slot_epochs`.
-      seconds: about how long these take, compilation apart; see `rate.expected_seconds`. None where a loop is trained,
-        most of whose operations may be others.
+      expect: tells how long these take without workers, see `seconds`; None where a loop is trained, most of whose
+        operations may be others.
       groups: what each static group needs, or some of many, with every value of every static choice; those are
         compiled that a trial is asked for in.
       of_groups: how many groups there are.
@@ -80,11 +81,19 @@ class Plan:
     member_epochs: int
     slot_epochs: float
     flops: float
-    seconds: float | None
+    expect: Callable[[], float] | None
     groups: list[GroupPlan]
     of_groups: int
     workers: int = 0
     moved_bytes: int = 0
+
+    @cached_property
+    def seconds(self) -> float | None:
+        """Tells about how long the training takes, compilation apart; see `rate.expected_seconds`.
+
+        The machine is measured when this is first asked for, which takes as long as a small search needs to begin.
+        """
+        return None if self.expect is None else self.expect() / max(self.workers, 1)
 
     @property
     def peak_bytes(self) -> int:
@@ -100,7 +109,8 @@ class Plan:
 
     def to_json(self) -> Json:
         """Returns the plan as dicts, lists and numbers."""
-        return asdict(self) | {"compile_seconds": self.compile_seconds}
+        known = asdict(replace(self, expect=None)) | {"seconds": self.seconds, "compile_seconds": self.compile_seconds}
+        return {name: value for name, value in known.items() if name != "expect"}
 
     def __str__(self) -> str:
         rungs = ", ".join(f"{trials} trials x {epochs} epochs" for trials, epochs in self.rungs)

@@ -27,7 +27,17 @@ from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.tiling import Places, Tiling
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.loop import Loop
-from jaxhp.tasks.task import AnyTask, Member, Shapes, clock_shapes, create, params_of, shown, update
+from jaxhp.tasks.task import (
+    AnyTask,
+    Member,
+    Shapes,
+    clock_shapes,
+    create,
+    curve_examples,
+    params_of,
+    shown,
+    update,
+)
 from jaxhp.tasks.whole_set import bias, found
 from jaxhp.values import Config
 
@@ -270,8 +280,7 @@ def _measured(
         return None, *of_samples(_evaluate(rules, given, e, seen, keys))
     examples, fold = given.examples, given.fold
     evaluate = partial(_evaluate, rules, given, e, seen)
-    all_rows = examples.train_rows.shape[1]
-    at_most = all_rows if rules.task.train_examples is None else min(rules.task.train_examples, all_rows)
+    at_most = curve_examples(rules.task, examples.train_rows.shape[1], examples.valid_rows.shape[1])
     held_out = examples.train if examples.valid is None else examples.valid
     measured = partial(measure, evaluate, rules.means, _whole(rules), at_once=rules.rows_at_once)
     train = None

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from jaxhp.report.bits import depends_on
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import duration, listed, pairs, scores, section, table, when, written
+from jaxhp.report.pieces import listed, pairs, scores, section, table, when, written
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.table import finals_column
-from jaxhp.report.telling import plural
+from jaxhp.report.telling import duration, plural
 from jaxhp.trials import Status
 from jaxhp.values import Json
 

@@ -195,7 +195,7 @@ class Display:
         if self._panel is None:
             self._said_s = time.perf_counter()
             now = self._so_far(line)
-            self.note("  ".join(filter(None, (line, time_left(now.left_s), *now.facts()))))
+            self.note("  ".join(filter(None, (line, time_left(now), *now.facts()))))
 
     def _so_far(self, line: str) -> Now:
         top = best_of(self._seen.top, self._now.best, self._mode, 5)

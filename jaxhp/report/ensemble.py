@@ -24,8 +24,7 @@ class Worth(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        write = words.interval_style(*self).write
-        return f"{write(self.mean)}, 95% interval {write(self.low)} to {write(self.high)}"
+        return words.bounded(*self)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

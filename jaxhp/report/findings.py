@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,15 +11,15 @@ from jaxhp import words
 from jaxhp.report import pieces, plots
 from jaxhp.report.drawing import bar, draw
 from jaxhp.report.markup import Markup, element, joined
-from jaxhp.report.pieces import legend, pairs, score, section, table, value
+from jaxhp.report.pieces import legend, pairs, score, section, table
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.scales import score_axis
-from jaxhp.report.summary import constraints, edge, no_estimate, raw_best, schedule, with_interval
+from jaxhp.report.summary import with_interval
+from jaxhp.report.table import settings, show_config
 from jaxhp.report.telling import plural
 from jaxhp.selection.importance import Importance
-from jaxhp.space import Parameter
 from jaxhp.trials import Status, Trial
-from jaxhp.values import Error
+from jaxhp.values import Config
 
 _CURVES = 20  # learning curves drawn
 _POINTS = 2000  # of a scatter: the best quarter of them, and a regular sample of the rest
@@ -27,51 +28,55 @@ _NAN = float("nan")
 
 def chosen(run: RunRecord) -> Markup:
     """Make the section of the chosen config and what it is worth; or of why none is chosen, and the best so far."""
-    best = run.result.best
+    best, said = run.result.best, run.result.lines()
     if not run.result.decided:
         name = "Nothing chosen" if run.result.stage.finished else "So far"
-        return section(name, None, pairs(run.result.lines()))
-    which = f"trial {best.trial_id}, {best.status}, {best.epochs} epochs"
-    config = pairs(((name, value(given)) for name, given in best.config.items()), "config")
-    told = element("p", element("b", "Schedule "), schedule(best.history)) if len(best.history) > 1 else None
-    columns = (joined(element("p", which, class_="soft"), config, told), _estimate(run), _worth(run))
+        return section(name, None, pairs(said))
+    which = f"trial {best.trial_id}, {best.status}, {plural(best.epochs, 'epoch')}"
+    config = pairs(settings(best.config).items(), "config")
+    columns = (
+        joined(element("p", which, class_="soft"), config, _told(said, "schedule")),
+        joined(*map(_large, _sentences(said, "estimate")), _told(said, "raw best", "test"), _sealed(run)),
+        _worth(run),
+    )
     parts = (element("div", part) for part in columns if part is not None)
-    return section("Chosen", None, element("div", *parts, class_="three"), *_edges(run))
+    notices = (element("p", f"{text}.", class_="notice") for text in _sentences(said, "edge"))
+    return section("Chosen", None, element("div", *parts, class_="three"), *notices)
 
 
-def _estimate(run: RunRecord) -> Markup:
-    result = run.result
-    raw = raw_best(result.metric, result.raw_best)
-    others = joined(element("p", element("b", "Raw best "), f"{raw}; do not report it."), _sealed(run))
-    e = result.estimate
-    if e is None:
-        why = no_estimate(result.stage, finalists=bool(result.finalists))
-        return joined(element("p", element("b", "No estimate, so nothing corrects the choice: "), f"{why}."), others)
-    mean, low, high = words.interval(e.mean, e.low, e.high)
-    interval = element("span", f" {low} to {high}", class_="interval-text")
-    basis = f"95% interval over {e.over}, from {e.basis}."
+def _searched(run: RunRecord, config: Config) -> str:
+    """Write what was searched of a config."""
+    return show_config({name: config[name] for name in run.parameters if name in config})
+
+
+def _sentences(said: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """Return what the summary says under a name."""
+    return [text for known, text in said if known == name]
+
+
+def _told(said: Sequence[tuple[str, str]], *names: str) -> Markup:
+    """Make paragraphs of what the summary says under some names."""
     return joined(
-        element("p", f"Estimate of {result.metric}", class_="soft"),
-        element("p", mean, interval, class_="big"),
-        element("p", basis, class_="small"),
-        others,
+        *(
+            element("p", element("b", f"{name[0].upper()}{name[1:]} "), f"{text}.")
+            for name in names
+            for text in _sentences(said, name)
+        )
     )
 
 
-def _sealed(run: RunRecord) -> Markup:
-    opened, tests = run.result.opened, run.result.tests
+def _large(sentence: str) -> Markup:
+    """Make a heading of an estimate, with the rest of its sentence small."""
+    number, comma, rest = sentence.partition(", ")
+    told = (element("span", number, class_="big"), element("span", f"{comma}{rest}.", class_="soft"))
+    return element("p", element("b", "Estimate "), *told)
+
+
+def _sealed(run: RunRecord) -> Markup | None:
+    """Say that there are no test data, or that they were never opened; None where the summary says what they gave."""
     if "task" in run.manifest and "data" not in run.manifest:
         return element("p", element("b", "Test data "), "none: it is a loop.")
-    if not opened:
-        return element("p", element("b", "Test data "), "sealed: never opened.")
-    count = {1: "once", 2: "twice"}.get(opened, f"{opened} times")
-    found = "; ".join(
-        "{}, 95% interval {} to {}".format(*words.interval(t.mean, t.low, t.high))
-        + f" (trial {t.trial_id}, {len(t.scores)} seeds)"
-        for t in tests
-    )
-    after = "" if opened == 1 else " Only the first opening is a test."
-    return element("p", element("b", f"Test data opened {count}"), f": {found or 'without a result'}.{after}")
+    return None if run.result.opened else element("p", element("b", "Test data "), "sealed: never opened.")
 
 
 def _worth(run: RunRecord) -> Markup | None:
@@ -86,26 +91,6 @@ def _worth(run: RunRecord) -> Markup | None:
     return element("figure", draw(plots.worth(drawn, result.metric))) if len(drawn) > 1 else None
 
 
-def _edges(run: RunRecord) -> list[Markup]:
-    def notice(name: str, side: int) -> Markup:
-        known = run.space.parameters[name]
-        wider = _wider(known, side)
-        where, what = edge(known, side)
-        such = "" if wider is None else f", such as in {wider}"
-        return element("p", element("b", name), f": {where}, {known}; {what}{such}.", class_="notice")
-
-    return [notice(name, side) for name, side in run.result.edges.items()]
-
-
-def _wider(parameter: Parameter, side: int) -> Parameter | None:
-    """Return a parameter as it is widened; None where that gives nothing new, as for a list of strings."""
-    try:
-        wider = parameter.widened(side)
-    except Error:
-        return None
-    return wider if wider != parameter else None
-
-
 def curves(run: RunRecord) -> Markup | None:
     """Make the section with the learning curves of the best trials, as in the book; None where there are none."""
     metric = run.result.metric
@@ -118,8 +103,7 @@ def curves(run: RunRecord) -> Markup | None:
         ours = trial.trial_id == run.chosen
         name = joined(element("b", f"Best-{place}"), f" {score(trial.score, trial.stderr)}")
         pill = element("span", "chosen", class_="pill complete") if ours else None
-        settings = (f"{n} {value(trial.config[n])}" for n in run.parameters if n in trial.config)
-        told = element("figcaption", ", ".join(settings), class_="soft")
+        told = element("figcaption", _searched(run, trial.config), class_="soft")
         return element(
             "figure", element("figcaption", name, " ", pill), draw(plots.learning_curves(trial, metric, y)), told
         )
@@ -131,30 +115,20 @@ def curves(run: RunRecord) -> Markup | None:
 
 
 def front(run: RunRecord) -> Markup | None:
-    """Make the section of the front; None with one objective."""
+    """Make the section of the front, or of there being none; None with one objective and no constraints."""
     result, of = run.result, run.result.objectives
-    if len(of.names) == 1 or not len(result.front):
+    lead = "".join(f"{text}." for text in _sentences(result.lines(), "front"))
+    if not (lead or result.measured):
         return None
-    pairs = [(of.names[0], name) for name in of.names[1:]]
     figures = [
         element("figure", draw(plots.front(result.trials, result.front, of, pair, result.measured, run.chosen)))
-        for pair in pairs
+        for pair in ((of.names[0], name) for name in of.names[1:] if len(result.front))
     ]
-    kept = f" that keep {constraints(of)}" if of.constraints else ""
-    better = ", ".join(
-        f"{name} {'high' if mode == 'max' else 'low'}" for name, mode in zip(of.names, of.modes, strict=True)
-    )
-    lead = f"The {plural(len(result.front), 'trial')}{kept} that no other beats in all objectives ({better})."
     signs = [("dots complete", "a trial"), *([("dots stopped", "breaks a constraint")] if of.constraints else [])]
     signs += [("point front", "on the front"), *([("point chosen", "chosen")] if run.chosen is not None else [])]
     signs += [("line tested", "95% intervals on fresh replicates")] if result.measured else []
-    return section(
-        "Front",
-        lead,
-        legend(*signs),
-        element("div", *figures, class_="pictures"),
-        *([_again(run)] if result.measured else []),
-    )
+    pictures = (legend(*signs), element("div", *figures, class_="pictures")) if figures else ()
+    return section("Front", lead, *pictures, *([_again(run)] if result.measured else []))
 
 
 def _again(run: RunRecord) -> Markup:
@@ -258,7 +232,7 @@ def importance(run: RunRecord) -> Markup:
         element(
             "p",
             element("b", "Edge of stability: "),
-            f"trials diverge above {name} = {edge.value:.3g} (95% interval {edge.low:.3g} to {edge.high:.3g}).",
+            f"{edge.told(name)}.",
         )
         for name, edge in found.edges.items()
     )
@@ -281,7 +255,7 @@ def finalists(run: RunRecord) -> Markup | None:
         difference = " ± ".join(pair) if math.isfinite(f.difference) else "diverged"
         share = joined(f"{f.p_best:.2f}", bar(f.p_best))
         config = configs.get(f.trial_id, {})
-        told = ", ".join(f"{name} {value(config[name])}" for name in run.parameters if name in config)
+        told = _searched(run, config)
         candidate = "yes" if f.candidate else "no"
         rows.append([f.trial_id, f.replicates, mean, difference, neighbourhood, candidate, share, told])
     names = ("trial", "replicates", "mean", "difference", "neighbourhood", "candidate", "P(best)", "config")

@@ -11,11 +11,11 @@ from jaxhp.report import plots
 from jaxhp.report.drawing import bar, draw
 from jaxhp.report.markup import Markup, element, joined
 from jaxhp.report.parallel import parallel
-from jaxhp.report.pieces import duration, legend, pairs, score, section, table
+from jaxhp.report.pieces import legend, pairs, score, section, table
 from jaxhp.report.reading import RunRecord
 from jaxhp.report.rounds import round_scores
 from jaxhp.report.scales import score_axis
-from jaxhp.report.telling import plural
+from jaxhp.report.telling import duration, plural
 from jaxhp.trials import Status
 
 _THREADS = 300  # drawn, the best of all

@@ -24,6 +24,7 @@ from jaxhp.words import plain
 _SHOWN = 5  # of the best trials
 _EVERY_S = 0.3  # a notebook is told no more often, and keeps up
 _BAR, _LEAST_BAR = 60, 8  # columns of the bar
+_SURE = 0.1  # share of the work after which the time left is known well
 _ROUNDS = 24  # whose best is drawn
 
 
@@ -76,9 +77,10 @@ def panel(console: Console) -> Panel | None:
     return _InTerminal(console) if console.is_terminal and not console.is_dumb_terminal else None
 
 
-def time_left(seconds: float | None) -> str:
-    """Say how long it will take; "" where that is not known."""
-    return "" if seconds is None else f"{clock(seconds)} left"
+def time_left(now: Now) -> str:
+    """Say how long it will take, before a tenth of the work is done only about; "" where that is not known."""
+    about = "about " if now.share < _SURE else ""
+    return "" if now.left_s is None else f"{about}{clock(now.left_s)} left"
 
 
 def view(now: Now, width: int, *, ascii_only: bool = False) -> Iterator[RenderableType]:
@@ -88,7 +90,7 @@ def view(now: Now, width: int, *, ascii_only: bool = False) -> Iterator[Renderab
       ascii_only: whether it can show nothing else.
     """
     yield _line(now.line, width, "bold")
-    told = "  ".join(filter(None, (f"{100 * now.share:.0f}%", time_left(now.left_s))))
+    told = "  ".join(filter(None, (f"{100 * now.share:.0f}%", time_left(now))))
     bar = max(min(_BAR, width - len(told) - 2), _LEAST_BAR)
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_row(ProgressBar(total=1.0, completed=now.share, width=bar), Text(told, no_wrap=True))
@@ -143,7 +145,7 @@ class _InNotebook:
         track = element("div", element("div", style=f"width:{100 * now.share:.1f}%"), class_="track")
         headings, *rows = cells_of(now.top, now.metric, shown)
         best = table(headings, rows, "Best so far") if rows else None
-        told = "  ".join(filter(None, (now.line, time_left(now.left_s))))
+        told = "  ".join(filter(None, (now.line, time_left(now))))
         facts = element("div", "  ".join([*now.facts(), *([spark(now.best)] if len(now.best) > 1 else [])]))
         output = element("div", style(pictures=False), element("div", told), track, facts, best, class_="jaxhp")
         if self._output is None:

@@ -135,16 +135,3 @@ def when(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (TypeError, ValueError, OverflowError, OSError):
         return "–"
-
-
-def duration(seconds: float) -> str:
-    """Write how long something took, in units that suit it.
-
-    >>> duration(12.34), duration(75), duration(7260)
-    ('12.3 s', '1 min 15 s', '2 h 1 min')
-    """
-    if not math.isfinite(seconds) or seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

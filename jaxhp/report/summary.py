@@ -14,8 +14,10 @@ from jaxhp.report.telling import plural
 from jaxhp.report.tested import Tested
 from jaxhp.selection.stretches import Stretch
 from jaxhp.selection.verdict import Estimate, Measured
+from jaxhp.space import LogUniform as LogUniform
 from jaxhp.space import Parameter, Space
 from jaxhp.trials import Trial, Trials
+from jaxhp.values import Error
 
 NO_FINALS = "no finals were run"
 
@@ -142,15 +144,11 @@ def _nothing(ruin: Ruin, *, finished: bool) -> Iterator[tuple[str, str]]:
 
 
 def _estimate(of: Findings) -> str:
-    if of.estimate is None:
-        return f"none, so nothing corrects the choice: {no_estimate(of.stage, finalists=of.finalists)}"
-    mean, low, high = words.interval(of.estimate.mean, of.estimate.low, of.estimate.high)
-    return f"{of.metric} {mean}, 95% interval {low} to {high} ({of.estimate.basis})"
-
-
-def no_estimate(stage: Stage, *, finalists: bool) -> str:
-    """Say why there is no estimate, and what to pass to have one."""
-    return "every candidate diverged on a fresh replicate" if finalists else stage.no_finals or NO_FINALS
+    e = of.estimate
+    if e is None:
+        why = "every candidate diverged on a fresh replicate" if of.finalists else of.stage.no_finals or NO_FINALS
+        return f"none, so nothing corrects the choice: {why}"
+    return f"{of.metric} {words.bounded(e.mean, e.low, e.high)} ({e.basis})"
 
 
 def raw_best(metric: str, trial: Trial) -> str:
@@ -165,22 +163,32 @@ def raw_best(metric: str, trial: Trial) -> str:
 def _edges(of: Findings) -> Iterator[tuple[str, str]]:
     for name, side in of.edges.items():
         assert of.space is not None
-        yield "edge", f"{name}: {'; '.join(edge(of.space.parameters[name], side))}"
+        yield "edge", f"{name}: {edge(of.space.parameters[name], side)}"
 
 
-def edge(parameter: Parameter, side: int) -> tuple[str, str]:
-    """Say at which end of a parameter the best lie, and what to do; `side` as in `Result.edges`."""
+def edge(parameter: Parameter, side: int) -> str:
+    """Say at which end of a parameter the best lie, and what to do; `side` as in `Result.edges`.
+
+    >>> edge(LogUniform(1e-6, 1e-2), 1)
+    'the best lie at the upper end of its range; search beyond it, such as in LogUniform(1e-06, 1)'
+    """
     if parameter.categories():
         which, beyond = ("last", "after") if side > 0 else ("first", "before")
-        return f"the best lie at the {which} of its values", f"add a value {beyond} it"
-    return f"the best lie at the {'upper' if side > 0 else 'lower'} end of its range", "search beyond it"
+        told = f"the best lie at the {which} of its values; add a value {beyond} it"
+    else:
+        told = f"the best lie at the {'upper' if side > 0 else 'lower'} end of its range; search beyond it"
+    try:
+        wider = parameter.widened(side)
+    except Error:  # nobody but the user knows what comes after the values of a list
+        return told
+    return told if wider == parameter else f"{told}, such as in {wider}"
 
 
 def _tests(of: Findings) -> Iterator[tuple[str, str]]:
     for test in of.tests:
         opening = "" if test.opening == 1 else f"; opening {test.opening}: no longer a test"
-        mean, low, high = words.interval(test.mean, test.low, test.high)
+        found = words.bounded(test.mean, test.low, test.high)
         how = f"(trial {test.trial_id}, {len(test.scores)} seeds, trained on train and validation data{opening})"
-        yield "test", f"{of.metric} {mean}, 95% interval {low} to {high} {how}"
+        yield "test", f"{of.metric} {found} {how}"
     if of.opened > len(of.tests):
         yield "test", f"opened {of.opened} times, {of.opened - len(of.tests)} without a result"

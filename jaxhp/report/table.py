@@ -119,7 +119,12 @@ def show_config(config: Mapping[str, object]) -> str:
     >>> show_config({"lr": 0.0095451, "kind": "sgd"})
     'lr=0.009545, kind=sgd'
     """
-    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in config.items())
+    return ", ".join(f"{name}={text}" for name, text in settings(config).items())
+
+
+def settings(config: Mapping[str, object]) -> dict[str, str]:
+    """Write each value of a config where they do not stand below others."""
+    return {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in config.items()}
 
 
 def show_value(value: object) -> str:

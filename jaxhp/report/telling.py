@@ -30,6 +30,19 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def duration(seconds: float) -> str:
+    """Write how long something took, in units that suit it.
+
+    >>> duration(12.34), duration(75), duration(7260)
+    ('12.3 s', '1 min 15 s', '2 h 1 min')
+    """
+    if not math.isfinite(seconds) or seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def plural(count: int, noun: str) -> str:
     """Write so many of something.
 

@@ -30,7 +30,7 @@ from jaxhp.tasks.halves import with_half
 from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
-from jaxhp.tasks.recorded import Recorded
+from jaxhp.tasks.recorded import Recorded, is_missing
 from jaxhp.tasks.task import AnyTask, compared_by
 from jaxhp.tasks.traces import traces
 from jaxhp.trials import Proposal, Trials
@@ -299,10 +299,18 @@ def made_for(task: TaskOrFactory, static: Config) -> tuple[AnyTask, set[str]]:
     """Return the task of a static config, and the names that were read of it.
 
     Raises:
-      Error: it is no task.
+      Error: it is no task, or who makes it reads a name that is not among the static ones.
     """
     reads: set[str] = set()
-    made = task if isinstance(task, AnyTask) else task(Recorded(static, reads))
+    try:
+        made = task if isinstance(task, AnyTask) else task(Recorded(static, reads))
+    except KeyError as error:
+        if not is_missing(error, static, reads):
+            raise
+        raise Error(
+            f"space: expected a static parameter {error.args[0]!r} (hp.Choice), which the function that makes the task "
+            f"reads, got only {', '.join(static) or 'others'}"
+        ) from None
     if not isinstance(made, AnyTask):
         raise Error(f"task: expected a Task or a Loop, or a function that returns one, got {type(made).__name__}")
     return made, reads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jaxhp.engine.plan import GroupPlan, Plan, plan_group
@@ -30,7 +31,7 @@ def plan_of(search: Any, groups: list[GroupPlan], devices: Sequence[Device]) -> 
         member_epochs=total,
         slot_epochs=share * sum(slots),
         flops=flops,
-        seconds=expected_seconds(flops, devices) if search.groups.examples else None,
+        expect=partial(expected_seconds, flops, devices) if search.groups.examples else None,
         groups=groups,
         of_groups=len(search.groups.specs),
     )

@@ -114,8 +114,10 @@ def run_search(
     ):
         of = _claimed(ledger, wire, grow, experiment, accept_environment, emit)
         pace = Pace(of.plan, of.course.members, time.perf_counter, began)
-        left, full = TimeLeft(of.plan, of.course.members, pace, until.seconds), of.course.epochs
-        display = Display(of.plan.member_epochs, of.metric, of.course.mode, epochs=full, speed=left, quiet=quiet)
+        left = TimeLeft(of.plan, of.course.members, pace.elapsed, _parts_of_finals(of), until.seconds)
+        display = Display(
+            of.plan.member_epochs, of.metric, of.course.mode, epochs=of.course.epochs, speed=left, quiet=quiet
+        )
         front = FrontLine(of.objectives, display.note)
         observers[:0] = [partial(_record, ledger), pace.observe, left.observe, display.observe, front.observe]
         lineage = Lineage(of.course.space, of.course.allows, of.course.included.exact)
@@ -151,6 +153,14 @@ def run_search(
         _summarize(of, account, ledger, result, anew=params is not None)
         emit(_ended(result))
         return result
+
+
+def _parts_of_finals(of: Wiring) -> list[int]:
+    """Return the fresh replicates of each part of the finals, after which finalists may be given up; [] for one."""
+    if of.finals is None or of.finals.several:
+        return []
+    rounds, estimating = of.finals.finals.blocks(of.folds)
+    return [*rounds, estimating]
 
 
 def _claimed(

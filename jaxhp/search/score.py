@@ -27,9 +27,9 @@ def score(
 
     Args:
       task: what to train; or a function from a config to a `Task` or a `Loop`.
-      configs: dicts, those of a group with the same keys. Static is what that function reads, and strings, booleans,
-        None and tuples: configs that agree in them are a group. Other numbers are data. The task need not read what is
-        the same in all configs of a group.
+      configs: dicts, those of a group with the same keys. Static is what that function reads, such as a width, and
+        strings, booleans, None and tuples: configs that agree in them are a group. Other numbers are data. The task
+        need not read what is the same in all configs of a group.
       epochs, seed, tile: as in `Search`.
 
     Returns:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxhp.engine.events import Compiling, Event, FinalsBegan, Progressed, RoundBegan, RoundFinished, RoundSkipped
 from jaxhp.engine.layout import tiles_needed
 from jaxhp.engine.plan import GroupPlan, Plan
+from jaxhp.search.learnt import Asks, Compilations, Epochs
 from jaxhp.search.workload import stages
-from jaxhp.trials import Rung, Trial, ceil_div
+from jaxhp.trials import Rung, Trial, Trials, ceil_div
 
 _SMALL = 0.1  # of what compiling takes, what the small programs of the finals take to compile
 
 
-class Paced(Protocol):
-    """Knows how much work training is, and the time; see `Pace`."""
+class _Part(NamedTuple):
+    """What is trained before something else is decided: a round, or a part of the finals."""
 
-    @property
-    def beside(self) -> float: ...
-    def work(self, trials: int, members: int, epochs: float) -> float: ...
-    def elapsed(self) -> float: ...
+    trials: int
+    members: int  # of each
+    epochs: int  # that they are trained there
+    fresh: bool  # whether they begin there
+    final: bool = False  # whether it is of the finals
 
 
 @dataclass
 class _Place:
-    """Where a search is: rounds are its phases, and then finals."""
+    """Where a search is."""
 
-    passed: int = 0  # phases
-    done: float = 0.0  # work of the phase under way
+    part: int = 0
+    share: float = 0.0  # of its member-epochs that are trained
+    done: dict[float, float] = field(default_factory=dict)  # epochs that are trained, by the work of one
+    ended: float | None = None  # when the part before it ended; None: it was told of already
     epoch: int = 0  # of the finals, in the last call
-    begun: int = 0  # rounds
+    since: float | None = None  # when the last call ended, or training began; None: it waits for something else
+    trials: Trials | Sequence[Trial] = ()  # of the part
+    groups: Sequence[GroupPlan] = ()  # of the finalists
 
 
 class TimeLeft:
@@ -42,101 +48,131 @@ class TimeLeft:
     Args:
       plan: of the search.
       members: of a trial.
-      pace: observes the same events, each of them before.
+      clock: the seconds of the run so far.
+      finals: fresh replicates of each part of the finals; after a part finalists may be given up.
       at_most: seconds that the run may take; None: as many as it needs.
     """
 
-    def __init__(self, plan: Plan, members: int, pace: Paced, at_most: float | None = None):
-        self._plan, self._members, self._pace, self._at_most = plan, members, pace, at_most
+    def __init__(
+        self,
+        plan: Plan,
+        members: int,
+        clock: Callable[[], float],
+        finals: Sequence[int] = (),
+        at_most: float | None = None,
+    ):
+        self._plan, self._clock, self._at_most = plan, clock, at_most
+        self._parts = _parts(plan, members, finals)
+        self._rounds = len(plan.rungs)
         self._at = _Place()
-        self._groups: dict[int, GroupPlan] = {}  # of the finalists, by trial
-        self._waiting: float | None = None  # since when a group is compiled, in seconds of the run
-        self._compiled_s = 0.0  # that compiling took so far
-        self._timed = np.zeros(3)  # work, member-epochs and seconds of all calls of the step but first ones
+        self._timed = np.zeros(2)  # member-epochs and seconds of all calls of the step but first ones
+        asked = sum(trials for trials, _ in plan.rungs)
+        self._compiling = Compilations(min(plan.of_groups, asked), plan.compile_seconds)
+        self._asks, self._epochs = Asks(), Epochs(None)
+        if plan.seconds is not None:
+            of_each = {part: sum(n * work for n, work in self._calls(part)) for part in set(self._parts)}
+            work = sum(part.epochs * of_each[part] for part in self._parts)
+            self._epochs.rate = plan.seconds / max(work, 1.0)
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
+        now = self._clock()
         match event:
             case RoundBegan():
-                self._at = _Place(event.round, begun=event.round + 1)
-            case RoundSkipped() if event.round >= self._at.begun:
-                self._at = _Place(event.round + 1, begun=event.round + 1)
-            case RoundFinished():
-                self._at = _Place(event.round + 1, begun=event.round + 1)
+                self._begin(event.round, event.trials, now)
+                self._rounds = min(event.rounds, self._rounds)
+            case RoundSkipped() | RoundFinished():
+                self._at = _Place(max(event.round + 1, self._at.part), ended=now)
             case FinalsBegan():
-                self._at = _Place(len(self._plan.rungs), begun=len(self._plan.rungs))
-                self._groups = {t.trial_id: self._group(t) for t in event.trials}
-            case Compiling() if self._waiting is None:
-                self._waiting = self._pace.elapsed()
-            case Progressed():
-                self._progress(event)
+                groups = [self._group(trial) for trial in event.trials]
+                self._at = _Place(len(self._plan.rungs), since=now, trials=event.trials, groups=groups)
+                self._parts = [p._replace(epochs=event.epochs) if p.final else p for p in self._parts]
+            case Compiling():
+                self._compiling.begin(now)
+            case Progressed() if self._at.part < len(self._parts):
+                self._progress(event, now)
             case _:
                 pass
 
-    def _progress(self, event: Progressed) -> None:
-        if self._waiting is not None:
-            self._compiled_s += self._pace.elapsed() - self._waiting
-            self._waiting = None
-        work = self._share(event)
-        self._at.done += work
-        if not event.fresh:
-            self._timed += (work, event.member_epochs, event.seconds)
+    def _begin(self, number: int, trials: Trials, now: float) -> None:
+        if number and self._at.ended is not None and self._at.part == number:
+            self._asks.learn(self._parts[number].fresh, now - self._at.ended)
+        self._at = _Place(number, since=now, trials=trials)
 
-    def _share(self, event: Progressed) -> float:
-        """Return the work of a call: in a round by what of it is trained, in the finals by who takes part."""
-        if self._at.passed < len(self._plan.rungs):
-            trials, epochs = self._phases()[self._at.passed]
-            share = event.member_epochs / (trials * self._members * epochs)
-            return self._pace.work(trials, self._members, epochs) * share
-        step = event.epoch - self._at.epoch if event.epoch > self._at.epoch else event.epoch
-        self._at.epoch = event.epoch
+    def _progress(self, event: Progressed, now: float) -> None:
+        part, at = self._parts[self._at.part], self._at
         rows = max(len(event.trials), 1)
-        members = max(round(event.member_epochs / rows / max(step, 1)), 1)
-        known = [self._groups[trial] for trial in event.trials[:1].tolist() if trial in self._groups]
-        return self._together(known or self._plan.groups, rows, members) * step
+        epochs = max(event.member_epochs / (rows * part.members), 1e-9)
+        if part.final:  # which may be trained a few replicates at a time
+            epochs = event.epoch - at.epoch if event.epoch > at.epoch else event.epoch
+            at.epoch = event.epoch
+        members = max(round(event.member_epochs / rows / max(epochs, 1e-9)), 1)
+        work = self._of_group(self._group_of(event), rows, members)
+        took = event.seconds if at.since is None else now - at.since
+        if event.fresh:
+            waited = took if self._compiling.since is None else now - self._compiling.since
+            self._compiling.learn(waited - (epochs * self._epochs.seconds(work) if self._epochs.known else 0.0))
+        elif event.member_epochs:
+            self._epochs.learn(work, epochs, took)
+            self._timed += (event.member_epochs, event.seconds)
+        self._compiling.since = None
+        if part.final and len(self._plan.groups) == 1:
+            self._parts[at.part] = part = part._replace(trials=rows)  # as many as are not given up
+        at.share += event.member_epochs / (part.trials * part.members * part.epochs)
+        at.done[work] = at.done.get(work, 0.0) + epochs
+        at.since = now
+        if part.final and at.share > 1 - 1e-6 and at.part + 1 < len(self._parts):
+            self._at = _Place(at.part + 1, since=now, trials=at.trials, groups=at.groups)
 
-    def _together(self, groups: Sequence[GroupPlan], trials: int, members: int) -> float:
-        """Return the work of an epoch of trials that all fall to one of some groups, on average."""
-        total = 0.0
-        for group in groups:
-            tiles = ceil_div(tiles_needed(trials, members, group.tile), self._plan.devices)
-            total += tiles * group.tile * max(group.epoch_flops, 1.0)
-        return total / len(groups)
+    def _group_of(self, event: Progressed) -> GroupPlan | None:
+        """Return the group that a call trains; None where that is not known."""
+        if len(self._plan.groups) == 1:
+            return self._plan.groups[0]
+        known = self._at.trials
+        if isinstance(known, Trials) and len(known) and len(event.trials):
+            rows = np.flatnonzero(known.trial_id == event.trials[0])
+            return self._group(known[int(rows[0])]) if len(rows) else None
+        return next((self._group(trial) for trial in known if trial.trial_id in event.trials[:1]), None)
 
     def _group(self, trial: Trial) -> GroupPlan:
         """Return the group of a trial, or one of those planned that has the most in common with it."""
         config = trial.config
         return max(self._plan.groups, key=lambda g: sum(config.get(name) == v for name, v in g.static.items()))
 
-    def _phases(self) -> list[tuple[int, int]]:
-        """Return trials, and epochs that they are trained there, of every round."""
-        return stages(tuple(Rung(*rung) for rung in self._plan.rungs))
+    def _of_group(self, group: GroupPlan | None, trials: int, members: int) -> float:
+        """Return the work of an epoch of trials that fall to one group, or to any."""
+        groups = self._plan.groups if group is None else [group]
+        tiles = [ceil_div(tiles_needed(trials, members, g.tile), self._plan.devices) for g in groups]
+        return sum(n * g.tile * max(g.epoch_flops, 1.0) for n, g in zip(tiles, groups, strict=True)) / len(groups)
 
-    def _finals(self) -> float:
-        """Return the work of the finals.
+    def _calls(self, part: _Part) -> list[tuple[float, float]]:
+        """Return what an epoch of a part is made of: how many calls, and the work of each."""
+        groups = self._at.groups
+        if part.final and groups:
+            share = part.trials / len(groups)
+            counts = [(g, sum(one is g for one in groups)) for g in self._plan.groups]
+            return [(1.0, self._of_group(g, max(round(n * share), 1), part.members)) for g, n in counts if n]
+        hit = min(self._plan.of_groups, part.trials)
+        each = ceil_div(part.trials, hit)
+        share = hit / len(self._plan.groups)
+        return [(share, self._of_group(g, each, part.members)) for g in self._plan.groups]
 
-        Until it is known which groups the finalists fall to, it is taken to be halfway between one and each alike.
-        """
-        if self._plan.finals is None:
-            return 0.0
-        top, replicates = self._plan.finals
-        half, epochs = ceil_div(replicates, 2), max(epochs for _, epochs in self._plan.rungs)
-        if self._groups:
-            of = list(self._groups.values())
-            each = [(group, sum(one is group for one in of)) for group in self._plan.groups]
-            return 2 * epochs * sum(self._together([group], count, half) for group, count in each if count)
-        return epochs * (self._together(self._plan.groups, top, half) + self._pace.work(top, half, 1))
+    def _training(self, ahead: Sequence[_Part]) -> float:
+        """Return the seconds that parts take to train, of the first of which some is done."""
+        each = {p: p.epochs * sum(n * self._epochs.seconds(work) for n, work in self._calls(p)) for p in set(ahead)}
+        done = sum(epochs * self._epochs.seconds(work) for work, epochs in self._at.done.items())
+        return sum(each[part] for part in ahead) - (min(done, each[ahead[0]]) if ahead else 0.0)
 
-    def _ahead(self, passed: int = 0, done: float = 0.0) -> float:
-        """Return the work that is left to do after so many phases, of the next of which so much is done."""
-        rounds = [self._pace.work(trials, self._members, epochs) for trials, epochs in self._phases()[passed:]]
-        finals = self._finals()
-        return sum(rounds) + finals - min(done, rounds[0] if rounds else finals)
+    def _waiting_for(self, ahead: Sequence[_Part], now: float) -> float:
+        """Return the seconds until these are asked for, where they are rounds."""
+        ended = self._at.ended
+        asks = [self._asks.seconds(part.fresh) for part in ahead[ended is None :] if not part.final]
+        return sum(asks) - (min(asks[0], now - ended) if asks and ended is not None else 0.0)
 
     @property
     def member_epochs_s(self) -> float | None:
         """How many members are trained an epoch in a second; None: not known yet."""
-        _, member_epochs, seconds = self._timed
+        member_epochs, seconds = self._timed
         return float(member_epochs / seconds) if seconds else None
 
     def left(self) -> float | None:
@@ -144,15 +180,26 @@ class TimeLeft:
 
         Before anything is measured it is what the plan says; None where that does not know either.
         """
-        work, _, seconds = self._timed
-        if not work and self._plan.seconds is None:
+        if not self._epochs.known and self._epochs.rate is None:
             return None
-        at, ahead = self._at, self._ahead(self._at.passed, self._at.done)
-        rate = seconds / work if work else (self._plan.seconds or 0.0) / max(self._ahead(), 1.0)
-        beside = (len(self._plan.rungs) - max(at.passed, at.begun)) * self._pace.beside
-        waited = 0.0 if self._waiting is None else self._pace.elapsed() - self._waiting
-        compiling = 0.0 if self._compiled_s else max(self._plan.compile_seconds - waited, _SMALL * waited)
-        if finals := self._finals():
-            compiling += _SMALL * (self._compiled_s or self._plan.compile_seconds) * min(ahead / finals, 1.0)
-        expected = rate * ahead + beside + compiling
-        return float(expected if self._at_most is None else min(expected, max(self._at_most - self._pace.elapsed(), 0)))
+        now, at = self._clock(), self._at
+        ahead = [part for n, part in enumerate(self._parts) if n >= at.part and (n < self._rounds or part.final)]
+        expected = self._training(ahead) + self._waiting_for(ahead, now) + self._compiling.left(now)
+        finals = [part for part in self._parts if part.final]
+        if left := sum(part.final for part in ahead):
+            begun = min(at.share, 1.0) if ahead[0].final else 0.0
+            expected += _SMALL * self._compiling.each * (left - begun) / len(finals)
+        return float(expected if self._at_most is None else min(expected, max(self._at_most - now, 0)))
+
+
+def _parts(plan: Plan, members: int, finals: Sequence[int]) -> list[_Part]:
+    """Return what is trained, one after another: half of the finalists are given up after each part of the finals."""
+    found, before = [], None
+    for rung, (trials, epochs) in zip(plan.rungs, stages(tuple(Rung(*rung) for rung in plan.rungs)), strict=True):
+        found.append(_Part(trials, members, epochs, before is None or rung[1] <= before))
+        before = rung[1]
+    if plan.finals is not None:
+        full, (top, replicates) = max(epochs for _, epochs in plan.rungs), plan.finals
+        for number, count in enumerate(finals or (replicates,)):
+            found.append(_Part(max(ceil_div(top, 2**number), 2), count, full, True, True))
+    return found

@@ -55,8 +55,7 @@ class Workers(NamedTuple):
         """Return the plan of one worker as that of all: a member moves once into the store, and once from there."""
         workers = max(len(self.pool.workers()), 1)
         size = max(member_bytes(search.groups.specs[key].shapes, search.epochs) for key in search.groups.shown)
-        seconds = None if plan.seconds is None else plan.seconds / workers
-        return replace(plan, seconds=seconds, workers=workers, moved_bytes=2 * size)
+        return replace(plan, workers=workers, moved_bytes=2 * size)
 
     def remote(self, search: Any, manifest: Json, run: str, emit: Emit) -> Remote:
         """Return what trains a `Search` there; workers find it in the members' store.

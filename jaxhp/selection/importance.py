@@ -48,6 +48,10 @@ class Edge(NamedTuple):
     low: float
     high: float
 
+    def told(self, name: str) -> str:
+        """Say where trials diverge, of the parameter of that name."""
+        return f"trials diverge above {name} = {self.value:.3g} (95% interval {self.low:.3g} to {self.high:.3g})"
+
 
 class Marginal(NamedTuple):
     """Give the mean score over all parameters but one or two, as a function of these.
@@ -108,8 +112,7 @@ class Importance:
         if (pair := self.top_pair) is not None:
             lines.append(f"{' x '.join(pair):32s}{'':15s}  {_text(self.pairs[pair])}")
         lines.append(f"{'noise and all else':32s}{'':15s}  {_text(self.rest)}")
-        for name, edge in self.edges.items():
-            lines.append(f"diverges above {name} = {edge.value:.3g} (95% interval {edge.low:.3g} to {edge.high:.3g})")
+        lines += [edge.told(name) for name, edge in self.edges.items()]
         return "\n".join(map(plain, lines))
 
 

@@ -100,11 +100,10 @@ class Checkpoints:
 
         A damaged one, or one that `decode` does not take, is noted in the ledger and dropped.
         """
-        from orbax.checkpoint import v1 as ocp
+        wanted = [saved for saved in self._ledger.checkpoints() if (saved.round, saved.complete) == (number, complete)]
+        for saved in wanted:
+            from orbax.checkpoint import v1 as ocp  # slow to import, and seldom needed
 
-        for saved in self._ledger.checkpoints():
-            if (saved.round, saved.complete) != (number, complete):
-                continue
             path = self._folder / saved.name
             try:
                 if not _NAME.fullmatch(saved.name) or path.is_symlink():

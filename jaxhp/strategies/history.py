@@ -55,9 +55,15 @@ def empty(key: PRNGKeyArray, dim: int, epochs: int, capacity: int) -> History:
         if not is_int(value, 1):
             raise Error(f"{name}: expected an integer of at least 1, got {value!r}")
     # bits of any kind of key, so that the state holds plain numbers and the points do not depend on the kind
-    seed = jax.random.bits(key, (2,), jnp.uint32)
+    seed = _bits(key)
     unit, score = np.full((capacity, dim), 0.5, np.float32), np.full(capacity, np.nan, np.float32)
     return History(seed, jnp.asarray(unit), jnp.asarray(score), epochs=int(epochs))
+
+
+@jit
+def _bits(key: PRNGKeyArray) -> UInt32[Array, "2"]:
+    """Draw 64 bits, in one program."""
+    return jax.random.bits(key, (2,), jnp.uint32)
 
 
 def stream(seed: UInt32[Array | np.ndarray, "2"], number: Int[Array, ""] | int) -> Key[Array, ""]:

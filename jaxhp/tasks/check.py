@@ -17,7 +17,7 @@ from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.liveness import held_bytes
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.predicting import check_predict
-from jaxhp.tasks.recorded import Recorded
+from jaxhp.tasks.recorded import Recorded, is_missing
 from jaxhp.tasks.task import (
     AnyTask,
     Member,
@@ -193,11 +193,11 @@ def _shape(
     try:
         return run(config, clock)
     except KeyError as error:
-        if error.args and error.args[0] in reads and error.args[0] not in config:
+        if is_missing(error, config, reads):
             raise Error(
                 f"space: expected the parameter {error.args[0]!r}, which the {kind.lower()}'s {name} reads, got only "
                 f"{', '.join(config)}"
-            ) from error
+            ) from None
         raise Error(f"{kind} {name}: raised KeyError: {error}") from error
     except Error:  # which says already what does not fit
         raise
@@ -207,7 +207,8 @@ def _shape(
             raise Error(
                 f"{kind} {name}: expected functions that take the parameter {concrete} as data, which is traced, got "
                 f"one that needs its value in Python ({type(error).__name__}); give a function of the step "
-                "(lambda count: ...), hp.nn.dropout or hp.schedules, or make it static: hp.Choice(..., static=True)"
+                "(lambda count: ...), hp.nn.dropout or hp.schedules, or make it static: hp.Choice(..., static=True), "
+                "in hp.score by a function that makes the task of a config and reads it"
             ) from error
         text = str(error).strip().split("\n")[0]
         raise Error(f"{kind} {name}: raised {type(error).__name__} when called on shapes: {text}") from error
@@ -283,7 +284,7 @@ def _of_columns(name: str, metric: Metric, columns: PyTree, read: set[str]) -> P
         raise Error(
             f"Task metrics {name!r}: expected evaluate to return the column {error.args[0]!r}, which it reads, got "
             f"only {', '.join(columns)}"
-        ) from error
+        ) from None
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         text = str(error).strip().split("\n")[0]
         raise Error(f"Task metrics {name!r}: raised {type(error).__name__} when called on shapes: {text}") from error

@@ -6,6 +6,7 @@ Examples are the last axis of activations and scores, so what runs over units or
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def classification(
     valid: float | int,
     split_seed: int,
     batch_size: int,
-    train_examples: int | None,
+    train_examples: int | Literal["all"] | None,
     dtype: str | None,
 ) -> Task:
     """A task from a network: `init(key, config, input_shape, classes)` and `logits(params, x, dropout)`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def cnn(
     valid: float | int = 0.2,
     split_seed: int = 0,
     batch_size: int = 100,
-    train_examples: int | None = None,
+    train_examples: int | Literal["all"] | None = None,
     dtype: str | None = None,
 ) -> Task:
     """A small convolutional network on labelled images.

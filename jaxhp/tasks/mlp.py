@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxhp.data import Dataset
@@ -30,7 +32,7 @@ def mlp(
     valid: float | int = 0.2,
     split_seed: int = 0,
     batch_size: int = 100,
-    train_examples: int | None = None,
+    train_examples: int | Literal["all"] | None = None,
     dtype: str | None = None,
 ) -> Task:
     """The book's network on labelled images or feature vectors.
@@ -54,11 +56,15 @@ def mlp(
 
     def init(key: jax.Array, config: Config, inputs: tuple[int, ...], classes: int) -> PyTree[Array]:
         sizes = (math.prod(inputs), *widths, classes)
-        keys = jax.random.split(key, len(sizes) - 1)
-        return [
-            {"w": jax.random.normal(k, (fan_out, fan_in)) * math.sqrt(2 / fan_in), "b": jnp.zeros(fan_out)}
-            for k, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
-        ]
+        keys, shapes = jax.random.split(key, len(sizes) - 1), list(zip(sizes[1:], sizes[:-1], strict=True))
+        drawn = {}  # of all layers of a shape at once, which compiles as one
+        for shape in dict.fromkeys(shapes):
+            layers = np.asarray([layer for layer, other in enumerate(shapes) if other == shape])
+            values = jax.lax.map(
+                lambda k, shape=shape: jax.random.normal(k, shape) * math.sqrt(2 / shape[1]), keys[layers]
+            )
+            drawn |= dict(zip(layers.tolist(), values, strict=True))
+        return [{"w": drawn[layer], "b": jnp.zeros(fan_out)} for layer, (fan_out, fan_in) in enumerate(shapes)]
 
     def logits(params: PyTree[Array], x: jax.Array, dropout: Dropout) -> jax.Array:
         return dense(params, x.reshape(x.shape[0], -1).T, dropout)

@@ -72,6 +72,11 @@ class Recorded(dict):
         return super().values()
 
 
+def is_missing(error: KeyError, config: Mapping[str, Any], reads: set[str]) -> bool:
+    """Tell whether an error is that of reading a name that a config does not have."""
+    return bool(error.args) and error.args[0] in reads and error.args[0] not in config
+
+
 def _flatten(config: Recorded) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, ...], _Those]]:
     plain = dict(dict.items(config))
     names = tuple(sorted(plain))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +62,8 @@ class Task:
         objectives: `result.front` has the trials that no other beats in all of them, and the first one is the score
         that is recorded. Here `metric` is that first name, and `objectives` has all.
       mode: `"max"` if a larger metric is better, else `"min"`; of several objectives a tuple of as many.
-      train_examples: how many training examples the training curve is measured on each epoch; None: all; 0: none,
-        and there is no training curve.
+      train_examples: how many training examples, the first ones, the training curve is measured on after each epoch;
+        None: as many as validation has, so that it takes no more time; "all"; 0: none, and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the
         examples evenly; None: at random.
@@ -91,7 +91,7 @@ class Task:
     batch_size: int = 100
     metric: Any = "accuracy"  # str | tuple[str, ...], and a str once the task is made
     mode: Any = "max"
-    train_examples: int | None = None
+    train_examples: int | Literal["all"] | None = None
     stream: Stream | None = None
     label: str | None = None
     averaged: Callable[..., PyTree[Array]] | None = None
@@ -139,12 +139,14 @@ class Task:
             raise Error(
                 f"Task batch_size: expected at most the {self.n_train} training examples, got {self.batch_size}"
             )
-        at_most = self.train_examples
-        if at_most is not None and not (is_int(at_most, 0) and at_most <= self.n_train):
-            raise Error(
-                f"Task train_examples: expected 0 (no training curve) to {self.n_train} (all of train), got {at_most!r}"
-            )
-        object.__setattr__(self, "train_examples", None if at_most is None else int(at_most))
+        asked = self.train_examples
+        if asked is not None and not (isinstance(asked, str) and asked == "all"):
+            if not (is_int(asked, 0) and asked <= self.n_train):
+                raise Error(
+                    f"Task train_examples: expected 0 (no training curve) to {self.n_train}, 'all', or None (as many "
+                    f"as valid has), got {asked!r}"
+                )
+            object.__setattr__(self, "train_examples", int(asked))
 
     @property
     def n_train(self) -> int:
@@ -176,6 +178,13 @@ def clock_shapes(task: AnyTask) -> Clock:
     if isinstance(task, Loop):
         return shapes_for(task.init, task.epoch, task.evaluate)
     return shapes_for(task.init, task.loss, task.evaluate, task.optimizer, task.averaged)
+
+
+def curve_examples(task: AnyTask, n_train: int, n_valid: int) -> int:
+    """How many of so many training examples the training curve is measured on; `n_valid` is how many validate."""
+    if task.train_examples == "all":
+        return n_train
+    return min(n_valid if task.train_examples is None else task.train_examples, n_train)
 
 
 def create(task: AnyTask, key: jax.Array, config: Config, clock: Clock = START) -> Member:

@@ -12,7 +12,17 @@ from jaxhp.tasks.clock import call
 from jaxhp.tasks.fingerprint import program
 from jaxhp.tasks.flops import equations, products
 from jaxhp.tasks.loop import Loop
-from jaxhp.tasks.task import AnyTask, Shapes, batch_shapes, clock_shapes, create, evaluated_on, shown, update
+from jaxhp.tasks.task import (
+    AnyTask,
+    Shapes,
+    batch_shapes,
+    clock_shapes,
+    create,
+    curve_examples,
+    evaluated_on,
+    shown,
+    update,
+)
 from jaxhp.trials import ceil_div
 from jaxhp.values import Config
 
@@ -75,6 +85,6 @@ def _traces(task: AnyTask, shapes: Shapes, config: Config) -> Traces:
     if isinstance(task, Loop):
         flops = of_step + of_seen
     else:
-        n_seen = (task.n_train if task.train_examples is None else task.train_examples) + task.n_valid
+        n_seen = curve_examples(task, task.n_train, task.n_valid) + task.n_valid
         flops = of_step * ceil_div(task.n_train, task.batch_size) + of_seen / _SEEN * n_seen
     return Traces(program(programs), flops, sum(equations(one.jaxpr) for one in (fresh, step, seen)))

@@ -44,6 +44,7 @@ def counting(batch_size: int = 6) -> hp.Task:
         valid={name: values[N_TRAIN:] for name, values in data.items()},
         batch_size=batch_size,
         metric="id",
+        train_examples="all",
     )
 
 

@@ -26,8 +26,8 @@ for _ in range(2):
 """
 
 
-@pytest.mark.parametrize("order", ["jaxhp, jax", "jax, jaxhp"])
-@pytest.mark.parametrize("call", ["jaxhp.setup()", SCORE])
+@pytest.mark.parametrize("call", ["jaxhp.setup()", SCORE], ids=["setup", "search"])
+@pytest.mark.parametrize("order", [pytest.param("jaxhp, jax", marks=pytest.mark.slow), "jax, jaxhp"])
 def test_one_device_a_core(order, call):
     assert run(f"import {order}\n{call}\n{COUNT}").stdout.strip() == str(cpu_cores())
 
@@ -50,15 +50,11 @@ def test_a_number_that_the_user_set_stays(order, environment):
 
 
 @pytest.mark.skipif(cpu_cores() < 2, reason="one core is one device")
-def test_too_late_is_said_once():
-    done = run(f"import jax; jax.devices(); import jaxhp\n{SCORE}\n{COUNT}")
+def test_too_late_is_said_once_whatever_is_asked_for():
+    always = "import warnings; warnings.simplefilter('always')"
+    other = "for n in (2, 3, 4): jaxhp.setup(n)"
+    done = run(f"{always}\nimport jax; jax.devices(); import jaxhp\n{SCORE}\n{COUNT}\n{other}")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1"
     assert done.stderr.count("JAX had begun before") == 1
     assert f"training uses 1 of {cpu_cores()} CPU cores; call jaxhp.setup() before the first JAX" in done.stderr
-
-
-def test_too_late_is_said_once_whatever_is_asked_for():
-    script = "import warnings; warnings.simplefilter('always'); import jax; jax.devices(); import jaxhp\n"
-    done = run(script + "for n in (2, 3, 4): jaxhp.setup(n)")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("JAX had begun before") == 1

@@ -1,5 +1,6 @@
 """What the plan says before anything runs is what the search then needs."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from small_search import search, task
 
 import jaxhp as hp
+from jaxhp.engine import rate
 from jaxhp.engine.plan import Plan
 from jaxhp.engine.rate import product_rate
 from jaxhp.engine.sizes import default_tile
@@ -102,8 +104,20 @@ def test_one_tile_that_does_not_fit_is_refused():
         plan(memory=100)
 
 
+def test_the_machine_is_measured_when_somebody_asks_how_long_it_takes(monkeypatch):
+    measured = []
+    monkeypatch.setattr(rate, "product_rate", lambda devices: measured.append(devices) or 2e9)
+    planned = plan()
+    assert not measured
+    assert planned.seconds == planned.to_json()["seconds"] == planned.flops / (rate.SHARE * 2e9)
+    assert replace(planned, workers=4).seconds == planned.seconds / 4
+    assert "expect" not in planned.to_json()
+    assert replace(planned, expect=None).to_json()["seconds"] is None
+    assert measured == [tuple(jax.local_devices())] * 2
+
+
 def test_the_rate_is_one_of_this_machine():
-    rate = product_rate(tuple(jax.local_devices()))
-    assert np.isfinite(rate)
-    assert 1e8 < rate < 1e16
+    found = product_rate(tuple(jax.local_devices()))
+    assert np.isfinite(found)
+    assert 1e8 < found < 1e16
     assert "less than a second of training" in str(plan())

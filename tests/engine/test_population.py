@@ -10,10 +10,7 @@ import pytest
 from populations import Trained, train, two_devices
 
 import jaxhp as hp
-from jaxhp.engine import population
 from jaxhp.engine.layout import arrange
-from jaxhp.engine.population import Capacity
-from jaxhp.search.groups import spec_of
 
 EPOCHS = 4
 CONFIGS = [{"lr": lr, "weight_decay": decay} for lr in np.geomspace(1e-3, 0.3, 16) for decay in (1e-6, 1e-3, 1e-2, 0.1)]
@@ -105,13 +102,12 @@ def test_a_score_is_the_mean_over_replicates_whatever_their_number(task):
     np.testing.assert_allclose(many.ranked.stderr, spread, rtol=1e-4, atol=1e-7)
 
 
-def test_take_moves_members_with_their_optimizer_state(task):
-    compiled = population.compile(spec_of(task, {}, dict.fromkeys(CONFIGS[0], "f4")), Capacity(4, 4, 16, 1, EPOCHS))
+def test_take_moves_members_with_their_optimizer_state(alone):
+    compiled = alone.population
 
     def columns(rows):
         return {name: np.asarray([CONFIGS[row][name] for row in rows], np.float32) for name in CONFIGS[0]}
 
-    straight = train(task, CONFIGS[:16], EPOCHS)
     everyone, survivors = np.arange(16, dtype=np.int32), np.asarray([14, 3, 9, 0, 7], np.int32)
     before, after = arrange([0] * 16, [0], 4), arrange([2] * 5, [0], 4)
     state, _ = compiled.step(compiled.init(), columns(everyone), everyone, before, 0, 2)
@@ -120,10 +116,10 @@ def test_take_moves_members_with_their_optimizer_state(task):
     state = compiled.take(state, source)
     state, ranked = compiled.step(state, columns(survivors), survivors, after, 2, EPOCHS)
     for position, trial in enumerate(survivors):
-        np.testing.assert_array_equal(ranked.score[position], straight.ranked.score[trial])
-        np.testing.assert_array_equal(ranked.curve[position], straight.ranked.curve[trial])
+        np.testing.assert_array_equal(ranked.score[position], alone.ranked.score[trial])
+        np.testing.assert_array_equal(ranked.curve[position], alone.ranked.curve[trial])
         weights = jax.tree.leaves(state.member.variables)
-        for got, want in zip(weights, jax.tree.leaves(straight.params[trial]), strict=True):
+        for got, want in zip(weights, jax.tree.leaves(alone.params[trial]), strict=True):
             moved = np.asarray(got).reshape(-1, *got.shape[3:])[after.slots[position, 0]]
             np.testing.assert_array_equal(moved, want)
     assert compiled.compilations == 1
@@ -137,12 +133,13 @@ def test_evaluation_sees_every_example_once_whatever_the_chunks():
         lambda params, batch, key, config: params["w"] * config["lr"],
         lambda params, batch, config: {"value": batch["x"]},
         lambda config: optax.sgd(config["lr"]),
-        train={"x": np.ones(10, np.float32)},
+        train={"x": np.arange(10, dtype=np.float32)},
         valid={"x": np.arange(n, dtype=np.float32)},
         batch_size=5,
         metric="value",
+        train_examples=4,
     )
     found = train(task, [{"lr": 0.1}], 1)
     np.testing.assert_allclose(found.ranked.score[0], (n - 1) / 2, rtol=1e-6)
     np.testing.assert_allclose(found.ranked.stderr[0], np.arange(n).std() / np.sqrt(n), rtol=1e-4)
-    np.testing.assert_allclose(found.ranked.curve[0, 0, :, 0], [1.0, (n - 1) / 2], rtol=1e-6)
+    np.testing.assert_allclose(found.ranked.curve[0, 0, :, 0], [(0 + 1 + 2 + 3) / 4, (n - 1) / 2], rtol=1e-6)

@@ -1,5 +1,6 @@
 """The real MLflow reads back what was logged: trial for trial, curve for curve."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from watched import check
 import jaxhp as hp
 from jaxhp.store.ledger import Ledger
 
-mlflow = pytest.importorskip("mlflow", reason="hp.watch.MLflow is tested where mlflow is installed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # those of MLflow and what it imports
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # those of MLflow and what it imports
+    pytest.mark.skipif(not find_spec("mlflow"), reason="hp.watch.MLflow is tested where mlflow is installed"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,6 +36,8 @@ def server(tmp_path_factory):
     """A database, and a folder for artifacts."""
     place = tmp_path_factory.mktemp("mlflow")
     uri = f"sqlite:///{place}/mlflow.db"
+    import mlflow  # in a second, which other tests need not wait for
+
     client = mlflow.MlflowClient(uri)
     client.create_experiment("searches", artifact_location=(place / "artifacts").as_uri())
     return uri, client

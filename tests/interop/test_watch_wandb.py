@@ -1,6 +1,7 @@
 """W&B, offline: its own records have what was logged, trial for trial, curve for curve."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,16 +13,22 @@ import jaxhp as hp
 from jaxhp.interop.wandb_files import key_of, logged, records
 from jaxhp.store.ledger import Ledger
 
-wandb = pytest.importorskip("wandb", reason="hp.watch.WandB is tested where wandb is installed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # those of W&B and what it imports
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # those of W&B and what it imports
+    pytest.mark.skipif(not find_spec("wandb"), reason="hp.watch.WandB is tested where wandb is installed"),
+]
 FINALS = {"finals": hp.Finals(2, 4)}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def offline():
+    """The package, which sends nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        yield
+        import wandb  # in a second, which other tests need not wait for
+
+        yield wandb
         wandb.teardown()
 
 
@@ -90,9 +97,9 @@ def test_nothing_is_logged_twice(watched):
 
 
 @pytest.mark.parametrize(("point", "number"), [(STEP, 2), ("round finished", 2)])
-def test_a_search_that_is_killed_and_resumed_is_logged_once(point, number, tmp_path):
+def test_a_search_that_is_killed_and_resumed_is_logged_once(offline, point, number, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path / "run", hp.watch.WandB("searches", tmp_path), dying(point, number))
-    wandb.teardown()  # which a process does at its end
+    offline.teardown()  # which a process does at its end
     result = run(tmp_path / "run", hp.watch.WandB("searches", tmp_path))
     check_all(tmp_path, tmp_path / "run", result)

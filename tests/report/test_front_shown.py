@@ -33,7 +33,9 @@ def expected(result):
 def test_the_page_has_the_front(run):
     page = write_report(run).read_text()
     result = hp.Result.load(run)
-    assert f"The {len(result.front)} trials that keep latency at most 2 that no other beats in all objectives" in page
+    assert (
+        f"{len(result.front)} trials that keep latency at most 2, none better than another in all of accuracy" in page
+    )
     assert page.count('class="point front"') + page.count('class="point chosen"') >= len(result.front)
     assert "accuracy by size" in page
     assert "Estimates along the front" in page

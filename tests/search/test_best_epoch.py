@@ -71,6 +71,7 @@ def test_finals_and_the_test_are_of_the_epoch_that_the_search_found():
     np.testing.assert_allclose(result.test(2).mean, (2 * best.scored_at * best.config["lr"] - 1) ** 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_finals_go_on_where_the_best_finalist_diverges():
     """Its curve is empty, and says nothing of how long the others are trained."""
     of, mine = walk(), jax.random.normal(key_of(jax.random.key(1), Keys.INIT, 0))

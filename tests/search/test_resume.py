@@ -214,6 +214,12 @@ def test_what_a_kill_left_behind_is_removed(tmp_path, die_at):
     assert (outside / "precious").exists()
 
 
+def test_orbax_is_not_imported_where_there_is_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)  # so that an import fails
+    with Ledger(tmp_path, write=True) as ledger:
+        assert not list(Checkpoints(ledger).load(0, complete=False, decode=dict))
+
+
 def test_names_of_checkpoints_are_not_trusted(tmp_path, die_at):
     die_at("checkpoint named", 1)
     with pytest.raises(Killed):

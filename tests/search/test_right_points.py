@@ -189,6 +189,7 @@ def structured(tmp_path_factory):
     return made, made.run(directory, quiet=True), directory
 
 
+@pytest.mark.slow
 def test_a_network_is_what_init_made_both_times(structured):
     made, first, directory = structured
     again = made.run(directory, quiet=True)

@@ -182,6 +182,7 @@ def test_axes_are_over_the_range():
     assert [label for _, label in width.ticks] == ["1", "2", "5"]
 
 
+@pytest.mark.slow
 def test_a_search_over_it_is_loaded_reported_and_exported(tmp_path):
     optuna = pytest.importorskip("optuna")
     pytest.importorskip("tensorboardX")

@@ -100,7 +100,7 @@ SPACES = spaces()
 
 
 @given(SPACES, st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_points_and_configs_map_to_each_other_exactly(space, data):
     unit = np.asarray([data.draw(st.floats(0, 1, width=32)) for _ in range(space.dim)], np.float32)
     config = space.config(unit)
@@ -123,7 +123,7 @@ def test_json_gives_back_an_equal_space(space):
 
 
 @given(SPACES, st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_a_config_goes_through_a_ledger_exactly(space, data):
     points = np.asarray([[data.draw(st.floats(0, 1)) for _ in range(space.dim)] for _ in range(3)])
     configs = [space.given(config) for config in space.configs(points)]

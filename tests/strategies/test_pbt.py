@@ -42,15 +42,15 @@ def test_all_diverged_are_replaced_by_copies_of_the_healthy():
 
 
 def test_when_all_diverged_everything_starts_fresh():
-    first, after = second(PBT(8), np.full(8, np.nan))
+    first, after = second(PBT(16), np.full(16, np.nan))
     assert (np.asarray(after.parent) == -1).all()
     assert not np.array_equal(first.unit, after.unit)
 
 
 def test_recall_warms_the_first_population():
-    old = np.random.default_rng(0).random((60, 2), np.float32)
+    old = np.random.default_rng(0).random((60, 3), np.float32)
     strategy = PBT(16, inner=Narrowing())
-    state = strategy.recall(strategy.init(KEY, 2, 8), old, -np.abs(old - 0.9).sum(axis=1))
+    state = strategy.recall(strategy.init(KEY, 3, 8), old, -np.abs(old - 0.9).sum(axis=1))
     assert np.median(strategy.ask(state)[0].unit) > 0.7
 
 

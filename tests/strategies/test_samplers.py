@@ -123,7 +123,7 @@ def test_one_lucky_point_at_an_edge_is_not_an_edge():
     assert edges(unit, score).tolist() == [0]
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_history_grows_and_keeps_everything(batches):
     history, units, scores = empty(KEY, 2, 1, 3), [], []

@@ -32,6 +32,7 @@ def plain_loss(params, batch):
     return -jnp.mean(jnp.take_along_axis(log_p, batch["label"][:, None], 1))
 
 
+@pytest.mark.slow
 def test_a_step_equals_a_plain_network():
     task = hp.tasks.cnn(hp.data.mnist_sample(40), channels=(3, 4), hidden=(10,), batch_size=20)
     batch = {name: array[:20] for name, array in task.train.items()}

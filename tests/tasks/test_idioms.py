@@ -78,6 +78,7 @@ def train(where: str, code: str, bfloat16: bool) -> None:
     assert np.isfinite(np.asarray(steps(config), np.float32)).all()
 
 
+@pytest.mark.slow  # as what stands on other pages
 @pytest.mark.parametrize("what", rows())
 def test_row(what):
     where, code, comes, instead = rows()[what]

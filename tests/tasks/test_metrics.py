@@ -335,7 +335,7 @@ def test_a_class_beyond_their_number_makes_it_nan():
     assert float(m.macro_f1(classes=3)(said, np.asarray([1.0, 1.0, 0.0]))) == 1
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8])
+@pytest.mark.parametrize("dtype", [*(pytest.param(t, marks=pytest.mark.slow) for t in (bool, np.uint8)), np.int8])
 def test_labels_may_be_of_any_such_type(dtype):
     rng = np.random.default_rng(0)
     label, said, score = rng.random(80) < 0.4, rng.random(80) < 0.4, rng.random(80).astype(np.float32)

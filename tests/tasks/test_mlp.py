@@ -26,6 +26,15 @@ def test_he_initialisation_and_shapes(params):
     assert all(not layer["b"].any() for layer in params)
 
 
+def test_layers_of_a_shape_are_drawn_by_one_program_each_with_its_own_key():
+    task = hp.tasks.mlp(hp.data.mnist_sample(60), hidden=(12,) * 4, batch_size=40)
+    keys = jax.random.split(KEY, 5)
+    for layer, key in zip(task.init(KEY, CONFIG), keys, strict=True):
+        alone = np.asarray(jax.random.normal(key, layer["w"].shape)) * np.sqrt(2 / layer["w"].shape[1])
+        np.testing.assert_allclose(layer["w"], alone, rtol=1e-6)
+    assert str(jax.make_jaxpr(task.init)(KEY, CONFIG)).count("erf_inv") == 3  # of 784 x 12, 12 x 12 and 12 x 10
+
+
 def test_the_data_is_uint8_and_split(params):
     assert TASK.train["image"].dtype == np.uint8
     assert (TASK.n_train, TASK.n_valid) == (160, 40)

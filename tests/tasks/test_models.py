@@ -1,5 +1,6 @@
 """Models of other libraries: the networks of the docstrings, as members and in loops of the libraries' own."""
 
+import inspect
 import sys
 import textwrap
 from functools import cache, partial
@@ -33,7 +34,7 @@ TRAIN, VALID = hp.split(hp.data.mnist_sample(300).train, 0.2, 0)
 @cache
 def example(library: str) -> dict:
     """What the code in the docstring defines."""
-    text = textwrap.dedent((LIBRARIES[library].__doc__ or "").split("\n\n", 1)[1].split("    Args:")[0])
+    text = textwrap.dedent((inspect.getdoc(LIBRARIES[library]) or "").split("\n\n", 1)[1].split("\nArgs:")[0])
     names = {"eqx": eqx, "hk": hk, "linen": linen, "nnx": nnx, "hp": hp, "jax": jax, "optax": optax}
     names |= {"train": TRAIN, "valid": VALID}
     exec(text, names)
@@ -188,7 +189,8 @@ def distance(got, want, begun) -> float:
     return far / way
 
 
-@pytest.mark.parametrize("library", [pytest.param(n, marks=pytest.mark.slow) if n != "nnx" else n for n in LIBRARIES])
+@pytest.mark.slow
+@every_library
 def test_steps_are_those_of_the_librarys_own_loop(library):
     of = averaged(library)
     spec, root = spec_of(of, {"width": 8}, TRACED), jax.random.key(0)

@@ -81,14 +81,8 @@ def test_what_is_computed_is_in_bfloat16_and_what_is_kept_in_float32():
 MLP, CNN = partial(hp.tasks.mlp, hidden=(8,)), partial(hp.tasks.cnn, channels=(2,), hidden=(8,))
 
 
-@pytest.mark.parametrize(
-    ("make", "at_once"),
-    [
-        (MLP, lambda rows: 1),
-        pytest.param(CNN, lambda rows: 1, marks=pytest.mark.slow),
-        pytest.param(CNN, lambda rows: rows, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "at_once"), [(MLP, lambda rows: 1), (CNN, lambda rows: 1), (CNN, lambda rows: rows)])
 def test_ready_made_networks_train_in_bfloat16(make, at_once, monkeypatch):
     """All products are of bfloat16, and the gradient is that in float32 of the same weights, to bfloat16's rounding."""
     monkeypatch.setattr(conv, "rows_at_once", at_once)
