@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Float32, Int, PRNGKeyArray
 
 from jaxhp.compiling import jit
 from jaxhp.strategies import budgets
@@ -23,6 +23,7 @@ from jaxhp.values import Error
 
 MODELLED = 4000  # points; without rungs a longer history is TPE's
 TREES = 64
+EARLIEST = 32  # points that tell whether values are few
 RUNGS = 1 / 9, 1 / 3, 1.0  # shares of the full budget
 SHARES = 1.0, 2 / 5, 1 / 6  # of a round's trials that come to each rung
 SHORT = 4  # epochs of a full budget that is too small for rungs: fewer than these
@@ -45,10 +46,9 @@ class Climb(History):
 class Auto(Sampler):
     """Sobol points first; then batches from a Gaussian process that learns from every rung (`budgets.py`).
 
-    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, two fifths go on
-    to a third of the epochs, and a sixth to the end. Half of those that go on have the best scores, the others are
-    those of whom the process expects most at the end, so that slow starters have a chance. A search takes less than a
-    third of the epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
+    Each round is a bracket of successive halving: all of its trials train for a ninth of the epochs, the best two
+    fifths of them for a third of the epochs, and the best sixth to the end. A search takes less than a third of the
+    epochs of as many full trainings. Budgets of fewer than 4 epochs have no rungs.
 
     Where most coordinates have a few values each, as in spaces of choices and integers, a forest picks every other row.
     Without rungs the process is `GP`'s, and TPE's once more than 4,000 points are told.
@@ -98,7 +98,7 @@ class Auto(Sampler):
         number, step = divmod(state.round, len(self.budgets(state.epochs)))
         rung = self.brackets(state.epochs)[min(number, self.rounds - 1)][step]
         if step:
-            unit, parent = self._going_on(state, rung.trials)
+            unit, parent = survivors(state.key, state.population, state.standing, state.asked, rung.trials)
         else:
             unit, parent = snap(self._begun(state, number, rung.trials)), fresh(rung.trials)
         blank = jnp.full(rung.trials, jnp.nan, jnp.float32)
@@ -112,21 +112,12 @@ class Auto(Sampler):
         if state.told == 0:
             return base[:size]
         left = jnp.float32(max(0, self.rounds - 1 - number) / max(1, self.rounds - 1))
-        of = state.key, state.round, left, base, self._learnt(state), size
+        belief = budgets.learn(state.key, state.round, state.unit, state.score, state.told)
+        of = state.key, state.round, left, base, belief, size
         few = few_values(state.unit[:, :-1], state.unit[:, -1], state.told)
         if isinstance(few, Tracer):
             return jax.lax.cond(few, lambda: budgets.batch(*of, TREES), lambda: budgets.batch(*of, 0))
         return budgets.batch(*of, TREES if few else 0)
-
-    def _going_on(self, state: Climb, kept: int) -> tuple[Float32[Array, "{kept} D"], Int32[Array, "{kept}"]]:
-        """Choose who goes on: half by their scores, and of the others those of whom most is expected."""
-        hope = budgets.expected(self._learnt(state), state.population)
-        merit = budgets.merit(hope, state.standing, -(-kept // 2))
-        return survivors(state.key, state.population, merit, state.asked, kept)
-
-    def _learnt(self, state: Climb) -> budgets.Belief:
-        """Fit the process to what was told."""
-        return budgets.learn(state.key, state.round, state.unit, state.score, state.told)
 
     def tell(self, state: History, proposal: Proposal, scores: Float32[Array | np.ndarray, "scores"]) -> History:
         """Learn scores; where there are rungs, those of the last proposal.
@@ -185,11 +176,12 @@ def few_values(unit: Float32[Array, "C D"], rung: Float32[Array, "C"], told: Int
 
     Args:
       unit: f32[C, D], points.
-      rung: f32[C], where each was told; those of the first rung count.
+      rung: f32[C], where each was told; the earliest of the first rung count, of which later ones may descend.
       told: how many rows, from the first on, are told.
     """
     present = jnp.arange(unit.shape[0]) < told
     present = present & (rung == jnp.min(rung, initial=1.0, where=present))
+    present = present & (jnp.cumsum(present) <= EARLIEST)
     ordered = jnp.sort(jnp.where(present[:, None], unit, 2.0), axis=0)
     new = jnp.concatenate([jnp.ones((1, unit.shape[1]), bool), ordered[1:] != ordered[:-1]])
     distinct = jnp.sum(new & present[:, None], axis=0)

@@ -48,22 +48,6 @@ def expected(belief: Belief, at: Float32[Array, "Q D"]) -> Float32[Array, "Q"]:
     return belief.weights @ jnp.where(belief.present[:, None], cross, 0.0)
 
 
-@partial(jit, static_argnames=("first",))
-def merit(hope: Float32[Array, "P"], score: Float32[Array, "P"], first: int) -> Float32[Array, "P"]:
-    """Rank by scores those who are among the `first` by them, ahead of the others, whom what is expected of them ranks.
-
-    Args:
-      hope: f32[P], what is expected.
-      score: f32[P], higher is better, NaN is diverged.
-      first: how many.
-
-    Returns:
-      f32[P], higher is better, NaN is diverged.
-    """
-    place = jnp.argsort(jnp.argsort(jnp.where(jnp.isnan(score), jnp.inf, -score), stable=True))
-    return jnp.where(jnp.isnan(score), jnp.nan, jnp.where(place < first, jnp.inf, hope))
-
-
 def full(unit: Float32[Array, "Q D"]) -> Float32[Array, "Q budgets"]:
     """Put points, f32[Q, D], at the full budget: f32[Q, D + 1]."""
     return jnp.concatenate([unit, jnp.ones((unit.shape[0], 1))], axis=1)
