@@ -12,7 +12,7 @@ from jaxhp.engine.events import Warned
 from jaxhp.engine.work import Emit
 from jaxhp.executors.entry import work
 from jaxhp.executors.orders import Address, Answer, Order, Refused
-from jaxhp.executors.pool import Pool
+from jaxhp.executors.pool import Pool, submitted
 from jaxhp.values import Error
 
 _TICK_S = 0.2  # how often it is asked who lives, and a search looks for signals
@@ -167,12 +167,7 @@ class Crew:
 
     def _submit(self, order: Order, worker: str, tell: Callable[[Future[Answer]], None]) -> None:
         self._busy[worker] = self._busy.get(worker, 0) + 1
-        try:
-            future = self._pool.submit(work, self._address, order, worker=worker)
-        except Exception as error:  # of an engine whose worker is gone by now
-            future = Future()
-            future.set_exception(error)
-        future.add_done_callback(tell)
+        submitted(self._pool, work, self._address, order, worker=worker).add_done_callback(tell)
 
 
 def _answer(future: Future[Answer]) -> Answer | Lost:

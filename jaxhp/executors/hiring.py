@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -11,13 +12,13 @@ from jaxhp.engine.environment import differences, harmful
 from jaxhp.executors.described import Described
 from jaxhp.executors.entry import describe
 from jaxhp.executors.orders import Who
-from jaxhp.executors.pool import Pool
+from jaxhp.executors.pool import Pool, submitted
 from jaxhp.values import Error, Json
 from jaxhp.words import short
 
 _TRIES = 5  # workers that may be lost before one says what it is
 _LOOK_S = 0.5
-_PATIENCE_S = 60.0  # that a first worker is waited for before the others are asked too
+_PATIENCE_S = 60.0  # that a first worker is waited for before the others are asked too, and others where a run goes on
 _KIND = ("platform", "device_kind", "cpu")  # of an environment: where these differ, another process is no measure
 
 
@@ -35,21 +36,23 @@ def chosen(
       say: tells a person who is not used, and that the first one decides.
 
     Raises:
-      Error: several workers died before they answered, or none of those that there will be may be used.
+      Error: several workers died before they answered; none of those that there will be may be used, or none of those
+        that are there may go on with what was begun.
     """
     refused: dict[str, str] = {}
-    for who, devices, environment in _answers(pool, say):
+    cure = "; accept_environment=True goes on with another environment" if begun else ""
+    patience = _PATIENCE_S if begun else math.inf
+    for who, devices, environment in _answers(pool, say, patience):
         wanted = begun or (own if own is not None and _of_one_kind(own, environment) else environment)
         if other := unlike(wanted, environment):
             if str(who) not in refused:
                 refused[str(who)] = f"{who}: {other}"
-                say(f"executor: not used: {refused[str(who)]}; waiting for others")
+                say(f"executor: not used: {refused[str(who)]}; waiting for others{cure}")
             continue
         if begun is None and own is not None and wanted is environment:
             version = environment.get("jaxlib")
             say(f"executor: workers are to be as the first one: {environment.get('device_kind')}, jaxlib {version}")
         return devices, environment
-    cure = "; accept_environment=True goes on with another environment" if begun else ""
     raise Error(f"executor: no worker makes the bits of this search: {'; '.join(refused.values())}{cure}")
 
 
@@ -63,24 +66,32 @@ def _of_one_kind(own: Json, other: Json) -> bool:
     return not harmful(differences({n: own.get(n) for n in _KIND}, {n: other.get(n) for n in _KIND}))
 
 
-def _answers(pool: Pool, say: Callable[[str], None]) -> Iterator[tuple[Who, list[Described], Json]]:
+def _answers(
+    pool: Pool, say: Callable[[str], None], patience: float
+) -> Iterator[tuple[Who, list[Described], Json]]:
     """Yield what workers say of themselves: any one, and then all others, those that join later too.
 
     One that dies before it answers is one that dies later.
+
+    Args:
+      patience: seconds that others are waited for, while somebody is there and all who are have answered.
     """
     if not pool.workers():
         say("executor: waiting for a first worker")
     answers: SimpleQueue[Future[Any]] = SimpleQueue()
-    pool.submit(describe).add_done_callback(answers.put)
-    waits, waited, lost = 1, 0.0, 0
+    submitted(pool, describe).add_done_callback(answers.put)
+    waits, waited, idle, lost = 1, 0.0, 0.0, 0
     asked: set[str] = set()
-    while waits or getattr(pool, "joins", True):
+    while waits or (getattr(pool, "joins", True) and idle < patience):
         try:
             future = answers.get(timeout=_LOOK_S)
         except Empty:
-            waited += _LOOK_S if pool.workers() else 0.0
+            passed = _LOOK_S if pool.workers() else 0.0
+            waited += passed
+            idle += 0.0 if waits else passed
         else:
             waits, waited = waits - 1, _PATIENCE_S
+            idle = 0.0
             try:
                 said = future.result()
             except Error:
@@ -90,12 +101,12 @@ def _answers(pool: Pool, say: Callable[[str], None]) -> Iterator[tuple[Who, list
                 if lost == _TRIES:
                     why = f"{type(error).__name__}: {error}".splitlines()[0]
                     raise Error(f"executor: {_TRIES} workers were lost before they answered: {why}") from error
-                pool.submit(describe).add_done_callback(answers.put)
+                submitted(pool, describe).add_done_callback(answers.put)
                 waits += 1
             else:
                 yield said
         if waited >= _PATIENCE_S:
             for name in {*pool.workers()} - asked:
                 asked.add(name)
-                pool.submit(describe, worker=name).add_done_callback(answers.put)
+                submitted(pool, describe, worker=name).add_done_callback(answers.put)
                 waits += 1

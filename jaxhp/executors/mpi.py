@@ -33,7 +33,7 @@ class MPI:
       Error: mpi4py or an MPI is missing, there is one rank alone, or this process has made one before.
     """
 
-    joins = False  # see `Submit`
+    joins = False  # see `Pool`
 
     def __init__(self) -> None:
         if _made:

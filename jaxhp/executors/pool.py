@@ -20,7 +20,14 @@ class WorkerLost(Exception):
 
 @runtime_checkable
 class Pool(Protocol):
-    """Workers that come and go. Each is a process with devices of its own, which has one call at a time."""
+    """Workers that come and go. Each is a process with devices of its own, which has one call at a time.
+
+    A pool may say two things more of itself, as attributes:
+
+    - `joins`: False where none will come that are unlike those that are there, so that it is an error where none of these
+      may be used. Without it others are waited for.
+    - `pinned`: False where a call cannot be sent to a worker by its name. Without it it can.
+    """
 
     def workers(self) -> Sequence[str]:
         """Return the names of those that live now. A name never comes back for another process that knows less."""
@@ -52,8 +59,8 @@ class Submit:
       Error: it has no `submit`, does not tell how many workers it has, or its processes are forked.
     """
 
-    pinned = False  # whether a call can be sent to a worker by its name
-    joins = False  # whether workers may come that are unlike those that are there
+    pinned = False  # see `Pool`
+    joins = False
 
     def __init__(self, executor: Any, workers: int | None = None):
         if not callable(getattr(executor, "submit", None)):
@@ -84,6 +91,22 @@ class Submit:
 
     def close(self) -> None:
         """See `Pool.close`."""
+
+
+def submitted(pool: Pool, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
+    """Have `fn(*args)` called on a worker; what an engine raises at once is what the future fails with.
+
+    Raises:
+      Error: the pool has no workers any more.
+    """
+    try:
+        return pool.submit(fn, *args, worker=worker)
+    except Error:
+        raise
+    except Exception as error:  # of an engine whose worker is gone by now
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
 
 
 def as_pool(executor: Any) -> Pool:

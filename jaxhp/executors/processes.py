@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from jaxhp.engine.runtime import cpu_cores
@@ -24,6 +24,7 @@ from jaxhp.values import Error, check_int
 
 _TRIES = 5  # processes, one in the place of another, that end before they answer
 _PAUSE_S = 0.25  # before another one is started then, and twice as long the next time
+_WORDS_S = 1.0  # that the last words of one that has ended are waited for
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -43,7 +44,7 @@ class Processes:
       Error: `count` is no positive integer.
     """
 
-    joins = False  # see `Submit`
+    joins = False  # see `Pool`
 
     def __init__(self, count: int, *, platform: str | None = None):
         self._count, self._platform = check_int("processes", count, 1), platform
@@ -68,15 +69,17 @@ class Processes:
         return [process.name for process in self._slots if process is not None and process.alive]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, worker: str | None = None) -> Future[Any]:
-        """See `Pool.submit`."""
-        self.workers()
-        alive = [process for process in self._slots if process is not None and process.alive]
-        named = [process for process in alive if process.name == worker]
-        if not (named if worker is not None else alive):
-            future: Future[Any] = Future()
-            future.set_exception(WorkerLost(f"{worker or 'every process'} has ended"))
-            return future
-        return min(named or alive, key=lambda process: process.waiting).call(fn, args)
+        """See `Pool.submit`; for any worker it waits until one is there, and raises what `workers` does."""
+        while True:
+            self.workers()
+            alive = [process for process in self._slots if process is not None and process.alive]
+            if fit := [process for process in alive if worker in (None, process.name)]:
+                return min(fit, key=lambda process: process.waiting).call(fn, args)
+            if worker is not None:
+                future: Future[Any] = Future()
+                future.set_exception(WorkerLost(f"{worker} has ended"))
+                return future
+            time.sleep(_PAUSE_S / 4)
 
     def close(self) -> None:
         """See `Pool.close`: ends the processes, whatever they do."""
@@ -170,7 +173,7 @@ class _Process:
     @property
     def said(self) -> str:
         """The last line that it wrote beside its answers."""
-        self._hearing.join(_PAUSE_S)
+        self._hearing.join(_WORDS_S)
         lines = self._said.decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
 
@@ -212,7 +215,9 @@ class _Process:
                 answer = _exchanged(request, reply, content)
             except (OSError, EOFError) as error:
                 self._ended = True
-                future.set_exception(WorkerLost(f"{self.name} {_how(self._process)}: {error}".rstrip(": ")))
+                how = _how(self._process)
+                why = self.said if self.in_vain else error
+                future.set_exception(WorkerLost(f"{self.name} {how}: {why}".rstrip(": ")))
                 break
             self._answered = True
             settle(future, answer)
@@ -236,10 +241,11 @@ class _Process:
                     os.write(2, told)
 
     def _drain(self) -> None:
-        while not self._calls.empty():
-            call = self._calls.get()
-            if call is not None:
-                call[0].set_exception(WorkerLost(f"{self.name} has ended"))
+        with suppress(Empty):
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None:
+                    call[0].set_exception(WorkerLost(f"{self.name} has ended"))
 
 
 def _exchanged(request: IO[bytes], reply: IO[bytes], content: bytes) -> bytes:

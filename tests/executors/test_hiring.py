@@ -2,11 +2,13 @@
 
 import tempfile
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 
 import jaxhp as hp
+from jaxhp.executors import hiring
 from jaxhp.executors.hiring import chosen
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.pool import WorkerLost
@@ -57,6 +59,18 @@ def test_nobody_is_asked_again_where_none_will_come():
     assert pool.asked == 1
 
 
+def test_an_engine_that_breaks_when_it_is_asked_is_one_line():
+    class Broken(Dying):
+        def submit(self, fn, /, *args, worker=None):
+            self.asked += 1
+            raise BrokenProcessPool("a child process terminated abruptly")
+
+    pool = Broken(9)
+    with pytest.raises(hp.Error, match=r"5 workers were lost before they answered: BrokenProcessPool: a child process"):
+        chosen(pool, None, None, print)
+    assert pool.asked == 5
+
+
 class Told(Dying):
     """A pool whose workers say, one after another, which jaxlib they have; all are there at once."""
 
@@ -84,6 +98,16 @@ def test_an_odd_first_worker_is_no_measure_of_the_others():
     said.clear()
     assert chosen(Told("3", "2", kind="H200"), None, own, said.append)[0] == ["3"]  # here is no such device
     assert said == ["executor: workers are to be as the first one: H200, jaxlib 3"]
+
+
+def test_a_run_that_nobody_there_may_go_on_with_ends_with_the_cure_though_others_may_join(monkeypatch):
+    monkeypatch.setattr(hiring, "_LOOK_S", 0.001)
+    monkeypatch.setattr(hiring, "_PATIENCE_S", 0.002)
+    said: list[str] = []
+    begun = {"jaxlib": "3", "device_kind": "cpu"}
+    with pytest.raises(hp.Error, match=r"has 1: .*has 2: .*; accept_environment=True goes on with another environment$"):
+        chosen(Told("1", "2", joins=True), begun, None, said.append)
+    assert all(text.endswith("; accept_environment=True goes on with another environment") for text in said)
 
 
 def test_what_is_no_executor_leaves_no_folder(tmp_path, monkeypatch):

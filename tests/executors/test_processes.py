@@ -19,6 +19,7 @@ from jaxhp.executors import processes as of_processes
 from jaxhp.executors.entry import describe
 from jaxhp.executors.orders import Rank, Train
 from jaxhp.executors.processes import visible_gpus
+from jaxhp.search.workers import hired
 
 HERE = Path(__file__).resolve()
 
@@ -67,6 +68,11 @@ def test_processes_that_end_before_they_begin_are_given_up_with_what_they_said(t
     monkeypatch.setattr(of_processes, "_PAUSE_S", 0.01)
     monkeypatch.chdir(tmp_path)
     pool, names = hp.executors.Processes(1), set()
+    with (
+        pytest.raises(hp.Error, match=r"^executor: 5 .*No module named 'no_such_module_anywhere'$"),
+        hired(pool, None, None, print),
+    ):
+        pass
     with pytest.raises(hp.Error, match=r"5 processes ended.*No module named 'no_such_module_anywhere'$"):
         _wait_for_processes(pool, names)
     assert len(names) <= 5
