@@ -61,6 +61,7 @@ class Crew:
         self._refused: dict[str, str | None] = {}  # why they are not to be used; None: they have not answered for long
         self._alive: tuple[float, list[str]] = (-1.0, [])
         self._deserted = False
+        self._served = False  # whether a worker has done what it was asked for
 
     def alive(self, *, anew: bool = False) -> list[str]:
         """Return the workers that live and may be used; those that are halted do not count until they answer.
@@ -75,7 +76,7 @@ class Crew:
             self._alive = time.monotonic(), list(self._pool.workers())
         for answers in self._owed:
             while not answers.empty():
-                self._know(answers.get())
+                self._heard(*answers.get())
         names = self._alive[1]
         able = [name for name in names if name not in self._refused]
         refused = [f"{name}: {self._refused[name]}" for name in names if self._refused.get(name)]
@@ -100,12 +101,10 @@ class Crew:
                 found.append(self._arrived.get_nowait())
         except Empty:
             pass
-        for _, worker, _ in found:
-            self._busy[worker] -= 1
-        return [Arrived(tag, worker, _answer(future)) for tag, worker, future in found]
+        return [Arrived(tag, worker, self._known(worker, future)) for tag, worker, future in found]
 
-    def ask(self, order: Order, worker: str | None) -> Answer:
-        """Have something done now, by this worker or by any; return the first answer.
+    def ask(self, order: Order, worker: str | None) -> tuple[str, Answer]:
+        """Have something done now, by this worker or by any; return the first answer, and whose it is.
 
         Raises:
           Error: too many workers were lost that were asked, or none may be used.
@@ -122,11 +121,10 @@ class Crew:
                     self._submit(order, asked[-1], lambda future, name=asked[-1]: answers.put((name, future)))
                     until, patience = time.monotonic() + patience, 2 * patience
             try:
-                found = answers.get(timeout=_TICK_S)
+                chosen, future = answers.get(timeout=_TICK_S)
             except Empty:
                 continue
-            self._know(found)
-            chosen, answer = found[0], _answer(found[1])
+            answer = self._heard(chosen, future)
             asked.remove(chosen)
             if isinstance(answer, Refused):
                 self.refuse(chosen, answer)
@@ -134,7 +132,7 @@ class Crew:
                 lost.append(f"{chosen}: {answer.why}")
             else:
                 self._owed += [answers] * bool(asked)
-                return answer
+                return chosen, answer
             until = time.monotonic()
         raise Error(f"executor: {_TRIES} workers were lost, one after another, that were asked: {'; '.join(lost)}")
 
@@ -142,19 +140,27 @@ class Crew:
         self._refused[worker] = None
         self._emit(Warned(f"executor: {worker} has not answered for {waited:.0f} s; without it until it does"))
 
-    def _know(self, found: tuple[str, Future[Answer]]) -> None:
-        """An answer is there of a worker that was asked."""
-        self._busy[found[0]] -= 1
-        if self._refused.get(found[0], "") is None:
-            del self._refused[found[0]]
+    def _heard(self, worker: str, future: Future[Answer]) -> Answer | Lost:
+        """Return the answer of a worker that was asked: it is not halted any more."""
+        if self._refused.get(worker, "") is None:
+            del self._refused[worker]
+        return self._known(worker, future)
+
+    def _known(self, worker: str, future: Future[Answer]) -> Answer | Lost:
+        answer = _answer(future)
+        self._busy[worker] -= 1
+        self._served |= not isinstance(answer, Lost | Refused)
+        return answer
 
     def refuse(self, worker: str, answer: Refused) -> str:
         """Give a worker nothing any more; return why.
 
         Raises:
-          Error: orders cannot be kept from it.
+          Error: orders cannot be kept from it, or it is the first one and does not see what all must see.
         """
         why = f"{answer.who}: {answer.why}"
+        if answer.blind and not (self._served and self.pinned):
+            raise Error(f"members: {why}")
         if not self.pinned:
             raise Error(f"executor: a worker does not make the bits of this search: {why}")
         self.dismiss(worker, why)

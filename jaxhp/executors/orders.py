@@ -120,10 +120,17 @@ class Answered(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The process must not train here, since it would make other bits."""
+    """The process must not train here.
+
+    Attributes:
+      why: it would make other bits, or does not see the members' store.
+      who: it is.
+      blind: whether it is the latter.
+    """
 
     why: str
     who: Who
+    blind: bool = False
 
 
 class Missing(NamedTuple):

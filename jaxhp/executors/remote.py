@@ -62,7 +62,7 @@ class Remote:
 
     def _ranked(self, rows: Sequence[Apart]) -> Sequence[Outcome]:
         """Have a worker make the outcome of rows whose replicates were trained apart: here it may have other bits."""
-        answer = self._crew.ask(Rank(rows), None)
+        _, answer = self._crew.ask(Rank(rows), None)
         if isinstance(answer, Failed):
             raise error_of(answer)
         assert isinstance(answer, Answered)
@@ -120,9 +120,9 @@ class Remote:
         replicates = self._held[1] if name in self._held[0] else tuple(range(self._recipe.members))
         chunk = self._dealt(replicates)[0] if given is None else replicates
         worker = self._stock.homes([name], chunk)[0] or None
-        answer = self._crew.ask(Show(key, name, chunk, config, given), worker)
+        who, answer = self._crew.ask(Show(key, name, chunk, config, given), worker)
         if isinstance(answer, Missing):
-            self._stock.gone(answer.names, chunk, worker)
+            self._stock.gone(answer.names, chunk, who)
             raise MembersLost(answer.why)
         if isinstance(answer, Failed):
             raise error_of(answer)
@@ -165,8 +165,9 @@ class Remote:
         start, origin = job.start.copy(), job.origin.copy()
         searched = tuple(job.replicates) == tuple(range(self._recipe.members)) and job.read is None
         chunks = self._dealt(tuple(job.replicates)) if searched else ()
+        alive = self._crew.alive()
         for row, trial in enumerate(job.trials.tolist()):
-            known = [{*self._stock.where.before(trial, chunk)} for chunk in chunks]
+            known = [{*self._stock.where.before(trial, chunk, alive)} for chunk in chunks]
             reached = set.intersection(*known) if known else set()
             further = [epoch for epoch in reached if start[row] < epoch <= job.stop]
             if further:

@@ -37,12 +37,11 @@ class Stock:
         spots = [self.spot(name, chunk) if name[1] else None for name in names]
         return [min(spot.workers, default="") if spot is not None else "" for spot in spots]
 
-    def gone(self, names: Iterable[Name], chunk: Chunk, worker: str | None) -> None:
+    def gone(self, names: Iterable[Name], chunk: Chunk, worker: str) -> None:
         """Know that neither the store nor this worker has members."""
         for name in names:
             self.where.lost(name, chunk)
-            if worker is not None:
-                self.where.lost(name, chunk, worker)
+            self.where.lost(name, chunk, worker)
 
     def drop(self, key: str, names: Iterable[Name], chunk: Chunk) -> None:
         """Remove members from the store that are not what they should be."""
@@ -55,13 +54,12 @@ class Stock:
         missing = []
         for name in names:
             while (spot := self.spot(name, chunk)) is not None and not spot.stored:
-                worker = min(spot.workers)
-                answer = self._crew.ask(Hand(key, [name], chunk), worker)
+                who, answer = self._crew.ask(Hand(key, [name], chunk), min(spot.workers))
                 if isinstance(answer, Answered):
                     self.moved += answer.sent
-                    spot.stored = True
+                    self.where.found(name, chunk, key, stored=True)
                 else:
-                    self.where.lost(name, chunk, worker)
+                    self.where.lost(name, chunk, who)
             if spot is None:
                 missing.append(name)
         return missing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
@@ -58,21 +58,20 @@ class Whereabouts:
             spot.workers.add(worker)
 
     def spot(self, name: Name, chunk: Chunk, alive: Collection[str]) -> Spot | None:
-        """Return where a member is that somebody has."""
+        """Return where a member is that somebody has who is alive now; who is halted is known to have it later."""
         spot = self._spots.get((name, chunk))
         if spot is None:
             return None
-        spot.workers.intersection_update(alive)
-        return spot if spot.stored or spot.workers else None
+        there = replace(spot, workers=spot.workers.intersection(alive))
+        return there if there.stored or there.workers else None
 
     def chunks(self, replicates: Chunk) -> set[Chunk]:
         """Return those parts of replicates that members are known by."""
         return {chunk for _, chunk in self._spots if set(chunk) <= {*replicates}}
 
-    def before(self, trial: int, chunk: Chunk) -> list[int]:
-        """Return the epochs at which an earlier run has left a trial's member in the store."""
-        found = ((epoch, self._spots.get(((trial, epoch), chunk))) for epoch in self._earlier.get((trial, chunk), []))
-        return [epoch for epoch, spot in found if spot is not None and (spot.stored or spot.workers)]
+    def before(self, trial: int, chunk: Chunk, alive: Collection[str]) -> list[int]:
+        """Return the epochs at which an earlier run has left a trial's member that somebody has."""
+        return [e for e in self._earlier.get((trial, chunk), []) if self.spot((trial, e), chunk, alive) is not None]
 
     def lost(self, name: Name, chunk: Chunk, worker: str | None = None) -> None:
         """Know that a worker, None: the store, does not have a member."""

@@ -55,7 +55,7 @@ from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.shipping import import_from, unpacked
 from jaxhp.executors.units import Apart, Raw, Unit
 from jaxhp.trials import Rung
-from jaxhp.values import Error, Json
+from jaxhp.values import Json
 
 Rows = list[tuple[Name, list[np.ndarray]]]
 
@@ -78,8 +78,11 @@ def work(place: Address, order: Order) -> Answer:
         try:
             if key not in _sites:
                 _sites.clear()  # of the search before
-                _sites[key] = _site(place)
+                import_from(place.folder)
+                _sites[key] = Site(place.store, place.recipe)
             return _sites[key].answer(order, who)
+        except Damaged as error:
+            return Refused(f"expected the search in {place.store}, which all workers must see: {error}", who, blind=True)
         except Exception as error:  # whatever a function of the task raises
             return Failed(_as_bytes(error), "".join(traceback.format_exception(error)), who)
 
@@ -90,14 +93,6 @@ def describe() -> tuple[Who, list[Described], Json]:
         setup()
         devices = jax.local_devices()
         return _who(), described(devices), environment(devices)
-
-
-def _site(place: Address) -> Site:
-    import_from(place.folder)
-    try:
-        return Site(place.store, place.recipe)
-    except Damaged as error:
-        raise Error(f"members: expected the search in {place.store}, which all workers must see: {error}") from error
 
 
 class Site:
@@ -124,9 +119,7 @@ class Site:
                     return self._trained(order, who)
                 case Hand():
                     rows = self._in_memory(order.key, order.names, order.replicates)
-                    for name in order.names:  # what may be there is not what counts
-                        self._store.drop(order.key, *name, order.replicates)
-                    digests, _, sent = self._put(order.key, rows, order.replicates)
+                    digests, _, sent = self._put(order.key, rows, order.replicates, anew=True)
                     return Answered(digests, sent, who)
                 case Show():
                     given = {} if order.given is None else {order.name: order.given}
@@ -259,12 +252,14 @@ class Site:
                 raise _Absent([name], "no longer in the worker's memory")
         return [(name, leaves) for name, leaves in found if leaves is not None]
 
-    def _put(self, key: str, rows: Rows, replicates: tuple[int, ...]) -> tuple[dict[Name, str], list[Name], int]:
+    def _put(
+        self, key: str, rows: Rows, replicates: tuple[int, ...], *, anew: bool = False
+    ) -> tuple[dict[Name, str], list[Name], int]:
         """Put members into the store; return their digests, those that others are there of, and how many bytes."""
         began, differing = time.perf_counter(), []
         digests = {}
         for name, leaves in rows:
-            digests[name], there = self._store.put(key, *name, leaves, replicates)
+            digests[name], there = self._store.put(key, *name, leaves, replicates, anew=anew)
             differing += [name] * (there != digests[name])
         sent = sum(leaf.nbytes for _, leaves in rows for leaf in leaves)
         if sent:
