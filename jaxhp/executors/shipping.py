@@ -13,7 +13,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module, invalidate_caches
 from importlib.machinery import PathFinder
@@ -28,7 +28,7 @@ import numpy as np
 from jaxhp.values import Error
 
 LARGE = 64 * 1024  # bytes, from which on an array travels apart
-_scripts: list[str] = []  # the folder that this process imports from for a script of another one
+_scripts: list[tuple[str, set[str]]] = []  # the folder imported from for a script of another process; modules before it
 
 
 def packed(value: Any, put: Callable[[bytes], str]) -> bytes:
@@ -119,15 +119,19 @@ def script_folder() -> str:
 
 
 def import_from(folder: str) -> None:
-    """Have modules imported from a folder from now on, as they are now, in the place of those of a script before."""
-    for before in _scripts:
+    """Have modules imported from a folder from now on, as they are now, in the place of those of a script before.
+
+    What was imported before that script came stays as it is.
+    """
+    for before, known in _scripts:
         for name, module in list(sys.modules.items()):
-            if name.split(".")[0] != "jaxhp" and _is_in(module, before):
+            if name not in known and name.split(".")[0] != "jaxhp" and _is_in(module, before):
                 del sys.modules[name]
-        sys.path.remove(before)
+        with suppress(ValueError):  # a task took it away
+            sys.path.remove(before)
     _scripts.clear()
     if folder and folder not in sys.path:
-        _scripts.append(folder)
+        _scripts.append((folder, set(sys.modules.copy())))
         sys.path.insert(0, folder)
         invalidate_caches()
 
@@ -178,4 +182,5 @@ def _is_in(module: ModuleType, folder: str) -> bool:
 def _installed() -> set[str]:
     """Return the folders of what is installed."""
     folders = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *site.getsitepackages()}
+    folders.add(site.getusersitepackages())
     return {folder for folder in folders if folder}

@@ -6,8 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +26,14 @@ from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed, script_folder
 from jaxhp.search.groups import tiles_of
-from jaxhp.search.manifest import recorded, trained
+from jaxhp.search.manifest import FORMAT, recorded, trained
 from jaxhp.store.digest import GROUPS
 from jaxhp.store.files import located
 from jaxhp.store.ledger import Ledger
 from jaxhp.trials import ceil_div
 from jaxhp.values import Error, Json
+
+_NEEDED = {"platform", "device_kind", "runtime", "devices"}  # of an environment, to know its devices
 
 
 class Workers(NamedTuple):
@@ -126,33 +128,43 @@ def hired(
       Error: there are no such workers.
     """
     begun, finished = _begun(dir)
+    folder = located(dir) / "members" if members is None and dir is not None else None
     if begun is not None and finished and not more:
-        yield Unhired(begun)
+        # other ranks of MPI run this script too, until they serve
+        with closing(as_pool(executor)) if executor == "mpi" else nullcontext():
+            yield Unhired(begun)
+        if folder is not None:
+            with suppress(OSError):  # a kill left them, in a directory that is perhaps read-only by now
+                _clear(_stores_in(folder), folder)
         return
     pool = as_pool(executor)
-    own_folder = members is None and dir is not None
     temporary, of_no_use = None, []
     try:
         temporary = tempfile.mkdtemp(prefix="jaxhp-members-") if dir is None and members is None else None
-        place = str(located(dir or "") / "members") if own_folder else str(temporary or members)
+        place = str(folder or temporary or members)
         stores: list[MemberStore] = []
         try:
             devices, environment = chosen(pool, None if accept else begun, own, say)
             yield Workers(pool, devices, environment, place, stores)
-            of_no_use = [*stores, *(_stores_in(Path(place)) if own_folder else ())]  # the search is finished
+            of_no_use = [*stores, *(_stores_in(folder) if folder is not None else ())]  # the search is finished
         except BaseException:
             of_no_use = [store for store in stores if dir is None or next(store.names(), None) is None]
             raise
     finally:
         if pool is not executor:  # made here
             pool.close()
-        for store in of_no_use:
-            store.clear()
-        if own_folder:
-            with suppress(OSError):  # something else is in it
-                (located(dir or "") / "members").rmdir()
+        _clear(of_no_use, folder)
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear(stores: Sequence[MemberStore], folder: Path | None) -> None:
+    """Remove members that are of no use any more, and then the folder of them, where a run directory has one."""
+    for store in stores:
+        store.clear()
+    if folder is not None:
+        with suppress(OSError):  # something else is in it
+            folder.rmdir()
 
 
 def _begun(dir: str | Path | None) -> tuple[Json | None, bool]:
@@ -160,9 +172,11 @@ def _begun(dir: str | Path | None) -> tuple[Json | None, bool]:
     with suppress(Error, OSError):  # what is wrong with it is said where it is run
         if dir is not None and (located(dir) / "manifest.json").exists():
             with Ledger(dir) as ledger:
-                manifest = recorded(ledger)
-                if manifest is not None and trained(ledger):
-                    return manifest["environment"], ledger.meta("finished") is not None
+                manifest = recorded(ledger) or {}
+                where = manifest.get("environment")
+                known = manifest.get("format") == FORMAT and isinstance(where, dict) and where.keys() >= _NEEDED
+                if known and trained(ledger):
+                    return where, ledger.meta("finished") is not None
     return None, False
 
 

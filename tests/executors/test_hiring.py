@@ -3,6 +3,8 @@
 import tempfile
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from jaxhp.executors import hiring
 from jaxhp.executors.hiring import chosen
 from jaxhp.executors.member_store import MemberStore
 from jaxhp.executors.pool import WorkerLost
+from jaxhp.search import workers
+from jaxhp.search.manifest import FORMAT
 from jaxhp.search.workers import hired
 
 
@@ -141,3 +145,39 @@ def test_a_run_directory_keeps_members_until_the_search_is_finished_and_nothing_
     with hired(Dying(0), None, tmp_path, print):  # in another environment
         pass
     assert not [*tmp_path.iterdir()]
+
+class Closed(Dying):
+    """A pool that tells whether it was closed."""
+
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def test_a_finished_directory_loses_what_a_kill_left_and_the_other_ranks_of_mpi_serve_there(tmp_path, monkeypatch):
+    failing(tmp_path, member=True)
+    monkeypatch.setattr(workers, "_begun", lambda _: ({}, True))
+    pool, made = Closed(9), []
+    monkeypatch.setattr(workers, "as_pool", lambda executor: made.append(executor) or pool)
+    with hired("mpi", None, tmp_path, print):
+        assert made == ["mpi"]
+        assert not pool.closed
+        assert [*tmp_path.rglob("*.member")]
+    assert pool.closed
+    assert not [*tmp_path.iterdir()]
+    with hired("ray", None, tmp_path, print):
+        assert made == ["mpi"]
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"environment": 3}, {"environment": {"platform": "cpu"}}])
+def test_a_directory_of_another_version_or_damaged_is_no_measure(tmp_path, monkeypatch, change):
+    environment = {"platform": "cpu", "device_kind": "cpu", "runtime": "1", "devices": 1}
+    known = {"format": FORMAT, "environment": environment}
+    (tmp_path / "manifest.json").touch()
+    monkeypatch.setattr(workers, "Ledger", lambda _: nullcontext(SimpleNamespace(meta=lambda _: "yes")))
+    monkeypatch.setattr(workers, "trained", lambda _: True)
+    monkeypatch.setattr(workers, "recorded", lambda _: known)
+    assert workers._begun(tmp_path) == (environment, True)
+    monkeypatch.setattr(workers, "recorded", lambda _: known | change)
+    assert workers._begun(tmp_path) == (None, False)

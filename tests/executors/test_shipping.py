@@ -1,6 +1,7 @@
 """What reaches workers as bytes: large arrays apart and once, and what no worker could import by value."""
 
 import importlib
+import site
 import sys
 import types
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxhp.executors import shipping
 from jaxhp.executors.shipping import import_from, packed, script_folder, unpacked
 from jaxhp.values import Error
 
@@ -70,6 +72,23 @@ def test_modules_beside_a_script_are_those_of_the_script_that_is_served(tmp_path
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "a" / "train.py"))
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert script_folder() == str(tmp_path / "a")
+
+
+def test_what_a_worker_had_imported_before_a_script_came_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "home" / "library"), *sys.path])
+    for name in ("home/library/in_a_library.py", "home/of_a_script.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    before = importlib.import_module("in_a_library")
+    import_from(str(tmp_path / "home"))
+    importlib.import_module("of_a_script")
+    sys.path.remove(str(tmp_path / "home"))
+    import_from("")
+    assert sys.modules.pop("in_a_library") is before
+    assert "of_a_script" not in sys.modules
+    of_the_user = types.ModuleType("of_the_user")
+    of_the_user.__file__ = f"{site.getusersitepackages()}/of_the_user.py"
+    assert not shipping._is_in(of_the_user, "/")
 
 
 def test_what_cannot_travel_is_named():
