@@ -54,7 +54,6 @@ class Crew:
 
     def __init__(self, pool: Pool, address: Address, emit: Emit):
         self._pool, self._address, self._emit = pool, address, emit
-        self.pinned = getattr(pool, "pinned", True)  # whether an order reaches the worker that is named
         self._busy: dict[str, int] = {}  # orders under way
         self._arrived: SimpleQueue[tuple[Any, str, Future[Answer]]] = SimpleQueue()
         self._owed: list[_Answers] = []  # where answers come that nobody waits for any more
@@ -62,6 +61,11 @@ class Crew:
         self._alive: tuple[float, list[str]] = (-1.0, [])
         self._deserted = False
         self._served = False  # whether a worker has done what it was asked for
+
+    @property
+    def pinned(self) -> bool:
+        """Whether an order reaches the worker that is named."""
+        return getattr(self._pool, "pinned", True)
 
     def alive(self, *, anew: bool = False) -> list[str]:
         """Return the workers that live and may be used; those that are halted do not count until they answer.

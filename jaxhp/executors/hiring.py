@@ -66,9 +66,7 @@ def _of_one_kind(own: Json, other: Json) -> bool:
     return not harmful(differences({n: own.get(n) for n in _KIND}, {n: other.get(n) for n in _KIND}))
 
 
-def _answers(
-    pool: Pool, say: Callable[[str], None], patience: float
-) -> Iterator[tuple[Who, list[Described], Json]]:
+def _answers(pool: Pool, say: Callable[[str], None], patience: float) -> Iterator[tuple[Who, list[Described], Json]]:
     """Yield what workers say of themselves: any one, and then all others, those that join later too.
 
     One that dies before it answers is one that dies later.

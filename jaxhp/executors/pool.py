@@ -24,8 +24,8 @@ class Pool(Protocol):
 
     A pool may say two things more of itself, as attributes:
 
-    - `joins`: False where none will come that are unlike those that are there, so that it is an error where none of these
-      may be used. Without it others are waited for.
+    - `joins`: False where none will come that are unlike those that are there, so that it is an error where none of
+      these may be used. Without it others are waited for.
     - `pinned`: False where a call cannot be sent to a worker by its name. Without it it can.
     """
 

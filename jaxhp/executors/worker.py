@@ -82,7 +82,8 @@ def work(place: Address, order: Order) -> Answer:
                 _sites[key] = Site(place.store, place.recipe)
             return _sites[key].answer(order, who)
         except Damaged as error:
-            return Refused(f"expected the search in {place.store}, which all workers must see: {error}", who, blind=True)
+            why = f"expected the search in {place.store}, which all workers must see: {error}"
+            return Refused(why, who, blind=True)
         except Exception as error:  # whatever a function of the task raises
             return Failed(_as_bytes(error), "".join(traceback.format_exception(error)), who)
 
