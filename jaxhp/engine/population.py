@@ -320,7 +320,7 @@ def compile(
       Error: a metric of the task is not one of each example.
     """
     tiling = Tiling(capacity, devices or jax.local_devices())
-    examples = examples_of(spec.task.train, spec.task.valid, folds)
+    examples = examples_of(spec.task, folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
     rules = _rules(spec, tiling, examples, paired)
     options = compiler_options(tiling.devices[0])
