@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from jaxhp.data.dataset import examples
 from jaxhp.data.folds import Folding, joined
 from jaxhp.data.stream import Stream
 from jaxhp.engine.runtime import Device
-from jaxhp.tasks.task import AnyTask, curve_examples
 
 
 class Examples(NamedTuple):
@@ -29,9 +28,14 @@ class Examples(NamedTuple):
     valid_count: Int32[Array | np.ndarray, "F"]
 
 
-def examples_of(task: AnyTask, folds: Folding | None = None) -> Examples:
-    """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
-    train, valid = task.train, task.valid
+def examples_of(
+    train: PyTree, valid: PyTree, of_curve: Callable[[int, int], int], folds: Folding | None = None
+) -> Examples:
+    """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows.
+
+    Args:
+      of_curve: takes how many examples train and validate to how many the training curve is measured on.
+    """
 
     def stack(rows: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rows = list(rows)
@@ -46,7 +50,7 @@ def examples_of(task: AnyTask, folds: Folding | None = None) -> Examples:
     else:
         train, valid = joined(train, valid), None
         train_rows, valid_rows = ([of(fold) for fold in range(folds.k)] for of in (folds.train, folds.valid))
-    at_most = curve_examples(task, *(max(map(len, rows)) for rows in (train_rows, valid_rows)))
+    at_most = of_curve(*(max(map(len, rows)) for rows in (train_rows, valid_rows)))
     curve_rows, _ = stack(evenly(rows, at_most) for rows in train_rows)
     (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
     return Examples(train, valid, train_rows, valid_rows, curve_rows, train_count, valid_count)
