@@ -93,7 +93,8 @@ def program(task: Task, tile: int | None) -> tuple[Program, int, int]:
     gpu: Any = SimpleNamespace(platform="gpu")
     spec = spec_of(task, {}, dict.fromkeys(CONFIG, np.float32))
     tile = tile or default_tile(spec.shapes, gpu)
-    tiling, examples = Tiling(Capacity(tile, 1, tile, 1, EPOCHS), [gpu]), examples_of(task.train, task.valid, partial(curve_examples, task))
+    tiling = Tiling(Capacity(tile, 1, tile, 1, EPOCHS), [gpu])
+    examples = examples_of(task.train, task.valid, partial(curve_examples, task))
     rules = rules_of(spec, tiling, examples, True)
     configs = {name: np.full(tile, value, np.float32) for name, value in CONFIG.items()}
     places = places_of(spec.traced, tiling, configs, np.arange(tile), arrange(np.zeros(tile), [0], tile), 0, EPOCHS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxhp.compiling import jit
 from jaxhp.data.fingerprints import fingerprint
+from jaxhp.tasks.apart import apart
 from jaxhp.tasks.clock import START, call
 from jaxhp.tasks.fingerprint import but_sizes
 from jaxhp.tasks.task import AnyTask, Shapes
@@ -18,6 +19,7 @@ from jaxhp.tasks.whole_set import Half, check_weights
 from jaxhp.trials import Error
 
 _ROWS = 64  # at most
+_COUNTS = 61, 59  # of rows, for a proof; other sizes are seldom the same
 _TRIES = 3  # networks with random weights
 _TOLERANCE = 0.05  # rounding is far less, also in bfloat16
 _SHARE = 0.5  # of the rows: where rounding decides, as between two classes, few of them change
@@ -28,8 +30,8 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
     """Refuses a column whose value for a row depends on the other rows, as a score of the batch does.
 
     Such a value would be averaged over the parts in which examples are evaluated, and be none of the whole. Metrics of
-    the whole set are tried on the same rows, see `check_weights`. Of tasks that differ in sizes alone, such as the
-    width of a layer, one is tried.
+    the whole set are tried on the same rows, see `check_weights`. Nothing is tried where the program of `evaluate`
+    proves it, see `apart`, and of tasks that differ in sizes alone, such as the width of a layer, one is.
 
     Args:
       task: with functions that fit together.
@@ -60,6 +62,9 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
 
         return jax.lax.map(in_pair, jnp.arange(n)), evaluate(rows)
 
+    whole = {name: metric for name, metric in task.metrics.items() if not isinstance(metric, Half)}
+    if not whole and _proven(evaluated, shapes.member.variables, rows, config):
+        return
     known = _known(task, jax.make_jaxpr(evaluated, return_shape=True)(shapes.member.variables, rows, config), rows)
     if known in _passed:
         return
@@ -74,10 +79,20 @@ def check_rows(task: AnyTask, shapes: Shapes, static: Mapping[str, Any], traced:
                     f"for it among {n}; a metric of the whole set belongs into Task(metrics={{...: hp.Metric(...)}})"
                 )
         networks.append(among)
-    whole = {name: metric for name, metric in task.metrics.items() if not isinstance(metric, Half)}
     if whole:
         check_weights(whole, *networks)
     _passed.add(known)
+
+
+def _proven(evaluated: Callable[..., Any], variables: Any, rows: Any, config: Any) -> bool:
+    """Tells whether rows are apart in a program which has no constant that depends on how many they are."""
+    programs = []
+    for n in _COUNTS:
+        batch = jax.tree.map(lambda leaf, n=n: jax.ShapeDtypeStruct((n, *leaf.shape[1:]), leaf.dtype), rows)
+        programs.append(jax.make_jaxpr(evaluated)(variables, batch, config))
+    leaves = [len(jax.tree.leaves(part)) for part in (variables, rows, config)]
+    batch = np.repeat([False, True, False], leaves)
+    return apart(programs[0], batch.tolist()) and but_sizes(programs[:1]) == but_sizes(programs[1:])
 
 
 def _known(task: AnyTask, traced: tuple[Any, Any], rows: Any) -> tuple[str, str]:
