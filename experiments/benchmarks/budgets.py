@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -59,7 +60,7 @@ from jaxhp.engine.sizes import default_tile
 from jaxhp.engine.tile import abstract_state, train_tiles
 from jaxhp.engine.tiling import Capacity, Tiling, places_of
 from jaxhp.search.groups import spec_of
-from jaxhp.tasks.task import Task
+from jaxhp.tasks.task import Task, curve_examples
 
 NETWORKS = {"book MLP": hp.tasks.mlp, "CNN": hp.tasks.cnn}
 DTYPES = {"float32": None, "bfloat16": "bfloat16"}
@@ -92,7 +93,8 @@ def program(task: Task, tile: int | None) -> tuple[Program, int, int]:
     gpu: Any = SimpleNamespace(platform="gpu")
     spec = spec_of(task, {}, dict.fromkeys(CONFIG, np.float32))
     tile = tile or default_tile(spec.shapes, gpu)
-    tiling, examples = Tiling(Capacity(tile, 1, tile, 1, EPOCHS), [gpu]), examples_of(task.train, task.valid)
+    tiling = Tiling(Capacity(tile, 1, tile, 1, EPOCHS), [gpu])
+    examples = examples_of(task.train, task.valid, partial(curve_examples, task))
     rules = rules_of(spec, tiling, examples, True)
     configs = {name: np.full(tile, value, np.float32) for name, value in CONFIG.items()}
     places = places_of(spec.traced, tiling, configs, np.arange(tile), arrange(np.zeros(tile), [0], tile), 0, EPOCHS)

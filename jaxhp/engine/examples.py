@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -23,13 +23,19 @@ class Examples(NamedTuple):
     valid: PyTree  # None with folds: then the rows of both parts are rows of `train`
     train_rows: Int32[Array | np.ndarray, "F n"]  # padded to the largest fold
     valid_rows: Int32[Array | np.ndarray, "F n"]
+    curve_rows: Int32[Array | np.ndarray, "F c"]  # of `train_rows`, those that the training curve is measured on
     train_count: Int32[Array | np.ndarray, "F"]
     valid_count: Int32[Array | np.ndarray, "F"]
 
 
-def examples_of(train: PyTree, valid: PyTree, folds: Folding | None = None) -> Examples:
-    """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows."""
-    n_train, n_valid = examples(train), examples(valid)
+def examples_of(
+    train: PyTree, valid: PyTree, of_curve: Callable[[int, int], int], folds: Folding | None = None
+) -> Examples:
+    """Return the shared data of a task; with folds, train and valid are one array and every fold has its own rows.
+
+    Args:
+      of_curve: takes how many examples train and validate to how many the training curve is measured on.
+    """
 
     def stack(rows: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         rows = list(rows)
@@ -40,12 +46,24 @@ def examples_of(train: PyTree, valid: PyTree, folds: Folding | None = None) -> E
         )
 
     if folds is None:
-        train_rows, valid_rows = [np.arange(n_train)], [np.arange(n_valid)]
+        train_rows, valid_rows = [np.arange(examples(train))], [np.arange(examples(valid))]
     else:
         train, valid = joined(train, valid), None
-        train_rows, valid_rows = map(folds.train, range(folds.k)), map(folds.valid, range(folds.k))
+        train_rows, valid_rows = ([of(fold) for fold in range(folds.k)] for of in (folds.train, folds.valid))
+    at_most = of_curve(*(max(map(len, rows)) for rows in (train_rows, valid_rows)))
+    curve_rows, _ = stack(evenly(rows, at_most) for rows in train_rows)
     (train_rows, train_count), (valid_rows, valid_count) = stack(train_rows), stack(valid_rows)
-    return Examples(train, valid, train_rows, valid_rows, train_count, valid_count)
+    return Examples(train, valid, train_rows, valid_rows, curve_rows, train_count, valid_count)
+
+
+def evenly(rows: np.ndarray, at_most: int) -> np.ndarray:
+    """Return so many of some rows, spread evenly over them: examples may stand in the order of their classes.
+
+    >>> evenly(np.arange(10), 4).tolist(), evenly(np.arange(3), 4).tolist()
+    ([0, 2, 5, 7], [0, 1, 2])
+    """
+    count = min(at_most, len(rows))
+    return rows[np.arange(count) * len(rows) // max(count, 1)]
 
 
 class Feed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 
 import jax
 
@@ -102,10 +102,13 @@ class Plan:
 
     @property
     def compile_seconds(self) -> float:
-        """Adds up what compiling takes: of every group, or of the dearest ones where there are fewer trials."""
-        share = self.of_groups / len(self.groups)
-        asked = ceil(sum(trials for trials, _ in self.rungs) / share)
-        return share * sum(sorted((group.compile_seconds for group in self.groups), reverse=True)[:asked])
+        """Adds up what compiling takes: of every group, or of the dearest ones where fewer trials begin."""
+        before = [inf, *(epochs for _, epochs in self.rungs)]
+        fresh = sum(trials for (trials, epochs), last in zip(self.rungs, before, strict=False) if epochs <= last)
+        hit = min(self.of_groups, fresh)
+        known = sorted((group.compile_seconds for group in self.groups), reverse=True)
+        dearest = known[: ceil(hit * len(known) / self.of_groups)]
+        return hit * sum(dearest) / len(dearest)
 
     def to_json(self) -> Json:
         """Returns the plan as dicts, lists and numbers."""

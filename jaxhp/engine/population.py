@@ -40,7 +40,7 @@ from jaxhp.engine.tiling import Capacity, Places, Tiling, places_of
 from jaxhp.tasks.clock import call
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.rows import check_rows
-from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes, compared_by
+from jaxhp.tasks.task import AnyTask, Member, batch_shapes, clock_shapes, compared_by, curve_examples
 
 
 class Programs(NamedTuple):
@@ -320,7 +320,7 @@ def compile(
       Error: a metric of the task is not one of each example.
     """
     tiling = Tiling(capacity, devices or jax.local_devices())
-    examples = examples_of(spec.task.train, spec.task.valid, folds)
+    examples = examples_of(spec.task.train, spec.task.valid, partial(curve_examples, spec.task), folds)
     feed = Feed(examples, jax.random.key(seed), spec.task.stream, tiling.devices, capacity.epochs)
     rules = _rules(spec, tiling, examples, paired)
     options = compiler_options(tiling.devices[0])

@@ -33,7 +33,6 @@ from jaxhp.tasks.task import (
     Shapes,
     clock_shapes,
     create,
-    curve_examples,
     params_of,
     shown,
     update,
@@ -280,12 +279,12 @@ def _measured(
         return None, *of_samples(_evaluate(rules, given, e, seen, keys))
     examples, fold = given.examples, given.fold
     evaluate = partial(_evaluate, rules, given, e, seen)
-    at_most = curve_examples(rules.task, examples.train_rows.shape[1], examples.valid_rows.shape[1])
+    at_most = examples.curve_rows.shape[1]
     held_out = examples.train if examples.valid is None else examples.valid
     measured = partial(measure, evaluate, rules.means, _whole(rules), at_once=rules.rows_at_once)
     train = None
     if at_most > 0:
-        train, _ = measured(examples.train, examples.train_rows[fold][:at_most], jnp.minimum(given.n_train, at_most))
+        train, _ = measured(examples.train, examples.curve_rows[fold], jnp.minimum(given.n_train, at_most))
     return train, *measured(held_out, examples.valid_rows[fold], examples.valid_count[fold])
 
 

@@ -39,6 +39,7 @@ from jaxhp.store.digest import GROUPS
 from jaxhp.store.ledger import Ledger
 from jaxhp.strategies.base import Strategy
 from jaxhp.strategies.pbt import PBT
+from jaxhp.tasks.task import AnyTask
 from jaxhp.trials import EPOCHS, Rung
 from jaxhp.values import Config, Error, Json, Value, check_int
 from jaxhp.words import short
@@ -285,20 +286,25 @@ class Asked:
     def manifest(self, machine: Machine | None = None) -> Json:
         """Return what identifies this search, and what it runs on."""
         machine = machine or self.machine()
-        tiles = [self._tile(self.groups.specs[key], machine) for key in self.groups.shown]
+        tiles = [self.tile_of(self.groups.specs[key], machine) for key in self.groups.shown]
         groups = self.described([name for name, key in self.groups.names.items() if key in machine.tiles], machine)
         return identity(self, tiles, machine.devices) | ({GROUPS: groups} if groups else {})
 
     def described(self, names: Iterable[str], machine: Machine) -> dict[str, Json]:
         """Return what is recorded of groups that the manifest does not show, by their names."""
         specs, of = self.groups.specs, self.groups.names
-        return {name: self.groups.described(name, self._tile(specs[of[name]], machine)) for name in names}
+        return {name: self.groups.described(name, self.tile_of(specs[of[name]], machine)) for name in names}
+
+    def tasks(self, machine: Machine) -> list[AnyTask]:
+        """Return the tasks of the groups that the manifest shows, and of those that a directory has trials of."""
+        asked = {*self.groups.shown, *machine.tiles}
+        return [self.groups.specs[key].task for key in self.groups.specs if key in asked]
 
     def _record(self, machine: Machine, ledger: Ledger, configs: Sequence[Config]) -> None:
         """Record the groups of configs that the manifest does not show."""
         asked = {key_of_group(self.space.static(config)) for config in configs}
         names = [name for name, key in self.groups.names.items() if key in asked]
-        record_groups(ledger, self.described(names, machine))
+        record_groups(ledger, names, partial(self.described, machine=machine))
 
     def machine_of(self, begun: Json, devices: Sequence[Device] | None = None, memory: int | None = None) -> Machine:
         """Return what the search runs on in a directory with this manifest, whose tiles it keeps."""
@@ -308,7 +314,7 @@ class Asked:
         """Return what the search runs on where nothing else is said."""
         return Machine(devices or self.devices or jax.local_devices(), self.memory if memory is None else memory)
 
-    def _tile(self, spec: Spec, machine: Machine) -> int:
+    def tile_of(self, spec: Spec, machine: Machine) -> int:
         """Return a group's tile: the one given, else the one its directory was begun with, else the default.
 
         Where there are several groups, which have few trials each, it is as large as these fill.
@@ -322,4 +328,4 @@ class Asked:
         return fitting_tile(most, max(r.trials for r in self.rungs), self.members, groups, overhead(most, device))
 
     def _plan_group(self, spec: Spec, machine: Machine) -> GroupPlan:
-        return plan_one(self, spec, self._tile(spec, machine), machine.devices, machine.memory)
+        return plan_one(self, spec, self.tile_of(spec, machine), machine.devices, machine.memory)

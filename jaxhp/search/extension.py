@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxhp.report.telling import plural
-from jaxhp.search.manifest import recorded, rewrite
+from jaxhp.search.manifest import recorded, rewrite, without_groups
 from jaxhp.store.digest import ABOUT
 from jaxhp.store.enlarging import LIMIT, enlarge
 from jaxhp.store.ledger import Ledger
@@ -191,7 +191,7 @@ def grow(ledger: Ledger, before: Json, held: Request, larger: Request, manifest:
     epochs = _check_rungs(ledger, held, larger)
     kept = {name: before[name] for name in ABOUT if name in before}
     history = [*(extents(before) or [held.extent]), larger.extent]
-    text = json.dumps(dict(manifest) | kept | {"extended": [[*extent] for extent in history]})
+    text = json.dumps(without_groups(manifest) | kept | {"extended": [[*extent] for extent in history]})
     enlarge(ledger, json.loads(text), text, epochs, larger.extent.epochs)
     rewrite(ledger, json.loads(text))
     if ledger.directory is not None:

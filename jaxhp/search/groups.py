@@ -7,10 +7,11 @@ them; the others are made, and checked, when a trial of theirs is first asked fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
@@ -31,8 +32,8 @@ from jaxhp.tasks.keys import stored
 from jaxhp.tasks.loop import Loop
 from jaxhp.tasks.precision import check_products, in_dtype
 from jaxhp.tasks.recorded import Recorded, is_missing
-from jaxhp.tasks.task import AnyTask, compared_by
-from jaxhp.tasks.traces import traces
+from jaxhp.tasks.task import AnyTask, compared_by, curve_examples
+from jaxhp.tasks.traces import traced_anew
 from jaxhp.trials import Proposal, Trials
 from jaxhp.values import Config, Error, Json, Value
 
@@ -76,6 +77,7 @@ class Groups:
       foldings: of each group's data, by `Spec.key`; none without folds.
       shown: the keys of those that the plan and the manifest are of: all of a few, see `_covering`.
       names: of the others: what they have in common, "width=16, depth=2", to their keys.
+      prints: fingerprints of the data that was described since the manifest was made last, by what holds it.
     """
 
     space: Space
@@ -83,6 +85,7 @@ class Groups:
     foldings: Mapping[str, Folding]
     shown: tuple[str, ...]
     names: Mapping[str, str]
+    prints: dict[tuple[object, ...], str] = field(default_factory=dict, repr=False)
 
     def spec(self, config: Config) -> Spec:
         """Return the group of a config."""
@@ -146,7 +149,8 @@ class Groups:
         return strategy
 
     def identity(self) -> Json:
-        """Return what the manifest says of tasks and data: the value that all groups shown have, or each one's."""
+        """Return what the manifest says of tasks and data as they are now: of all groups shown, or of each one."""
+        self.prints.clear()
         return self._identity(self.shown)
 
     def described(self, name: str, tile: int) -> Json:
@@ -161,20 +165,34 @@ class Groups:
     def _identity(self, keys: Sequence[str]) -> Json:
         specs = [self.specs[key] for key in keys]
         of_tasks = {
-            "task": _one_or_all([traces(s.task, s.shapes, s.abstract).program for s in specs]),
+            "task": _one_or_all([traced_anew(s.task, s.shapes, s.abstract).program for s in specs]),
             "metrics": _one_or_all([list(s.shapes.metrics) for s in specs]),
         }
         if not self.examples:
             return of_tasks
-        data = {(id(s.task.train), id(s.task.valid)): (s.task.train, s.task.valid) for s in specs}
-        prints = {key: fingerprint(parts) for key, parts in data.items()}
         return of_tasks | {
             "folding": _one_or_all([self.foldings[key].identity for key in keys]) if self.foldings else None,
-            "data": _one_or_all([prints[id(s.task.train), id(s.task.valid)] for s in specs]),
+            "data": _one_or_all([self._fingerprint(s.task) for s in specs]),
             "batch_size": _one_or_all([s.task.batch_size for s in specs]),
-            "train_examples": _one_or_all([s.task.train_examples for s in specs]),
+            "train_examples": _one_or_all([self._curve_examples(key) for key in keys]),
             **({} if self.objectives is None else {"objectives": self.objectives.to_json()}),
         }
+
+    def _fingerprint(self, task: AnyTask) -> str:
+        """Return that of the training and validation data of a task, which many groups may have in common."""
+        leaves, structure = jax.tree.flatten((task.train, task.valid))
+        of = structure, *map(id, leaves)
+        if of not in self.prints:
+            self.prints[of] = fingerprint((task.train, task.valid))
+        return self.prints[of]
+
+    def _curve_examples(self, key: str) -> int:
+        """Return how many examples the training curves of a group are measured on, in the largest of its folds."""
+        task, folds = self.specs[key].task, self.foldings.get(key)
+        if folds is None:
+            return curve_examples(task, task.n_train, task.n_valid)
+        sizes = [max(len(of(fold)) for fold in range(folds.k)) for of in (folds.train, folds.valid)]
+        return curve_examples(task, *sizes)
 
 
 def groups_of(
@@ -243,17 +261,21 @@ def _check_together(first: AnyTask, other: AnyTask) -> None:
 
 
 def _covering(statics: Mapping[str, Config]) -> tuple[str, ...]:
-    """Return the keys of all of a few groups, and of many so many that every value of a static choice is there."""
+    """Return the keys of all of a few groups, and of many so many that every value of a static choice is there.
+
+    Of these the first and the last, and then each time the one with the most values that none has yet: about as many as
+    the longest choice has values, with the values of each choice about equally often.
+    """
     if len(statics) <= _FEW:
         return tuple(statics)
-    seen: set[tuple[str, str]] = set()
-    chosen = []
-    for key, static in statics.items():
-        values = {(name, repr(value)) for name, value in static.items()}
-        if not values <= seen:
-            chosen.append(key)
-            seen |= values
-    return tuple(chosen)
+    values = {key: {(name, repr(value)) for name, value in static.items()} for key, static in statics.items()}
+    first, *_, last = statics
+    chosen, unseen = {first, last}, set[tuple[str, str]]().union(*values.values()) - values[first] - values[last]
+    while unseen:
+        most = max(statics, key=lambda key: len(values[key] & unseen))
+        chosen.add(most)
+        unseen -= values[most]
+    return tuple(key for key in statics if key in chosen)
 
 
 def _name(static: Config) -> str:

@@ -69,11 +69,13 @@ class Compilations:
       groups: that will be compiled.
       expected: seconds for all of them, before anything is measured.
       since: when one was begun whose first call is not done; None: none is.
+      first: the part of the search that this run begins with, where any trial may be the first of its group.
     """
 
     groups: int
     expected: float
     since: float | None = None
+    first: int = 0
     _took: float = 0.0
     _done: int = 0
 
@@ -91,8 +93,13 @@ class Compilations:
         """Return the seconds that a group takes."""
         return self._took / self._done if self._done else self.expected / max(self.groups, 1)
 
-    def left(self, now: float) -> float:
-        """Return the seconds that are left of the groups that are still to come."""
+    @property
+    def begun(self) -> bool:
+        """Whether a group was or is being compiled."""
+        return self._done > 0 or self.since is not None
+
+    def left(self, now: float, at_most: int) -> float:
+        """Return the seconds that are left of the groups that are still to come, of which there are so many at most."""
         waited = 0.0 if self.since is None else now - self.since
-        ahead = max(self.groups - self._done, 0)
+        ahead = max(min(self.groups - self._done, at_most), 0)
         return max(self.each * ahead - waited, 0.1 * waited if ahead else 0.0)

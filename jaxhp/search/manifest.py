@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jaxhp.engine.environment import differences, harmful, sentence
 from jaxhp.store.digest import ABOUT, GROUPS, manifest_digest
@@ -29,7 +29,12 @@ def recorded(ledger: Ledger) -> Json | None:
             raise Error(f"{path}: the manifest is missing, but the ledger holds a search")
         return None
     found, groups = _in_full(ledger, read_json(path)), _groups(ledger)
-    return {name: value for name, value in found.items() if name != GROUPS} | ({GROUPS: groups} if groups else {})
+    return without_groups(found) | ({GROUPS: groups} if groups else {})
+
+
+def without_groups(manifest: Json) -> Json:
+    """Return a manifest as it is written: what is known of groups that it does not show is the ledger's."""
+    return {name: value for name, value in manifest.items() if name != GROUPS}
 
 
 def _in_full(ledger: Ledger, manifest: Json) -> Json:
@@ -43,18 +48,23 @@ def _in_full(ledger: Ledger, manifest: Json) -> Json:
 def _groups(ledger: Ledger) -> dict[str, Json]:
     """Return what is recorded of static groups that the manifest does not show, by their names."""
     text = ledger.meta(GROUPS)
-    return {} if text is None else ledger.decode(GROUPS, lambda: dict(json.loads(text)))
+    if text is None:
+        return {}
+    return ledger.decode(GROUPS, lambda: {name: dict(facts) for name, facts in json.loads(text).items()})
 
 
-def record_groups(ledger: Ledger, found: Mapping[str, Json]) -> None:
-    """Record what is known of static groups, as far as it was not before."""
+def record_groups(
+    ledger: Ledger, names: Iterable[str], described: Callable[[Sequence[str]], Mapping[str, Json]]
+) -> None:
+    """Record static groups by their names, as far as they were not before; only those are described."""
     known = _groups(ledger)
-    if not found.keys() <= known.keys():
-        ledger.set_meta(GROUPS, json.dumps({**found, **known}))
+    if new := [name for name in names if name not in known]:
+        ledger.set_meta(GROUPS, json.dumps({**known, **described(new)}))
 
 
 def rewrite(ledger: Ledger, manifest: Json) -> None:
     """Write the manifest of a search that was made larger, as its ledger has it."""
+    manifest = without_groups(manifest)
     if ledger.directory is not None and manifest != read_json(ledger.directory / "manifest.json"):
         write_json(ledger.directory / "manifest.json", manifest)
         ledger.stored("manifest written")
@@ -81,7 +91,7 @@ def claim(ledger: Ledger, manifest: Json, *, accept_environment: bool, parent: s
     before = recorded(ledger)
     if before is None or (not trained(ledger) and differences(before, manifest)):
         ledger.begin_anew(manifest_digest(manifest))
-        write_json(ledger.directory / "manifest.json", manifest)
+        write_json(ledger.directory / "manifest.json", without_groups(manifest))
         ledger.stored("manifest written")
         ledger.event("begun", **({} if parent is None else {"learns_from": parent}))
         return []
@@ -144,6 +154,9 @@ def other_bits(before: Json, manifest: Json) -> str:
 def _identity(manifest: Json, traced_alike: bool) -> Json:
     """Return what was searched. Another version of jax or optax may trace the same task to another program."""
     left_out = ABOUT if traced_alike else (*ABOUT, "task")
-    groups = {name: _identity(facts, traced_alike) for name, facts in manifest.get(GROUPS, {}).items()}
-    kept = {name: value for name, value in manifest.items() if name not in left_out}
-    return kept | ({GROUPS: groups} if groups else {})
+
+    def searched(facts: Json) -> Json:
+        return {name: value for name, value in facts.items() if name not in left_out}
+
+    groups = {name: searched(facts) for name, facts in manifest.get(GROUPS, {}).items()}
+    return searched(without_groups(manifest)) | ({GROUPS: groups} if groups else {})

@@ -279,7 +279,7 @@ class Search(Asked):
             retrainer=held.retrainer(here),
             like=held._made,
             no_finals=held.no_finals,
-            request=Request(held.extent, held.rungs, [held.groups.specs[key].task for key in held.groups.shown]),
+            request=Request(held.extent, held.rungs, held.tasks(here)),
             folds=held.groups.folds,
             parent=held.parent,
             ended_after=ended_after,

@@ -36,7 +36,7 @@ class _Place:
     share: float = 0.0  # of its member-epochs that are trained
     done: dict[float, float] = field(default_factory=dict)  # epochs that are trained, by the work of one
     ended: float | None = None  # when the part before it ended; None: it was told of already
-    epoch: int = 0  # of the finals, in the last call
+    epoch: dict[int, int] = field(default_factory=dict)  # of the finals, in the last call of each group
     since: float | None = None  # when the last call ended, or training began; None: it waits for something else
     trials: Trials | Sequence[Trial] = ()  # of the part
     groups: Sequence[GroupPlan] = ()  # of the finalists
@@ -66,13 +66,9 @@ class TimeLeft:
         self._rounds = len(plan.rungs)
         self._at = _Place()
         self._timed = np.zeros(2)  # member-epochs and seconds of all calls of the step but first ones
-        asked = sum(trials for trials, _ in plan.rungs)
+        asked = sum(part.trials for part in self._parts if part.fresh and not part.final)
         self._compiling = Compilations(min(plan.of_groups, asked), plan.compile_seconds)
         self._asks, self._epochs = Asks(), Epochs(None)
-        if plan.seconds is not None:
-            of_each = {part: sum(n * work for n, work in self._calls(part)) for part in set(self._parts)}
-            work = sum(part.epochs * of_each[part] for part in self._parts)
-            self._epochs.rate = plan.seconds / max(work, 1.0)
 
     def observe(self, event: Event) -> None:
         """Learn from an event."""
@@ -93,6 +89,8 @@ class TimeLeft:
                 self._progress(event, now)
             case _:
                 pass
+        if not self._compiling.begun:
+            self._compiling.first = self._at.part
 
     def _begin(self, number: int, trials: Trials, now: float) -> None:
         if number and self._at.ended is not None and self._at.part == number:
@@ -102,12 +100,13 @@ class TimeLeft:
     def _progress(self, event: Progressed, now: float) -> None:
         part, at = self._parts[self._at.part], self._at
         rows = max(len(event.trials), 1)
-        epochs = max(event.member_epochs / (rows * part.members), 1e-9)
+        epochs, group = max(event.member_epochs / (rows * part.members), 1e-9), self._group_of(event)
         if part.final:  # which may be trained a few replicates at a time
-            epochs = event.epoch - at.epoch if event.epoch > at.epoch else event.epoch
-            at.epoch = event.epoch
-        members = max(round(event.member_epochs / rows / max(epochs, 1e-9)), 1)
-        work = self._of_group(self._group_of(event), rows, members)
+            before = at.epoch.get(id(group), 0)
+            epochs = max(event.epoch - before if event.epoch > before else event.epoch, 1)
+            at.epoch[id(group)] = event.epoch
+        members = max(round(event.member_epochs / rows / epochs), 1)
+        work = self._of_group(group, rows, members)
         took = event.seconds if at.since is None else now - at.since
         if event.fresh:
             waited = took if self._compiling.since is None else now - self._compiling.since
@@ -169,6 +168,14 @@ class TimeLeft:
         asks = [self._asks.seconds(part.fresh) for part in ahead[ended is None :] if not part.final]
         return sum(asks) - (min(asks[0], now - ended) if asks and ended is not None else 0.0)
 
+    def _may_compile(self, ahead: Sequence[_Part]) -> int:
+        """Return how many trials are left that may be the first of their groups in this run."""
+        at, count = self._at, 0
+        for number, part in enumerate(ahead):
+            if (part.fresh and not part.final) or (number == 0 and at.part == self._compiling.first):
+                count += part.trials - (int(min(at.share, 1.0) * part.trials + 1e-6) if number == 0 else 0)
+        return count
+
     @property
     def member_epochs_s(self) -> float | None:
         """How many members are trained an epoch in a second; None: not known yet."""
@@ -181,10 +188,14 @@ class TimeLeft:
         Before anything is measured it is what the plan says; None where that does not know either.
         """
         if not self._epochs.known and self._epochs.rate is None:
-            return None
+            if self._plan.seconds is None:  # for which the machine is measured, so not before it is asked for
+                return None
+            of_each = {part: sum(n * work for n, work in self._calls(part)) for part in set(self._parts)}
+            self._epochs.rate = self._plan.seconds / max(sum(p.epochs * of_each[p] for p in self._parts), 1.0)
         now, at = self._clock(), self._at
         ahead = [part for n, part in enumerate(self._parts) if n >= at.part and (n < self._rounds or part.final)]
-        expected = self._training(ahead) + self._waiting_for(ahead, now) + self._compiling.left(now)
+        expected = self._training(ahead) + self._waiting_for(ahead, now)
+        expected += self._compiling.left(now, self._may_compile(ahead))
         finals = [part for part in self._parts if part.final]
         if left := sum(part.final for part in ahead):
             begun = min(at.share, 1.0) if ahead[0].final else 0.0

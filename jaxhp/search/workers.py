@@ -25,7 +25,6 @@ from jaxhp.executors.pool import Pool, as_pool
 from jaxhp.executors.recipe import Recipe
 from jaxhp.executors.remote import Remote
 from jaxhp.executors.shipping import packed, script_folder
-from jaxhp.search.groups import tiles_of
 from jaxhp.search.manifest import FORMAT, recorded, trained
 from jaxhp.store.digest import GROUPS
 from jaxhp.store.files import located
@@ -66,11 +65,9 @@ class Workers(NamedTuple):
           manifest, run: of the search, and the id of its directory, by which its part of the store is named.
         """
         of, machine = search.groups, search.machine_of(manifest, self.devices)
-        groups = search.described(of.names, machine)
-        known = tiles_of(manifest | {GROUPS: groups}, of)
-        tiles = {key: known[key] for key in of.specs}
+        tiles = {key: search.tile_of(spec, machine) for key, spec in of.specs.items()}
         recipe = recipe_of(search, tiles, max(len(self.pool.workers()), 1), len(self.devices))
-        place = f"{self.place.rstrip('/')}/{_name(manifest | ({GROUPS: groups} if groups else {}))}-{run[:8]}"
+        place = f"{self.place.rstrip('/')}/{_name(manifest)}-{run[:8]}"
         store = MemberStore(place)
         self.stores.append(store)
         digest = store.put_blob(packed(recipe, store.put_blob))
@@ -220,7 +217,7 @@ def recipe_of(search: Any, tiles: dict[str, int], workers: int, devices: int) ->
 
 
 def _name(manifest: Json) -> str:
-    """Return a name for a search where it is trained: members of one name have the same bits."""
-    facts = {name: value for name, value in manifest.items() if name not in ("experiment", "extended")}
+    """Return a name for a search where it is trained: members of one name, in one directory, have the same bits."""
+    facts = {name: value for name, value in manifest.items() if name not in ("experiment", "extended", GROUPS)}
     where = {n: v for n, v in manifest["environment"].items() if n not in ("devices", "python", "argv", "numpy")}
     return hashlib.sha256(json.dumps(facts | {"environment": where}, sort_keys=True).encode()).hexdigest()[:16]

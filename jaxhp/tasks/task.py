@@ -62,7 +62,7 @@ class Task:
         objectives: `result.front` has the trials that no other beats in all of them, and the first one is the score
         that is recorded. Here `metric` is that first name, and `objectives` has all.
       mode: `"max"` if a larger metric is better, else `"min"`; of several objectives a tuple of as many.
-      train_examples: how many training examples, the first ones, the training curve is measured on after each epoch;
+      train_examples: how many training examples, spread evenly, the training curve is measured on after each epoch;
         None: as many as validation has, so that it takes no more time; "all"; 0: none, and there is no training curve.
       stream: where each epoch's training examples come from; None: all epochs train on `train`.
       label: the column of `train` with the classes, integers or booleans, over which `Search(folds=5)` deals out the

@@ -48,16 +48,20 @@ _known: WeakKeyDictionary[AnyTask, dict[str, Traces]] = WeakKeyDictionary()  # b
 
 
 def traces(task: AnyTask, shapes: Shapes, config: Config) -> Traces:
-    """Trace a task, where that was not done before in this process.
+    """Return what is known of a task, which is traced where that was not done before in this process.
 
     Args:
       shapes: what `task.check` found.
       config: its traced values are `jax.ShapeDtypeStruct`, its static ones plain values.
     """
-    known = _known.setdefault(task, {})
-    if repr(config) not in known:
-        known[repr(config)] = _traces(task, shapes, config)
-    return known[repr(config)]
+    known = _known.get(task, {}).get(repr(config))
+    return traced_anew(task, shapes, config) if known is None else known
+
+
+def traced_anew(task: AnyTask, shapes: Shapes, config: Config) -> Traces:
+    """Trace a task as it is now: what its functions read from around them may be another since they were traced."""
+    found = _known.setdefault(task, {})[repr(config)] = _traces(task, shapes, config)
+    return found
 
 
 def _traces(task: AnyTask, shapes: Shapes, config: Config) -> Traces:

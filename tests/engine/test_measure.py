@@ -8,6 +8,8 @@ import pytest
 from populations import train
 
 import jaxhp as hp
+from jaxhp.data.folds import Folding
+from jaxhp.engine.examples import examples_of
 from jaxhp.engine.measure import measure
 from jaxhp.engine.scores import quotient
 
@@ -92,3 +94,14 @@ def test_no_training_curve():
     assert np.isnan(found.curve[0, :, 0]).all()
     assert found.diverged_at[0] == 0
     assert np.isfinite(found.score[0])
+
+
+def test_a_training_curve_is_of_examples_from_all_over_a_fold():
+    """So that data which is sorted by its classes has examples of all of them there."""
+    fold = np.repeat([0, 1, 0], [10, 36, 52]).astype(np.int32)  # of twice 49
+    train = valid = columns(49)
+    found = examples_of(train, valid, lambda *_: 7, Folding(fold, False, "own numbers"))
+    for number in (0, 1):
+        rows = np.flatnonzero(fold != number)
+        there = np.floor(np.linspace(0, len(rows), 7, endpoint=False)).astype(int)
+        np.testing.assert_array_equal(found.curve_rows[number], rows[there])

@@ -50,6 +50,20 @@ def test_compiling_is_planned_by_the_operations_of_each_group_and_a_group_costs_
     assert two.plan().to_json()["compile_seconds"] == short + long
 
 
+def test_compiling_counts_the_groups_that_trials_begin_in():
+    """Of 24 groups six stand for all; so many trials are of so many groups at most, at worst of the dearest."""
+    one = plan()
+    six = [replace(one.groups[0], compile_seconds=float(seconds)) for seconds in (1, 2, 3, 4, 5, 6)]
+
+    def seconds(*rungs: tuple[int, int]) -> float:
+        return replace(one, groups=six, of_groups=24, rungs=list(rungs)).compile_seconds
+
+    assert seconds((100, 3)) == 24 * 3.5
+    assert seconds((8, 3)) == 8 * (6 + 5) / 2
+    assert seconds((2, 3)) == seconds((2, 1), (1, 3)) == 2 * 6  # those that go on are of the same groups
+    assert seconds((1, 3), (1, 3)) == 2 * 6
+
+
 @pytest.mark.parametrize(
     ("platform", "hidden", "tile"),
     [("cpu", (100,) * 6, 4), ("cpu", (32,), 16), ("gpu", (100,) * 6, 256), ("gpu", (32,), 1024), ("gpu", (20_000,), 2)],

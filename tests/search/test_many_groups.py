@@ -1,6 +1,8 @@
 """Of many static groups those are made that have every value of every static choice, and others when asked for."""
 
+import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +12,9 @@ from small_search import task
 
 import jaxhp as hp
 from jaxhp.engine.events import Compiling
+from jaxhp.search import groups
 from jaxhp.search.extension import recorded_in
+from jaxhp.search.manifest import claim, rewrite
 from jaxhp.store import files
 from jaxhp.store.ledger import Ledger, Round
 from jaxhp.trials import Trials
@@ -48,8 +52,8 @@ def test_those_are_made_that_have_every_value():
     made = Counter()
     found = search(made)
     plan, manifest = found.plan(), found.manifest()
-    assert len(made) == 1 + (len(WIDTHS) - 1) + (len(SCALES) - 1)
-    assert {width for width, _ in made} == set(WIDTHS)
+    assert Counter(width for width, _ in made) == dict.fromkeys(WIDTHS, 1)  # so their mean is that of all groups
+    assert made[WIDTHS[-1], SCALES[-1]] == 1  # the largest
     assert {scale for _, scale in made} == set(SCALES)
     assert len(manifest["tile"]) == len(plan.groups) == len(made)
     assert f"for {len(WIDTHS) * len(SCALES)} groups" in str(plan)
@@ -93,12 +97,50 @@ def test_another_task_of_a_group_that_the_manifest_does_not_show_is_refused(tmp_
     files.write_json(tmp_path / "manifest.json", first.manifest())
     assert search().load(tmp_path).trials[0].config == RARE
     assert search(other=0.2).manifest() == first.manifest()
+    assert len(first.tasks(first.machine())) == len(WIDTHS)
+    assert first.groups.spec(RARE).task in first.tasks(first.machine_of(recorded_in(tmp_path)))
     assert search(other=0.2).load(tmp_path).trials[0].score == 1.0
     with pytest.raises(ValueError, match=r"its groups\.scale=0\.2, width=3\.task is another one"):
         search(other=0.7).load(tmp_path)
     begun = recorded_in(tmp_path)
     begun["groups"]["scale=0.2, width=3"]["tile"] = 7
     assert first.machine_of(begun).tiles[first.groups.spec(RARE).key] == 7
+
+
+def test_the_file_of_a_manifest_has_no_groups_and_damage_to_the_record_of_them_is_named(tmp_path):
+    first = search()
+    with Ledger(tmp_path, write=True) as ledger:
+        claim(ledger, first.manifest(), accept_environment=False)
+        first.course(first.machine(), extended=False).knows(ledger, [RARE])
+    begun = recorded_in(tmp_path)
+    assert [*begun["groups"]] == ["scale=0.2, width=3"]
+    with Ledger(tmp_path, write=True) as ledger:
+        claim(ledger, first.manifest(first.machine_of(begun)), accept_environment=False)
+        rewrite(ledger, begun | {"seed": 1})
+    assert files.read_json(tmp_path / "manifest.json") == json.loads(json.dumps(first.manifest() | {"seed": 1}))
+    with Ledger(tmp_path, write=True) as ledger:
+        ledger.set_meta("groups", '{"scale=0.2, width=3": 7}')
+    with pytest.raises(hp.Error, match="groups is damaged"):
+        recorded_in(tmp_path)
+
+
+def test_data_is_hashed_once_for_all_groups_that_are_asked_for(monkeypatch):
+    whole, hashed = task(), []
+    monkeypatch.setattr(groups, "fingerprint", lambda parts: hashed.append(parts) or "of all")
+
+    def make(static):
+        init = lambda key, config: {"w": static["scale"] * jax.random.normal(key, (4, static["width"]))}  # noqa: E731
+        return replace(whole, init=init)
+
+    first = hp.Search(make, SPACE, hp.Random(2), epochs=2, finals=None)
+    knows = first.course(first.machine(), extended=False).knows
+    with Ledger(None, write=True) as ledger:
+        for configs in ([RARE], [RARE | {"width": 4}, RARE], [RARE]):
+            knows(ledger, configs)
+        assert {**json.loads(ledger.meta("groups") or "")}.keys() == {"scale=0.2, width=3", "scale=0.2, width=4"}
+    assert len(hashed) == 1
+    first.manifest()
+    assert len(hashed) == 2  # once more for all groups: data may be another by then
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -487,6 +488,27 @@ def test_the_fingerprint_of_a_task_is_of_what_it_computes():
 
     assert of(task()) == of(task())
     assert len({of(task()), of(task(scale=0.4)), of(task(optimizer=lambda c: optax.sgd(c["lr"])))}) == 3
+
+
+def test_a_search_is_told_from_one_whose_functions_read_another_global_by_now():
+    """As in a notebook, where the cell with the global is run again and the one with the task is not."""
+    factor = [1.0]
+    of = task(loss=lambda params, batch, key, config: factor[0] * jnp.sum(params["w"] ** 2))
+    found, fresh = search("random", task=of), search("random", task=of)
+    before = found.manifest()["task"]
+    found.plan()
+    factor[0] = 2.0
+    now = fresh.manifest()["task"]
+    assert now != before
+    assert found.manifest()["task"] == now
+
+
+def test_the_number_of_examples_of_a_training_curve_tells_searches_apart_whatever_it_is_said_by():
+    def seen(asked, **options):
+        return search("random", task=task(train_examples=asked), **options).groups.identity()["train_examples"]
+
+    assert [seen(asked) for asked in (None, 10, "all")] == [10, 10, 30]  # 30 to train on, 10 to validate
+    assert seen(None, folds=5) == 8  # of 40 in five folds
 
 
 def test_the_best_network_is_kept_and_read_without_this_library(tmp_path):

@@ -159,4 +159,49 @@ def test_an_ask_that_compiles_is_not_expected_again():
     compiling = Compilations(4, 80.0)
     compiling.learn(5.0)
     compiling.begin(7.0)
-    assert compiling.left(9.0) == pytest.approx(13.0)
+    assert compiling.left(9.0, 3) == pytest.approx(13.0)
+    assert compiling.left(9.0, 1) == pytest.approx(3.0)
+    assert compiling.left(9.0, 0) == 0.0
+
+
+def test_groups_that_no_trial_is_of_are_not_waited_for():
+    """All trials are of the first group, so the other three are compiled never; those that go on need none either."""
+    world = World(plan([(4, 2), (2, 4)], widths=(1, 2, 3, 4), compile_seconds=400.0))
+    trials = Trials.of([Trial(i, {"w": 1}) for i in range(4)])
+    world.round(trials, 2)
+    world.tell(Compiling(1, 4, {"w": 1}))
+    world.calls(trials, 1, 2, 0.2, first=5.0)
+    world.end(trials, 0.0)
+    assert world.left.left() == pytest.approx(2 * 0.5 * 0.2 * (1 + 2 + 3 + 4))  # as if each group had the same chance
+
+
+def test_a_run_that_goes_on_with_trials_compiles_their_groups():
+    left = TimeLeft(plan([(4, 2), (4, 4)], widths=(1, 2), compile_seconds=10.0, seconds=6.0), 1, lambda: 0.0)
+    left.observe(RoundSkipped(0, 8))
+    assert left.left() == pytest.approx(3.0 + 10.0)
+
+
+def test_the_machine_is_measured_where_nothing_else_is_known():
+    measured = []
+
+    class Planned(SimpleNamespace):
+        @property
+        def seconds(self):
+            measured.append(self)
+            return 8.0
+
+    facts = vars(plan([(8, 2)]))
+    left = TimeLeft(Planned(**{name: fact for name, fact in facts.items() if name != "seconds"}), 1, lambda: 0.0)
+    left.observe(RoundBegan(0, 1, 2, some(8)))
+    assert not measured
+    assert left.left() == pytest.approx(8.0)
+    assert measured
+
+
+def test_finals_of_several_groups_are_counted_group_by_group():
+    left = TimeLeft(plan([(4, 10)], finals=(2, 1), widths=(1, 5)), 1, lambda: 0.0)
+    left.observe(RoundBegan(0, 1, 10, Trials.of(())))
+    left.observe(FinalsBegan([Trial(0, {"w": 1}), Trial(1, {"w": 5})], 10))
+    for trial, epoch, trained in ((0, 5, 5), (1, 3, 3), (0, 8, 3), (1, 8, 5)):
+        left.observe(Progressed(np.asarray([trial]), np.zeros(1), epoch, trained, 0.1, False, 0, False))
+    assert left._at.done == {4 * 10.0: 8, 4 * 50.0: 8}
