@@ -229,7 +229,8 @@ def show(name: str, case: Line, seeds: int) -> None:
         for level, value in wanted.items():
             times = [reached(chosen, value) for chosen in runs]
             middle = statistics.median(times)
-            ratio = f"x{middle / ours[level]:.1f}" if np.isfinite(middle) and np.isfinite(ours[level]) else "-"
+            ratio = f"{middle / ours[level]:.1f}" if np.isfinite(middle) else f">{case['seconds'] / ours[level]:.1f}"
+            ratio = f"x{ratio}" if np.isfinite(ours[level]) else "-"
             cells.append(f"{quartiles(times)}  {ratio}".rjust(28))
         print(f"{way:20}" + "".join(cells), flush=True)
 
