@@ -69,7 +69,7 @@ def test_modules_beside_a_script_are_those_of_the_script_that_is_served(tmp_path
     import_from("")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("beside_a_script")
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "a" / "train.py"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "a" / "train.py"), raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert script_folder() == str(tmp_path / "a")
 

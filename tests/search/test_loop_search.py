@@ -123,7 +123,7 @@ def test_finals_rest_on_fresh_seeds_alone(tmp_path):
     assert found.basis == "4 fresh seeds, which are the only noise; 18 trials tried"
     assert f"({found.basis})" in result.summary()
     shown = write_report(tmp_path).read_text()
-    assert "95% interval over seeds, from 4 fresh seeds" in shown
+    assert "4 fresh seeds, which are the only noise; 18 trials tried" in shown
     assert "none: it is a loop" in shown
     with pytest.raises(hp.Error, match="test: a Loop has no test data; its finals, on fresh seeds"):
         result.test()

@@ -10,7 +10,7 @@ from small_search import shared, task
 
 import jaxhp as hp
 from jaxhp.report.result import Result
-from jaxhp.search.manifest import elsewhere
+from jaxhp.search.manifest import other_bits
 from jaxhp.store import files
 from jaxhp.store.ledger import Ledger
 
@@ -99,7 +99,7 @@ def test_a_record_from_elsewhere_says_what_may_differ(finished):
         files.write_json(directory / "manifest.json", manifest)
     assert re.search(r"written elsewhere, and last bits may differ for it: its jaxlib is '0\.0\.1', now it is", said)
     assert "devices" not in said  # on which no bit depends
-    assert elsewhere(manifest, search.manifest()) == ""
+    assert other_bits(manifest, search.manifest()) == ""
 
 
 def test_data_frames_have_what_trials_have(finished):

@@ -137,7 +137,7 @@ def test_where_training_stops_being_stable():
     assert list(found.edges) == ["lr"]
     assert edge.low <= 0.1 <= edge.high
     assert edge.value == pytest.approx(0.1, rel=0.1)
-    assert "diverges above lr = 0.1" in str(found)
+    assert "trials diverge above lr = 0.1" in str(found)
 
 
 def test_trials_given_up_early_are_compared_where_all_have_a_score():
