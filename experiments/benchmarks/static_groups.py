@@ -8,12 +8,11 @@ after another in a worker a core, each by one jitted function from initial weigh
 take from the same task; a worker compiles it once for configs that share it. Each side is made of fresh processes that
 find nothing in a cache, and their start, imports and compilation count. The sides take turns.
 
-The ratios are of the medians. Once, on 2 quiet cores, 10 epochs: 135.5 s (238 CPU s) for the search, 68.3 s (131) for
-the workers, a ratio of 1.98; what tries whether rows of a batch meet in `evaluate` has been spared since (about .7 CPU
-s a group). The rest is compiling: a search has two programs a group, of initial weights and of the step, and all of a
-group is measured, with its errors, where a worker returns one score. What a search of all 64 makes, checks and
-describes before its first program is compiled (64 of 240 groups: 53 to train, and 11 more for their values) took 5.2
-CPU s.
+The ratios are of the medians. Once, on 2 quiet cores, 10 epochs: 151.1 s (264 CPU s) for the search, 80.3 s (153) for
+the workers, a ratio of 1.88. The difference is compiling: a search has two programs a group, of initial weights and of
+the step, and all of a group is measured, with its errors, where a worker returns one score. What a search of all 64
+makes, checks and describes before its first program is compiled (64 of 240 groups: 53 to train, and 11 more for their
+values) took 5.2 CPU s.
 """
 
 from __future__ import annotations
