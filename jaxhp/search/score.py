@@ -33,9 +33,9 @@ def score(
       epochs, seed, tile: as in `Search`.
 
     Returns:
-      f32[P], the task's metric on validation data of each config, in the order given; NaN if it diverged. All begin with
-      the same initial weights and see the same minibatches, so a config that is given twice has one score; another
-      `seed` has others.
+      f32[P], the task's metric on validation data of each config, in the order given; NaN if it diverged. All begin
+      with the same initial weights and see the same minibatches, so a config that is given twice has one score;
+      another `seed` has others.
 
     Raises:
       Error: there are no configs, or those of a group do not fit together or the task.
