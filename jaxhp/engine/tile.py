@@ -27,16 +27,7 @@ from jaxhp.engine.streams import Keys, key_of
 from jaxhp.engine.tiling import Places, Tiling
 from jaxhp.tasks.clock import Clock, call
 from jaxhp.tasks.loop import Loop
-from jaxhp.tasks.task import (
-    AnyTask,
-    Member,
-    Shapes,
-    clock_shapes,
-    create,
-    params_of,
-    shown,
-    update,
-)
+from jaxhp.tasks.task import AnyTask, Member, Shapes, clock_shapes, create, params_of, shown, update
 from jaxhp.tasks.whole_set import bias, found
 from jaxhp.values import Config
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from jax.extend.core import ClosedJaxpr, Literal
 
+from jaxhp.tasks.fingerprint import CALLS
+
 _ELEMENTWISE = set(
     [
         "abs",
@@ -126,7 +128,7 @@ _EVERY = frozenset(range(64))  # axes of a scalar, which goes with any shape
 def _outcome(eqn: Any, operands: list[_Known]) -> list[_Known]:
     name, params = eqn.primitive.name, eqn.params
     inner = next((params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params), None)
-    if name in ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint"):
+    if name in (*CALLS, "custom_jvp_call", "custom_vjp_call"):
         return _through(inner, operands)
     carried = [operand for operand in operands if operand.axis is not None]
     if name in _ELEMENTWISE:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, Literal, Var
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
+CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")  # only what they call counts
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _SIZES = re.compile(r"(?<=\w)\[[\d, ]*\]|^(?:shape|new_sizes) \d+$")  # of operands, and of what is made of them
 
@@ -67,7 +67,7 @@ def _lines(jaxpr: Jaxpr) -> Iterator[str]:
     yield f"in {made([*jaxpr.constvars, *jaxpr.invars])}"
     for equation in jaxpr.eqns:
         name = str(equation.primitive)
-        call = name in _CALLS
+        call = name in CALLS
         inputs = " ".join(map(operand, equation.invars))
         yield f"{'call' if call else name}({inputs}) -> {made(equation.outvars)}"
         for parameter, value in sorted(equation.params.items()):
